@@ -1,0 +1,54 @@
+# make serve   set up and serve the built-in model on http://127.0.0.1:8000
+# make test    set up and run the test suite
+# make check   what CI runs: lint, types, tests
+# make train   CONFIG=… DATA=… [BACKGROUNDS=…]
+# make clean   remove everything that these targets made, models and runs excepted
+
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2>/dev/null)) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= training/configs/portrait.toml
+DATA ?= data/P3M-10k
+BACKGROUNDS ?=
+
+.PHONY: serve test check lint types train readme-pictures lock clean
+
+serve: $(VENV)/.serve
+	@$(BIN)/python -m app serve
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+train: $(VENV)/.train
+	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+
+readme-pictures: $(VENV)/.dev
+	$(BIN)/python docs/make_pictures.py
+
+# The lock pins every version for every extra and platform, and names no index. Needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-emit-index-url \
+		--no-annotate --no-header pyproject.toml -o requirements.lock
+
+$(VENV)/.serve: EXTRAS :=
+$(VENV)/.train: EXTRAS := [train]
+$(VENV)/.dev: EXTRAS := [dev]
+$(VENV)/.serve $(VENV)/.train $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.$(EXTRAS)'
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,31 @@
+"""A run's history survives a crash without rows of steps that were undone."""
+
+from training.history import History, read_history
+
+
+def row(mad):
+    return {"MAD": mad, "mIoU": 1 - mad}
+
+
+def test_rows_are_written_as_they_come_and_the_best_is_told(tmp_path):
+    history = History(tmp_path / "history.csv", up_to_step=0)
+    assert [history.add(step, 64, 1.0, row(mad), 0.1) for step, mad in ((1, 0.5), (2, 0.6), (3, 0.4))] == [
+        True,
+        False,
+        True,
+    ]
+    rows = read_history(tmp_path / "history.csv")
+    assert [(r["step"], r["MAD"]) for r in rows] == [(1, 0.5), (2, 0.6), (3, 0.4)]
+
+
+def test_a_resumed_run_drops_later_rows_and_remembers_the_best(tmp_path):
+    history = History(tmp_path / "history.csv", up_to_step=0)
+    for step, mad in ((1, 0.3), (2, 0.5), (3, 0.1)):
+        history.add(step, 64, 1.0, row(mad), 0.1)
+    resumed = History(tmp_path / "history.csv", up_to_step=2)
+    assert resumed.add(3, 64, 1.0, row(0.4), 0.1) is False
+    assert [r["step"] for r in read_history(tmp_path / "history.csv")] == [1, 2, 3]
+
+
+def test_no_file_is_no_rows(tmp_path):
+    assert read_history(tmp_path / "none.csv") == []

@@ -1,0 +1,235 @@
+"""One portrait and its alpha, varied: crop, turn, mirror, new background, light, blur, compression, noise.
+
+In: image uint8 `[H,W,3]`, alpha uint8 `[H,W,1]`, a background of any size, and a stateless key. Out: image
+float32 `[S,S,3]` in 0..255 and alpha float32 `[S,S,1]` in 0..1. Every draw comes from the key: the same key
+gives the same pixels. The picture is stretched to a square, as the served geometry is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import tensorflow as tf
+
+from training.config import AugmentConfig
+
+INSET_MAX: Final = 0.12  # a "whole" picture still loses up to this share of each side
+ASPECT_SPREAD: Final = 0.25  # log of the aspect ratio's change in a crop
+ROTATION_MAX: Final = math.radians(12)
+JPEG_QUALITY: Final = (35, 95)
+NOISE_MAX: Final = 0.04  # standard deviation, of 1
+BLUR_SIGMA: Final = (0.4, 1.6)  # pixels at the network's size
+
+# Blur fusion (Forte 2021) uses a wide and a narrow window; here as shares of the square's side.
+FUSION_RADII: Final = (0.15, 0.02)
+
+
+class Draws:
+    """Independent stateless draws from one key: each call takes the next stream."""
+
+    def __init__(self, key: tf.Tensor) -> None:
+        self._key = key
+        self._stream = 0
+
+    def seed(self) -> tf.Tensor:
+        self._stream += 1
+        return self._key + tf.constant([self._stream * 7919, 0], tf.int64)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
+        return tf.random.stateless_uniform([], self.seed(), low, high)
+
+    def chance(self, share: float) -> tf.Tensor:
+        return self.uniform() < share
+
+
+def augment(
+    image: tf.Tensor,
+    alpha: tf.Tensor,
+    background: Callable[[], tf.Tensor] | None,
+    key: tf.Tensor,
+    settings: AugmentConfig,
+    *,
+    size: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """See the module. `background` loads a picture, uint8 `[h,w,3]`, only when it is drawn; None: never replaced."""
+    draws = Draws(key)
+    pixels = _to_square(tf.concat([image, alpha], axis=2), draws, settings, size)
+    pixels = _mirror(_rotate(pixels, draws, settings.rotate_share), draws)
+    pixels = tf.ensure_shape(pixels, [size, size, 4])
+    colour, matte = pixels[:, :, :3], pixels[:, :, 3:]
+    if background is not None:
+        colour, matte = _replace_background(colour, matte, background, draws, settings)
+    colour = _light(colour, draws, settings)
+    colour = _degrade(colour, draws, settings)
+    colour, matte = tf.clip_by_value(colour, 0, 1) * 255, tf.clip_by_value(matte, 0, 1)
+    return tf.ensure_shape(colour, [size, size, 3]), tf.ensure_shape(matte, [size, size, 1])
+
+
+def _to_square(pixels: tf.Tensor, draws: Draws, settings: AugmentConfig, size: int) -> tf.Tensor:
+    """A window of `[H,W,4]` uint8, stretched to `[size,size,4]` float32 in 0..1."""
+    shape = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    inset = _inset_window(draws)
+    crop = _crop_window(pixels[:, :, 3], draws, settings)
+    window = tf.where(draws.chance(settings.crop_share), crop, inset)
+    corners = tf.cast(tf.round(window * tf.concat([shape, shape], 0)), tf.int32)
+    top, left = corners[0], corners[1]
+    bottom, right = tf.maximum(corners[2], top + 1), tf.maximum(corners[3], left + 1)
+    cut = tf.cast(pixels[top:bottom, left:right], tf.float32) / 255
+    return tf.image.resize(cut, [size, size], method="bilinear", antialias=True)
+
+
+def _inset_window(draws: Draws) -> tf.Tensor:
+    """Nearly the whole picture: (top, left, bottom, right) in 0..1."""
+    low = tf.random.stateless_uniform([2], draws.seed(), 0, INSET_MAX)
+    high = 1 - tf.random.stateless_uniform([2], draws.seed(), 0, INSET_MAX)
+    return tf.concat([low, high], 0)
+
+
+def _crop_window(alpha: tf.Tensor, draws: Draws, settings: AugmentConfig) -> tf.Tensor:
+    """A part of the picture, half of them centred on the transition between person and background."""
+    area = draws.uniform(settings.crop_area_min, 1.0)
+    aspect = tf.exp(draws.uniform(-ASPECT_SPREAD, ASPECT_SPREAD))
+    sides = tf.clip_by_value(tf.sqrt(area) * tf.stack([aspect, 1 / aspect]), 0.05, 1.0)
+    anywhere = tf.random.stateless_uniform([2], draws.seed())
+    centre = tf.where(draws.chance(0.5), _transition_point(alpha, draws, anywhere), anywhere)
+    corner = tf.clip_by_value(centre - sides / 2, 0.0, 1 - sides)
+    return tf.concat([corner, corner + sides], 0)
+
+
+def _transition_point(alpha: tf.Tensor, draws: Draws, otherwise: tf.Tensor) -> tf.Tensor:
+    """A random half-transparent point (y, x) in 0..1; `otherwise` where there is none."""
+    coarse = alpha[::4, ::4]
+    points = tf.where((coarse > 12) & (coarse < 243))
+    count = tf.shape(points)[0]
+    pick = tf.cast(draws.uniform() * tf.cast(count, tf.float32), tf.int32)
+    shape = tf.cast(tf.shape(coarse), tf.float32)
+    return tf.cond(
+        count > 0,
+        lambda: tf.cast(points[tf.minimum(pick, count - 1)], tf.float32) / shape,
+        lambda: otherwise,
+    )
+
+
+def _rotate(pixels: tf.Tensor, draws: Draws, share: float) -> tf.Tensor:
+    """A small turn about the centre; what comes in over the border is mirrored."""
+    angle = draws.uniform(-ROTATION_MAX, ROTATION_MAX)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    middle = (tf.cast(tf.shape(pixels)[0], tf.float32) - 1) / 2
+    shift = tf.stack([middle - cos * middle + sin * middle, middle - sin * middle - cos * middle])
+    transform = tf.stack([cos, -sin, shift[0], sin, cos, shift[1], 0.0, 0.0])
+
+    def turned() -> tf.Tensor:
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=pixels[None],
+            transforms=transform[None],
+            output_shape=tf.shape(pixels)[:2],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="REFLECT",
+        )[0]
+
+    return tf.cond(draws.chance(share), turned, lambda: pixels)
+
+
+def _mirror(pixels: tf.Tensor, draws: Draws) -> tf.Tensor:
+    return tf.cond(draws.chance(0.5), lambda: pixels[:, ::-1], lambda: pixels)
+
+
+def _replace_background(
+    colour: tf.Tensor,
+    alpha: tf.Tensor,
+    background: Callable[[], tf.Tensor],
+    draws: Draws,
+    settings: AugmentConfig,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The foreground over another background, or, rarely, that background alone with an empty matte."""
+    seed, empty = draws.seed(), draws.chance(settings.empty_share)
+
+    def replaced() -> tuple[tf.Tensor, tf.Tensor]:
+        behind = _background_square(background(), seed, tf.shape(colour)[0])
+        over = alpha * estimate_foreground(colour, alpha) + (1 - alpha) * behind
+        return tf.where(empty, behind, over), tf.where(empty, tf.zeros_like(alpha), alpha)
+
+    wanted = empty | draws.chance(settings.background_share)
+    return tf.cond(wanted, replaced, lambda: (colour, alpha))
+
+
+def _background_square(background: tf.Tensor, seed: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """A random window of the background, mirrored half of the time, float32 `[size,size,3]` in 0..1."""
+    draws = Draws(seed)
+    shape = tf.cast(tf.shape(background)[:2], tf.float32)
+    sides = tf.maximum(tf.random.stateless_uniform([2], draws.seed(), 0.5, 1.0) * shape, 1)
+    corner = tf.random.stateless_uniform([2], draws.seed()) * (shape - sides)
+    (top, left), (height, width) = (tf.unstack(tf.cast(v, tf.int32)) for v in (corner, sides))
+    cut = tf.cast(background[top : top + height, left : left + width], tf.float32) / 255
+    square = tf.image.resize(cut, tf.stack([size, size]), method="bilinear", antialias=True)
+    return tf.cond(draws.chance(0.5), lambda: square[:, ::-1], lambda: square)
+
+
+def estimate_foreground(image: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    """The foreground's own colour by blur fusion (Forte, "Approximate Fast Foreground Colour Estimation",
+    ICIP 2021), so that a composite carries no halo of the old background into the new one.
+
+    image float32 `[S,S,3]` and alpha float32 `[S,S,1]` in 0..1 -> foreground float32 `[S,S,3]` in 0..1.
+    """
+    foreground = background = image
+    for share in FUSION_RADII:
+        window = 2 * max(1, int(image.shape[0] * share)) + 1
+        mean_alpha = _box_mean(alpha, window)
+        near = _box_mean(foreground * alpha, window) / (mean_alpha + 1e-5)
+        far = _box_mean(background * (1 - alpha), window) / (1 - mean_alpha + 1e-5)
+        foreground = near + alpha * (image - alpha * near - (1 - alpha) * far)
+        foreground, background = tf.clip_by_value(foreground, 0, 1), far
+    return foreground
+
+
+def _box_mean(pixels: tf.Tensor, window: int) -> tf.Tensor:
+    """Mean over a square window, one axis after the other."""
+    rows = tf.nn.avg_pool2d(pixels[None], [window, 1], 1, "SAME")
+    return tf.nn.avg_pool2d(rows, [1, window], 1, "SAME")[0]
+
+
+def _light(colour: tf.Tensor, draws: Draws, settings: AugmentConfig) -> tf.Tensor:
+    """Exposure, contrast, saturation, hue, gamma; sometimes grey."""
+
+    def jittered() -> tf.Tensor:
+        x = tf.image.stateless_random_brightness(colour, 0.2, draws.seed())
+        x = tf.image.stateless_random_contrast(x, 0.7, 1.35, draws.seed())
+        x = tf.image.stateless_random_saturation(tf.clip_by_value(x, 0, 1), 0.5, 1.5, draws.seed())
+        x = tf.image.stateless_random_hue(x, 0.04, draws.seed())
+        warmth = tf.random.stateless_uniform([3], draws.seed(), 0.88, 1.12)
+        return tf.clip_by_value(x * warmth, 0, 1) ** tf.exp(draws.uniform(-0.3, 0.3))
+
+    colour = tf.cond(draws.chance(settings.colour_share), jittered, lambda: colour)
+    grey = draws.chance(settings.grey_share)
+    return tf.cond(grey, lambda: tf.tile(tf.image.rgb_to_grayscale(colour), [1, 1, 3]), lambda: colour)
+
+
+def _degrade(colour: tf.Tensor, draws: Draws, settings: AugmentConfig) -> tf.Tensor:
+    """What cameras and messengers do: defocus, noise, JPEG."""
+    sigma, noise = draws.uniform(*BLUR_SIGMA), draws.uniform(0, NOISE_MAX)
+    noise_seed, jpeg_seed = draws.seed(), draws.seed()
+
+    def noisy() -> tf.Tensor:
+        return colour + noise * tf.random.stateless_normal(tf.shape(colour), noise_seed)
+
+    def compressed() -> tf.Tensor:
+        whole = tf.cast(tf.clip_by_value(colour, 0, 1) * 255, tf.uint8)
+        return (
+            tf.cast(tf.image.stateless_random_jpeg_quality(whole, *JPEG_QUALITY, jpeg_seed), tf.float32) / 255
+        )
+
+    colour = tf.cond(draws.chance(settings.blur_share), lambda: _gaussian_blur(colour, sigma), lambda: colour)
+    colour = tf.cond(draws.chance(settings.noise_share), noisy, lambda: colour)
+    return tf.cond(draws.chance(settings.jpeg_share), compressed, lambda: colour)
+
+
+def _gaussian_blur(colour: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    offsets = tf.range(-4.0, 5.0)
+    kernel = tf.nn.softmax(-(offsets**2) / (2 * sigma**2))
+    column = tf.tile(kernel[:, None, None, None], [1, 1, 3, 1])
+    padded = tf.pad(colour[None], [[0, 0], [4, 4], [4, 4], [0, 0]], "REFLECT")
+    rows = tf.nn.depthwise_conv2d(padded, column, [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(rows, tf.transpose(column, [1, 0, 2, 3]), [1, 1, 1, 1], "VALID")[0]

@@ -1,0 +1,187 @@
+"""A trained network as an artifact directory: SavedModel, manifest, and the proof that both agree.
+
+In: a run directory. Out: an artifact as `model.contract` describes it, whole or not at all: it is built beside its
+place, loaded again, compared with the network it came from, and only then renamed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from model.contract import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    SAVED_MODEL_DIR,
+    SIGNATURE,
+    Manifest,
+    file_sha256,
+    model_files,
+    write_manifest,
+)
+from model.u2net import normalise
+from training.config import load_config
+from training.state import load_trained
+
+# What the export may change in any pixel of the alpha: less than one of 255 grey levels. Storing the kernels in
+# 16 bits stays well below it; a wrong graph does not.
+PARITY_TOLERANCE: Final = 1 / 255
+
+Storage = Literal["float16", "float32"]
+
+
+class ExportError(RuntimeError):
+    """The artifact was not made; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a manifest says of a model beside the facts that the export finds itself."""
+
+    name: str
+    version: str
+    data: str
+    licence: str
+    training_config_sha256: str = ""
+
+
+def export_run(
+    run_dir: Path,
+    artifact: Path,
+    *,
+    version: str = "1",
+    data: str = "",
+    licence: str = "",
+    storage: Storage = "float16",
+    overwrite: bool = False,
+) -> Manifest:
+    """Export the best averaged network of a run. Raises ExportError, ConfigError or FileNotFoundError."""
+    config = load_config(run_dir / "config.toml")
+    network, _ = load_trained(run_dir, config)
+    card = Card(config.network.name, version, data, licence, config.digest())
+    return export_network(
+        network, config.network.serve_size, artifact, card, storage=storage, overwrite=overwrite
+    )
+
+
+def export_network(
+    network: keras.Model,
+    size: int,
+    artifact: Path,
+    card: Card,
+    *,
+    storage: Storage = "float16",
+    overwrite: bool = False,
+) -> Manifest:
+    """Write `network` (logits of a normalised image, fused first) as an artifact served at `size` pixels.
+
+    Raises ExportError when `artifact` exists and may not be overwritten, or when what was written does not
+    give the same alpha as `network`.
+    """
+    if artifact.exists() and not overwrite:
+        raise ExportError(f"{artifact} exists; choose another place or give --overwrite")
+    artifact.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{artifact.name}-", dir=artifact.parent))
+    try:
+        _save(network, size, building / SAVED_MODEL_DIR, storage)
+        _check_parity(network, size, building / SAVED_MODEL_DIR)
+        manifest = _manifest(network, size, building, card)
+        write_manifest(building, manifest)
+        building.chmod(0o755)
+        _move_into_place(building, artifact)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return manifest
+
+
+class ServedMatte(tf.Module):
+    """uint8 pixels to alpha, with normalisation and sigmoid inside; kernels kept in `storage`, computed in float32.
+
+    It holds the weights and not the Keras network, whose own signatures would otherwise be saved along.
+    """
+
+    def __init__(self, network: keras.Model, size: int, storage: Storage) -> None:
+        super().__init__(name="served_matte")
+        self.trainable = [_variable(v, storage) for v in network.trainable_variables]
+        self.moving = [_variable(v, storage) for v in network.non_trainable_variables]
+
+        def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+            trainable = [tf.cast(v, tf.float32) for v in self.trainable]
+            moving = [tf.cast(v, tf.float32) for v in self.moving]
+            logits, _ = network.stateless_call(trainable, moving, normalise(image), training=False)
+            return {OUTPUT_NAME: tf.sigmoid(logits[0])}
+
+        spec = tf.TensorSpec([None, size, size, 3], tf.uint8, name=INPUT_NAME)
+        self.serve = tf.function(serve, input_signature=[spec])
+
+
+def _variable(weight: keras.Variable, storage: Storage) -> tf.Variable:
+    """Only kernels are stored in 16 bits: batch norm's variances may leave their range, and weigh nothing."""
+    dtype = storage if weight.path.endswith("kernel") else "float32"
+    name = weight.path.replace("/", ".")
+    return tf.Variable(tf.cast(weight.value, dtype), name=name, trainable=False)
+
+
+def _save(network: keras.Model, size: int, path: Path, storage: Storage) -> None:
+    module = ServedMatte(network, size, storage)
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+    # Written at the wall clock's whim and read by nobody: without it equal exports are equal on disk.
+    (path / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _check_parity(network: keras.Model, size: int, saved_model: Path) -> None:
+    images = _check_images(size)
+    loaded = tf.saved_model.load(str(saved_model))
+    exported = loaded.signatures[SIGNATURE](**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
+    expected = tf.sigmoid(network(normalise(images), training=False)[0]).numpy()
+    if exported.shape != expected.shape or not np.isfinite(exported).all():
+        raise ExportError(f"the export gives {exported.shape} or values that are not finite")
+    worst = float(np.abs(exported - expected).max())
+    if worst > PARITY_TOLERANCE:
+        raise ExportError(
+            f"the export differs from the network by {worst:.5f} in alpha, more than "
+            f"{PARITY_TOLERANCE:.5f}; try --storage float32"
+        )
+
+
+def _check_images(size: int) -> NDArray[np.uint8]:
+    """Noise, and a bright disc on a dark ramp: `[2,size,size,3]`."""
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    y, x = np.mgrid[0:size, 0:size] / size
+    disc = np.where((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1, 220, 90 * x)
+    return np.stack([noise, np.repeat(disc[:, :, None], 3, axis=2).astype(np.uint8)])
+
+
+def _manifest(network: keras.Model, size: int, artifact: Path, card: Card) -> Manifest:
+    files = {path.relative_to(artifact).as_posix(): file_sha256(path) for path in model_files(artifact)}
+    return Manifest(
+        name=card.name,
+        version=card.version,
+        input_size=size,
+        geometry="stretch",
+        files=files,
+        architecture=network.name,
+        parameters=network.count_params(),
+        training_config_sha256=card.training_config_sha256,
+        data=card.data,
+        licence=card.licence,
+    )
+
+
+def _move_into_place(building: Path, artifact: Path) -> None:
+    if artifact.exists():
+        old = artifact.with_name(f".{artifact.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        artifact.rename(old)
+        building.rename(artifact)
+        shutil.rmtree(old)
+    else:
+        building.rename(artifact)
