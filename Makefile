@@ -17,7 +17,7 @@ serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov --cov-fail-under=90
 
 check: lint types test
 

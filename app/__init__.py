@@ -1,0 +1,21 @@
+"""The service: a photo comes in over HTTP or from a folder, its alpha matte goes out.
+
+The path of one request, one line per module:
+
+    middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
+        |
+    routes       content type, form fields; the only module that knows both HTTP and the pipeline
+        |
+    pipeline     prepare (CPU) -> await batch -> finish (CPU)
+        |            codec       bytes -> upright RGB pixels; pixels -> PNG
+        |            model.transforms   photo size <-> the network's square
+        |            batching    many waiting pictures -> one call of the network
+        |            predictor   one padded batch on the device; the only TensorFlow here
+        |            cutout      alpha -> 8-bit matte, or image + alpha -> RGBA
+        |
+    schemas      what the JSON answers look like
+
+Around it: `__main__` (command line), `main` (wiring), `settings` (the environment), `errors` (every way to
+fail, with its HTTP status), `metrics` (Prometheus), `logs` (JSON lines). Nothing here knows how a model was
+trained: it gets an artifact directory, as `model.contract` describes it.
+"""

@@ -1,0 +1,247 @@
+"""Requests and answers pass through as raw ASGI messages. Knows no pixels, no form and no model.
+
+    Observation (outermost)   request id, access log, metrics, nosniff, the last resort for exceptions
+      Admission               keys; then for the matte route: readiness, capacity, byte cap, deadlines
+
+Admission decides before a byte of the body is read, so that a full service refuses a large upload cheaply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    DeadlinePassed,
+    QueueFull,
+    ServiceError,
+    Unauthorised,
+    to_response,
+)
+from app.logs import request_id
+from app.metrics import Metrics
+from app.settings import Settings
+
+GUARDED: Final = frozenset({("POST", "/v1/matte")})
+KEYED_PREFIX: Final = "/v1/"
+UNMATCHED: Final = "unmatched"
+
+# A refused upload is read away for this long before the connection closes: closing at once would reset it,
+# and most clients send all of the body before they look for the answer.
+_LINGER_S: Final = 1.0
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger("app.access")
+
+
+class Observation:
+    """Gives each request its id, and tells the log and the metrics how it ended."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        exchange = _Exchange(scope, receive, send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:  # The last resort: no request ends without an answer.
+            if not isinstance(error, ServiceError):
+                _log.exception("unexpected error")
+            if not exchange.status:
+                await to_response(error)(scope, exchange.receive, exchange.send)
+        finally:
+            self._record(scope, exchange, time.perf_counter() - started)
+            request_id.reset(token)
+
+    def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        route = route_template(self._routes, scope)
+        self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        _log.info(
+            "request",
+            extra={
+                "method": scope["method"],
+                "route": route,
+                "status": exchange.status or 499,
+                "ms": round(seconds * 1000, 1),
+                "bytes_in": exchange.bytes_in,
+                "bytes_out": exchange.bytes_out,
+            },
+        )
+
+
+class _Exchange:
+    """Counts a request's bytes, adds headers, and closes the connection if the body is left unread."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        self._receive = receive
+        self._send = send
+        self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self._waits_to_send = "expect" in headers
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._waits_to_send = False
+        self.bytes_in += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = request_id.get()
+            headers["X-Content-Type-Options"] = "nosniff"
+            if self._unread:
+                headers["Connection"] = "close"
+        elif message["type"] == "http.response.body":
+            self.bytes_out += len(message.get("body", b""))
+            if self._unread and not message.get("more_body", False):
+                await self._send({**message, "more_body": True})
+                await self._read_away()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _read_away(self) -> None:
+        if self._waits_to_send:
+            return  # It asked first (Expect: 100-continue), and has its answer.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while self._unread:
+                    await self.receive()
+
+
+class Admission:
+    """Refuses what must not come in, and bounds in bytes and time what does."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, metrics: Metrics, check_ready: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._check_ready = check_ready
+        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._admitted = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        guarded = (scope["method"], scope["path"]) in GUARDED
+        try:
+            if scope["path"].startswith(KEYED_PREFIX):
+                self._check_key(headers)
+            if guarded:
+                self._check_capacity(headers)
+        except ServiceError as error:
+            raise self._counted(error) from None
+        if not guarded:
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, self._settings, self._counted)
+        async with self._place(body):
+            await self._app(scope, body.receive, send)
+
+    def _check_key(self, headers: Headers) -> None:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (bearer.strip() if scheme.lower() == "bearer" else "")
+        # Every key is compared in full, so that the time taken tells nothing about any of them.
+        matches = [hmac.compare_digest(given.encode(), key) for key in self._keys]
+        if self._keys and not any(matches):
+            raise Unauthorised("Send one of the service's keys as X-Api-Key or as Authorization: Bearer.")
+
+    def _check_capacity(self, headers: Headers) -> None:
+        self._check_ready()
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._settings.max_upload_bytes:
+            raise _too_large(self._settings)
+        if self._admitted >= self._settings.max_queue:
+            raise QueueFull(f"{self._settings.max_queue} requests are in the house already; try again soon.")
+
+    @asynccontextmanager
+    async def _place(self, body: _Body) -> AsyncIterator[None]:
+        """Holds one of the places until the deadline. Raises DeadlinePassed, or BodyTooSlow if `body` ate it all."""
+        limit_ms = self._settings.request_timeout_ms
+        self._admitted += 1
+        try:
+            with self._metrics.inflight.track_inprogress():
+                async with asyncio.timeout(limit_ms / 1000):
+                    yield
+        except TimeoutError:
+            passed = DeadlinePassed(f"The request took longer than {limit_ms} ms.")
+            raise self._counted(passed if body.complete else _too_slow(limit_ms)) from None
+        finally:
+            self._admitted -= 1
+
+    def _counted(self, error: ServiceError) -> ServiceError:
+        self._metrics.rejected.labels(error.code).inc()
+        return error
+
+
+class _Body:
+    """The request body, cut off at the byte cap and at the body deadline. `complete` once all of it has come."""
+
+    def __init__(
+        self, receive: Receive, settings: Settings, counted: Callable[[ServiceError], ServiceError]
+    ) -> None:
+        self._receive = receive
+        self._settings = settings
+        self._counted = counted
+        self._ends = asyncio.get_running_loop().time() + settings.body_timeout_ms / 1000
+        self._size = 0
+        self.complete = False
+
+    async def receive(self) -> Message:
+        try:
+            async with asyncio.timeout_at(None if self.complete else self._ends):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._counted(_too_slow(self._settings.body_timeout_ms)) from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._settings.max_upload_bytes:
+            raise self._counted(_too_large(self._settings))
+        self.complete = not message.get("more_body", False)
+        return message
+
+
+def _too_slow(limit_ms: int) -> BodyTooSlow:
+    return BodyTooSlow(f"The request body took longer than {limit_ms} ms.")
+
+
+def _too_large(settings: Settings) -> BodyTooLarge:
+    return BodyTooLarge(f"At most {settings.max_upload_bytes} bytes are accepted.")
+
+
+def route_template(routes: Sequence[BaseRoute], scope: Scope) -> str:
+    """The path of the route that serves this request, or "unmatched": never a path that a client made up."""
+    for route in routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            return getattr(route, "path", UNMATCHED)
+    return UNMATCHED

@@ -1,0 +1,205 @@
+"""An artifact directory comes in, a warm `Predictor` goes out: pictures `[N,S,S,3]` to alphas `[N,S,S]`.
+
+The only module of app/ that imports TensorFlow, and only inside functions, so that `--help` is quick. Knows
+no HTTP, no queue and no file format; normalisation and sigmoid are inside the SavedModel.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InferenceFailed
+from model import contract
+from model.contract import Manifest
+
+Batch = NDArray[np.uint8]
+Alphas = NDArray[np.float32]
+Predict = Callable[[Batch], Alphas]
+Frozen = Any  # A TensorFlow ConcreteFunction; TensorFlow has no types.
+
+CPU_INFO: Final = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_BFLOAT16_OPTION: Final = "auto_mixed_precision_onednn_bfloat16"
+BFLOAT16_TOLERANCE: Final = 2 / 255
+"""Largest difference of an alpha from float32's: two of the 256 steps of the answer, which no eye sees."""
+
+_log = logging.getLogger(__name__)
+
+
+class LoadError(Exception):
+    """The model cannot be served on this machine as asked. The message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A model that is ready to run. `run` takes exactly the `batch_sizes` and gives float32 `[N,S,S]`."""
+
+    manifest: Manifest
+    device: str
+    precision: str
+    batch_sizes: tuple[int, ...]
+    run: Predict
+
+    @property
+    def input_size(self) -> int:
+        """S, the side of the network's square, in pixels."""
+        return self.manifest.input_size
+
+    def padded_size(self, count: int) -> int:
+        """The smallest allowed batch size that holds `count` pictures."""
+        return next(size for size in self.batch_sizes if size >= count)
+
+    def predict(self, batch: Batch) -> Alphas:
+        """Alphas float32 `[N,S,S]` in 0..1 of a batch uint8 `[N,S,S,3]`, 1 <= N <= the largest batch size.
+
+        Raises InferenceFailed if the model answers with another shape or with numbers that are not finite.
+        """
+        count = len(batch)
+        padding = self.padded_size(count) - count
+        padded = np.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))) if padding else batch
+        alphas = self.run(padded)
+        if alphas.shape != padded.shape[:3]:
+            raise InferenceFailed(f"the model gave shape {alphas.shape} for {padded.shape}")
+        if not np.isfinite(alphas[:count]).all():
+            raise InferenceFailed("the model gave numbers that are not finite")
+        return np.clip(alphas[:count], 0.0, 1.0)
+
+    def warm(self) -> None:
+        """Run every allowed batch size once, so that no request pays for it."""
+        for size in self.batch_sizes:
+            self.predict(np.zeros((size, self.input_size, self.input_size, 3), np.uint8))
+
+
+def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
+    """Powers of two below `largest`, and `largest`: 6 gives (1, 2, 4, 6)."""
+    powers = (1 << bit for bit in range(largest.bit_length()))
+    return (*(power for power in powers if power < largest), largest)
+
+
+def load(
+    model_dir: Path,
+    *,
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "float32", "bfloat16"],
+    max_batch_size: int,
+) -> Predictor:
+    """Verify the artifact, choose device and precision, freeze the model and warm every batch size.
+
+    Raises ContractError for a bad artifact, LoadError for a device or precision that is not to be had.
+    """
+    manifest = contract.verify(model_dir)
+    chosen_device = _choose_device(device)
+    path = model_dir / contract.SAVED_MODEL_DIR
+    run, chosen_precision = _choose_precision(path, manifest, chosen_device, precision)
+    predictor = Predictor(manifest, chosen_device, chosen_precision, batch_sizes_up_to(max_batch_size), run)
+    predictor.warm()
+    unasked = device == "auto" and chosen_device == "cpu"
+    _log.log(
+        logging.WARNING if unasked else logging.INFO,
+        "model %s runs on %s in %s%s",
+        manifest.label,
+        chosen_device.upper(),
+        chosen_precision,
+        ": no GPU was found" if unasked else "",
+    )
+    return predictor
+
+
+def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX), by its Linux feature flags."""
+    try:
+        lines = cpu_info.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+
+
+def probe_picture(size: int) -> Batch:
+    """A drawn head and shoulders before a gradient, uint8 `[1,size,size,3]`: flat parts, edges, texture."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    head = (x - 0.5) ** 2 / 0.03 + (y - 0.35) ** 2 / 0.05 < 1
+    shoulders = (x - 0.5) ** 2 / 0.12 + (y - 1.0) ** 2 / 0.16 < 1
+    picture: NDArray[np.float32] = np.stack((60 + 90 * y, 110 + 60 * x, 170 - 70 * y), axis=-1)
+    picture[shoulders] = (40, 50, 90)
+    picture[head] = (215, 170, 140)
+    texture = 12 * np.sin(90 * x) * np.sin(70 * y)
+    probe: Batch = np.clip(picture + texture[..., None], 0, 255).astype(np.uint8)[None]
+    return probe
+
+
+def _choose_device(asked: str) -> str:
+    tf = _tensorflow()
+    gpus = [] if asked == "cpu" else tf.config.list_physical_devices("GPU")
+    if asked == "cuda" and not gpus:
+        raise LoadError(
+            "MATTE_DEVICE=cuda, but TensorFlow sees no GPU. Install the `gpu` extra, check `nvidia-smi`, in "
+            "a container pass the GPU on (`docker run --gpus all`); or set MATTE_DEVICE=cpu."
+        )
+    try:
+        tf.config.set_visible_devices(gpus[:1], "GPU")
+        for gpu in gpus[:1]:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        raise LoadError(f"the devices of this process are already in use otherwise: {error}") from None
+    return "cuda" if gpus else "cpu"
+
+
+def _choose_precision(path: Path, manifest: Manifest, device: str, asked: str) -> tuple[Predict, str]:
+    """The model as a function, and the precision it works in. Raises LoadError if asked for too much."""
+    possible = device == "cpu" and has_bfloat16()
+    if asked == "bfloat16" and not possible:
+        raise LoadError(
+            "MATTE_PRECISION=bfloat16 needs a CPU with AVX512-BF16 or AMX; set it to auto or float32."
+        )
+    function = _freeze(path)
+    exact = partial(_run, function, bfloat16=False)
+    if asked == "float32" or not possible:
+        return exact, "float32"
+    quick = partial(_run, function, bfloat16=True)
+    probe = probe_picture(manifest.input_size)
+    difference = float(np.max(np.abs(quick(probe) - exact(probe))))
+    if difference <= BFLOAT16_TOLERANCE:
+        return quick, "bfloat16"
+    problem = f"an alpha in bfloat16 is {difference:.4f} off float32's, the limit is {BFLOAT16_TOLERANCE:.4f}"
+    if asked == "bfloat16":
+        raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
+    _log.warning("%s: staying with float32", problem)
+    return exact, "float32"
+
+
+def _freeze(path: Path) -> Frozen:
+    """The SavedModel's signature with its variables made constants: `[N,S,S,3]` -> one output `[N,S,S,1]`."""
+    tf = _tensorflow()
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    try:
+        saved = tf.saved_model.load(str(path))  # The signature alone does not keep its variables alive.
+        return convert_variables_to_constants_v2(saved.signatures[contract.SIGNATURE])
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
+
+
+def _run(function: Frozen, batch: Batch, *, bfloat16: bool) -> Alphas:
+    tf = _tensorflow()
+    # TensorFlow looks at this option at each call and keeps it per thread, so each call says it (0.5 µs).
+    tf.config.optimizer.set_experimental_options({_BFLOAT16_OPTION: bfloat16})
+    (alphas,) = function(tf.constant(batch))
+    return np.asarray(alphas.numpy(), np.float32)[..., 0]
+
+
+def _tensorflow() -> Any:
+    # TensorFlow reads this when it is first imported; its C++ start-up chatter is no JSON.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow
+
+    return tensorflow

@@ -1,0 +1,60 @@
+"""The JSON that leaves the service, as pydantic models. Knows no route and no status."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ErrorItem(BaseModel):
+    """One thing that is wrong."""
+
+    title: str = Field(examples=["Failed to read image"])
+    code: str = Field(description="Stable name to branch on.", examples=["failed_to_read_image"])
+    detail: str = Field(
+        description="A sentence for a person.", examples=["The JPEG file is truncated or damaged."]
+    )
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    errors: list[ErrorItem]
+    request_id: str = Field(examples=["0f8fad5bd9cb469fa16570867728950e"])
+
+
+class ModelItem(BaseModel):
+    """A model in service."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str = Field(examples=["portrait"])
+    version: str = Field(examples=["1"])
+    device: str = Field(description="Where it runs.", examples=["cpu"])
+    precision: str = Field(description="float32 or bfloat16.", examples=["bfloat16"])
+    input_size: int = Field(description="Side of the network's square input, in pixels.", examples=[320])
+    sha256: str = Field(description="Digest over all files of the model.")
+    metrics: dict[str, float] = Field(
+        description='"<split>/<metric>" to its value, measured on the artifact.'
+    )
+    licence: str
+    architecture: str
+    parameters: int = Field(description="Number of trained values.")
+
+
+class ModelList(BaseModel):
+    """Answer of GET /v1/models."""
+
+    models: list[ModelItem]
+
+
+class Health(BaseModel):
+    """Answer of GET /healthz and of a green GET /readyz."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Index(BaseModel):
+    """Answer of GET /: where to go from here."""
+
+    service: str = "u2matte"
+    links: dict[str, str]

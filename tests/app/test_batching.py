@@ -1,0 +1,264 @@
+"""The batcher on a loop whose clock jumps: every wait is exact and takes no time."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from app.batching import Batcher
+from app.errors import InferenceFailed, NotReady, QueueFull
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of sleeping, moves the loop's clock by as much."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "every task waits for ever"
+        self.now += timeout
+        return super().select(0)
+
+
+class _JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def in_no_time(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+        runner.run(test())
+
+
+class Doubling:
+    """Doubles each item in `seconds`; remembers its batches and when each began."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self.seconds = seconds
+        self.batches: list[list[int]] = []
+        self.began: list[float] = []
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.began.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.seconds)
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [2 * item for item in items]
+
+
+def batcher(
+    run: Callable[[Sequence[int]], Awaitable[Sequence[int]]],
+    *,
+    max_size: int = 4,
+    max_wait_s: float = 0.1,
+    max_queue: int = 100,
+) -> Batcher[int, int]:
+    return Batcher(run, max_size=max_size, max_wait_s=max_wait_s, max_queue=max_queue)
+
+
+def test_items_leave_in_order_and_get_their_own_output() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run)
+        answers = await asyncio.gather(*(b.submit(item) for item in range(10)))
+        assert [answer.output for answer in answers] == [2 * item for item in range(10)]
+        assert run.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_full_batch_leaves_at_once() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=50)
+        await asyncio.gather(*(b.submit(item) for item in range(4)))
+        assert run.began == [0.0]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_wait_counts_from_the_first_item_and_not_from_the_last() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=0.1)
+        first = asyncio.ensure_future(b.submit(1))
+        await asyncio.sleep(0.08)
+        second = asyncio.ensure_future(b.submit(2))
+        await asyncio.gather(first, second)
+        assert run.batches == [[1, 2]]
+        assert run.began == [pytest.approx(0.1)]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_items_that_came_during_a_long_batch_have_waited_enough() -> None:
+    async def test() -> None:
+        run = Doubling(seconds=1.0)
+        b = batcher(run, max_wait_s=0.1)
+        first = asyncio.ensure_future(b.submit(1))
+        await asyncio.sleep(0.5)
+        second = await b.submit(2)
+        assert run.began == [pytest.approx(0.1), pytest.approx(1.1)]
+        assert second.queue_s == pytest.approx(0.6)
+        assert second.run_s == pytest.approx(1.0)
+        await first
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_cancelled_item_leaves_the_queue_and_never_runs() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run)
+        leaving = asyncio.ensure_future(b.submit(1))
+        staying = asyncio.ensure_future(b.submit(2))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        assert (await staying).output == 4
+        assert run.batches == [[2]]
+        assert leaving.cancelled()
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_loop_survives_when_the_only_item_leaves() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=0.1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(b.submit(1), 0.1)  # the very moment at which its batch would leave
+        assert (await b.submit(2)).output == 4
+        assert b.alive
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_item_cancelled_while_its_batch_runs_does_not_harm_the_others() -> None:
+    async def test() -> None:
+        b = batcher(Doubling())
+        leaving = asyncio.ensure_future(b.submit(1))
+        staying = asyncio.ensure_future(b.submit(2))
+        await asyncio.sleep(0.5)
+        leaving.cancel()
+        assert (await staying).output == 4
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_failed_batch_tells_each_waiter_and_the_next_is_served() -> None:
+    async def test() -> None:
+        b = batcher(Doubling())
+        failed = await asyncio.gather(b.submit(13), b.submit(1), return_exceptions=True)
+        assert all(isinstance(error, InferenceFailed) for error in failed)
+        assert failed[0] is not failed[1]
+        assert (await b.submit(2)).output == 4
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_wrong_number_of_outputs_is_a_failed_batch() -> None:
+    async def test() -> None:
+        async def one_short(items: Sequence[int]) -> list[int]:
+            return list(items[1:])
+
+        b = batcher(one_short)
+        failed = await asyncio.gather(b.submit(1), b.submit(2), return_exceptions=True)
+        assert [type(error) for error in failed] == [InferenceFailed, InferenceFailed]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_full_queue_refuses() -> None:
+    async def test() -> None:
+        b = batcher(Doubling(), max_size=1, max_queue=2)
+        inside = [asyncio.ensure_future(b.submit(item)) for item in (1, 2)]
+        await asyncio.sleep(0)
+        assert b.depth == 2
+        with pytest.raises(QueueFull):
+            await b.submit(3)
+        await asyncio.gather(*inside)
+        assert b.depth == 0
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_hurry_lets_a_waiting_batch_go() -> None:
+    async def test() -> None:
+        b = batcher(Doubling(seconds=1), max_wait_s=50)
+        inside = asyncio.ensure_future(b.submit(1))
+        await asyncio.sleep(2)
+        b.hurry()
+        assert (await inside).queue_s == pytest.approx(2)
+        await b.close(1)
+        b.hurry()
+
+    in_no_time(test)
+
+
+def test_close_serves_what_waits_without_waiting_for_company() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=50)
+        inside = [asyncio.ensure_future(b.submit(item)) for item in range(6)]
+        await asyncio.sleep(0)
+        await b.close(10)
+        assert [(await item).output for item in inside] == [0, 2, 4, 6, 8, 10]
+        assert not b.alive
+        with pytest.raises(NotReady):
+            await b.submit(7)
+        assert asyncio.get_running_loop().time() == pytest.approx(2.0)
+
+    in_no_time(test)
+
+
+def test_close_fails_what_is_left_at_its_deadline() -> None:
+    async def test() -> None:
+        b = batcher(Doubling(seconds=100), max_size=1)
+        inside = [asyncio.ensure_future(b.submit(item)) for item in range(2)]
+        await asyncio.sleep(1)
+        await b.close(3)
+        results = await asyncio.gather(*inside, return_exceptions=True)
+        assert [type(error) for error in results] == [NotReady, NotReady]
+        assert asyncio.get_running_loop().time() == pytest.approx(4.0)
+
+    in_no_time(test)
+
+
+def test_dead_loop_is_visible_and_strands_nobody() -> None:
+    class Fatal(BaseException):
+        pass
+
+    async def test() -> None:
+        async def die(_items: Sequence[int]) -> list[int]:
+            raise Fatal
+
+        b = batcher(die, max_size=1)
+        results = await asyncio.gather(b.submit(1), b.submit(2), return_exceptions=True)
+        assert [type(error) for error in results] == [NotReady, NotReady]
+        assert not b.alive
+        with pytest.raises(NotReady):
+            await b.submit(3)
+        await b.close(1)
+
+    in_no_time(test)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import BUILT_IN_MODEL, Settings, SettingsError, load_settings
+
+
+def test_defaults_are_valid_and_name_the_built_in_model() -> None:
+    settings = load_settings()
+    assert settings.model_dir == BUILT_IN_MODEL
+    assert BUILT_IN_MODEL.parts[-3:] == ("model", "artifacts", "portrait")
+    assert (settings.host, settings.port, settings.device) == ("127.0.0.1", 8000, "auto")
+    assert settings.cpu_thread_count >= 1
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATTE_MAX_BATCH_SIZE", "3")
+    monkeypatch.setenv("MATTE_MODEL_DIR", "/models/x")
+    settings = load_settings()
+    assert settings.max_batch_size == 3
+    assert settings.model_dir == Path("/models/x")
+
+
+def test_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATTE_PORT", "1")
+    monkeypatch.setenv("MATTE_MAX_QUEUE", "5")
+    settings = load_settings(host="::", port=2)
+    assert (settings.host, settings.port, settings.max_queue) == ("::", 2, 5)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MATTE_MAX_BATCH_SIZE", "0"),
+        ("MATTE_MAX_QUEUE", "many"),
+        ("MATTE_DEVICE", "tpu"),
+        ("MATTE_PORT", "70000"),
+        ("MATTE_BATCH_WAIT_MS", "-1"),
+        ("MATTE_API_KEYS", "schlüssel"),
+    ],
+)
+def test_nonsense_is_refused_with_the_name_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        load_settings()
+
+
+def test_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATTE_MAX_BATCHSIZE", "4")
+    with pytest.raises(SettingsError, match=r"unknown setting: MATTE_MAX_BATCHSIZE\n.*MATTE_MAX_BATCH_SIZE"):
+        load_settings()
+
+
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATTE_DEVICE", "")
+    assert load_settings().device == "auto"
+
+
+def test_keys_are_split_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATTE_API_KEYS", " first , second,")
+    settings = load_settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
+    assert "first" not in repr(settings)
+
+
+def test_every_setting_has_a_description() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,152 @@
+"""What many tests need: a clean environment, a tiny real model, a running app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from app.main import create_app
+from app.predictor import Alphas, Batch
+from app.settings import Settings
+from model import contract
+from model.contract import Manifest
+
+TINY_SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MATTE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _untouched_process() -> Iterator[None]:
+    """The command line sets signal handlers and the root logger; tests get theirs back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root = logging.getLogger()
+    kept, level = list(root.handlers), root.level
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    root.handlers[:] = kept
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def mean_colour(batch: Batch) -> Alphas:
+    """A network whose matte of a plain picture is that picture's own grey value."""
+    means = batch.astype(np.float32).mean(axis=(1, 2, 3)) / 255
+    return np.broadcast_to(means[:, None, None], batch.shape[:3]).astype(np.float32)
+
+
+class Gate:
+    """`mean_colour` that waits in the device thread until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+        self.sizes: list[int] = []
+
+    def __call__(self, batch: Batch) -> Alphas:
+        self.entered.set()
+        self.sizes.append(len(batch))
+        assert self.opened.wait(30)
+        return mean_colour(batch)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.opened.set()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running app and a client to it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    async def post(self, data: bytes, **options: object) -> httpx.Response:
+        return await self.client.post("/v1/matte", files={"image": data}, **options)  # type: ignore[arg-type]
+
+    async def metric(self, name: str) -> float:
+        """The value of one sample, by its name and labels as /metrics prints them."""
+        page = (await self.client.get("/metrics")).text
+        lines = (line.rsplit(" ", 1) for line in page.splitlines())
+        return next((float(line[1]) for line in lines if line[0] == name), 0.0)
+
+
+Running = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+def running() -> Running:
+    """`async with running(predict, **settings) as service`: an app in this process, ready."""
+
+    @asynccontextmanager
+    async def run(
+        predict: Callable[[Batch], Alphas] = mean_colour, **chosen: object
+    ) -> AsyncIterator[Service]:
+        app = create_app(Settings(**chosen), predict)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        ):
+            await app.state.loading
+            yield Service(app, client)
+
+    return run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until `condition` holds; at most 10 s."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real SavedModel of 32 x 32: mean over the channels through two convolutions, as alpha."""
+    import tensorflow as tf
+
+    artifact = tmp_path_factory.mktemp("model") / "tiny"
+    kernel = np.full((1, 1, 3, 8), 1 / 24, np.float32)
+
+    class Tiny(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = tf.Variable(kernel)
+            self.second = tf.Variable(np.ones((1, 1, 8, 1), np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, TINY_SIZE, TINY_SIZE, 3], tf.uint8, name="image")])
+        def serve(self, image: object) -> dict[str, object]:
+            x = tf.nn.conv2d(tf.cast(image, tf.float32) / 255.0, self.first, 1, "SAME")
+            return {"alpha": tf.nn.conv2d(tf.nn.relu(x), self.second, 1, "SAME")}
+
+    tiny = Tiny()
+    tf.saved_model.save(tiny, str(artifact / contract.SAVED_MODEL_DIR), {contract.SIGNATURE: tiny.serve})
+    files = {
+        path.relative_to(artifact).as_posix(): contract.file_sha256(path)
+        for path in contract.model_files(artifact)
+    }
+    contract.write_manifest(
+        artifact, Manifest("tiny", "1", TINY_SIZE, "stretch", files, licence="Apache-2.0")
+    )
+    return artifact

@@ -1,0 +1,70 @@
+"""The service as a process of its own, as an operator starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 60  # For a TensorFlow import on a busy machine.
+
+
+@dataclass
+class Process:
+    """`python -m app serve` on a free port, with its log lines as they come."""
+
+    child: subprocess.Popen[str]
+    reader: threading.Thread = field(init=False)
+    lines: list[dict[str, object]] = field(default_factory=list)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            with self.arrived:
+                self.lines.append(json.loads(line))
+                self.arrived.notify_all()
+
+    def wait_for(self, text: str) -> str:
+        def found() -> str | None:
+            return next((str(x["message"]) for x in self.lines if text in str(x["message"])), None)
+
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: found() is not None, PATIENCE_S), self.lines
+        return str(found())
+
+
+@contextmanager
+def serving(artifact: Path, *, ready: bool = True, **environment: str) -> Iterator[tuple[Process, str]]:
+    """The process and its address; when the model is loaded, unless `ready` is false."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", "0"],
+        cwd=ROOT,
+        env=os.environ | {"MATTE_MODEL_DIR": str(artifact), "MATTE_DEVICE": "cpu"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process = Process(child)
+    try:
+        address = process.wait_for("listening on").split("listening on ")[1].split(" ")[0]
+        process.wait_for("ready" if ready else "startup complete")
+        yield process, address
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        process.reader.join()
+        assert child.stdout is not None
+        child.stdout.close()

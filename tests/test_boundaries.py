@@ -1,0 +1,77 @@
+"""training -> model <- app: read from the source, so that no import at run time can hide."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {"environ", "getenv", "putenv", "environb"}
+
+
+def sources(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names; `from a import b` counts as both `a` and `a.b`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def top_level(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)
+def test_app_knows_of_model_only_its_contract_and_geometry(path: Path) -> None:
+    used = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("model.")}
+    assert used <= {"model.contract", "model.transforms"}
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)
+def test_app_never_imports_training_or_keras(path: Path) -> None:
+    assert top_level(path).isdisjoint({"training", "keras", "tests"})
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)
+def test_tensorflow_is_only_in_the_predictor(path: Path) -> None:
+    assert ("tensorflow" in top_level(path)) == (path.name == "predictor.py")
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)
+def test_environment_is_read_only_by_the_settings(path: Path) -> None:
+    attributes = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (isinstance(node, ast.alias) and node.name in ENVIRONMENT)
+    ]
+    # The predictor does not read it: it sets the one variable by which TensorFlow is told to be quiet.
+    allowed = {"settings.py": 1, "predictor.py": 1}
+    assert len(attributes) <= allowed.get(path.name, 0)
+
+
+@pytest.mark.parametrize("path", sources("training"), ids=lambda path: path.name)
+def test_training_never_imports_app(path: Path) -> None:
+    assert "app" not in top_level(path)
+
+
+@pytest.mark.parametrize("path", sources("model"), ids=lambda path: path.name)
+def test_model_imports_neither_side(path: Path) -> None:
+    assert top_level(path).isdisjoint({"app", "training"})
+
+
+def test_contract_needs_only_the_standard_library() -> None:
+    assert top_level(ROOT / "model" / "contract.py") <= sys.stdlib_module_names
