@@ -153,7 +153,8 @@ def _key(path: Path) -> str:
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
+        seconds = task.finished_time or task.elapsed
+        return Text(f"{task.completed / seconds if seconds else 0:.1f} images/s")
 
 
 async def _matte_all(
@@ -163,8 +164,8 @@ async def _matte_all(
     console = Console(stderr=True)
     pipeline = Pipeline(settings, Metrics())
     try:
-        with console.status("loading the model"):
-            await pipeline.start(model_loader(settings))
+        console.print(f"loading {settings.model_dir.name} …")
+        await pipeline.start(model_loader(settings))
         columns = (TextColumn("matting"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             return await _through(pipeline, jobs, output, settings, progress)

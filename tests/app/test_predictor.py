@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,3 +205,16 @@ def test_probe_has_flat_parts_and_edges() -> None:
 def test_predictor_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         stand_in(mean_colour).device = "other"  # type: ignore[misc]
+
+
+def test_start_up_notes_of_native_libraries_become_debug_lines(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), predictor._start_up_notes_as_debug_log():
+        os.write(2, b"E0000 no CUDA\nI0000 oneDNN is on\n")
+    os.write(2, b"later\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "TensorFlow: E0000 no CUDA",
+        "TensorFlow: I0000 oneDNN is on",
+    ]
+    assert capfd.readouterr().err == "later\n"
