@@ -77,7 +77,7 @@ def evaluate_artifact(artifact: Path, data_root: Path, split: str) -> Evaluation
         split=split,
         protocol=f"served {manifest.input_size}x{manifest.input_size} {manifest.geometry}",
         mean=mean_scores(list(images.values())),
-        sources=_by_source(images),
+        sources=by_source(images),
         images=images,
     )
 
@@ -114,7 +114,7 @@ def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in scores])) for name in names}
 
 
-def _by_source(images: Mapping[str, Scores]) -> dict[str, Scores]:
+def by_source(images: Mapping[str, Scores]) -> dict[str, Scores]:
     """Means per leading letters of the stem, where a split mixes several sources."""
     groups: dict[str, list[Scores]] = {}
     for stem, scores in images.items():
