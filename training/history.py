@@ -22,9 +22,12 @@ class History:
     def add(
         self, step: int, size: int, loss: float, scores: Mapping[str, float], learning_rate: float
     ) -> bool:
-        """Append a validation; True when its MAD is the smallest so far."""
+        """Append a validation; True when its MAD is the smallest so far at this input size.
+
+        Figures of different sizes do not compare: the first validation of a new phase is its best.
+        """
         row = {"step": step, "input_size": size, "loss": loss, "learning_rate": learning_rate, **scores}
-        best = all(row["MAD"] < earlier["MAD"] for earlier in self._rows)
+        best = all(row["MAD"] < earlier["MAD"] for earlier in self._rows if earlier["input_size"] == size)
         self._rows.append({name: float(row[name]) for name in COLUMNS})
         self._write()
         return best

@@ -54,8 +54,8 @@ def train(config: TrainConfig, data: TrainData, run_dir: Path, progress: Progres
     progress.start(config, data, state, resumed=resumed, replicas=strategy.num_replicas_in_sync)
     run = _Run(config, data, strategy, state, checkpoints, history, progress)
     with _stop_on_signal() as stopping:
-        for first_step, phase in remaining_phases(config, int(state.step)):
-            if not run.train_phase(first_step, phase, stopping):
+        for end, phase in remaining_phases(config, int(state.step)):
+            if not run.train_phase(end, phase, stopping):
                 return False
     return True
 
@@ -80,11 +80,12 @@ class _Run:
                 raise RunError(self._not_finite(batch[2]))
             now = int(self.state.step)
             self.progress.step(now, loss, phase.input_size)
+            stop = stopping()
             if now % self.config.validate_every == 0 or now == end:
                 self._validate(now, validation, phase.input_size)
-            if now % self.config.checkpoint_every == 0 or now == end or stopping():
+            if now % self.config.checkpoint_every == 0 or now == end or stop:
                 self.checkpoints.save_last()
-            if stopping():
+            if stop:
                 return False
         return True
 

@@ -2,7 +2,7 @@
 
 <run>/config.toml            the run's document, as given; a run is only resumed with the same values
 <run>/checkpoints/last/      everything, for an exact resume
-<run>/checkpoints/best/      the averaged network of the best validation so far
+<run>/checkpoints/best/      the averaged network of the best validation of the last phase
 <run>/history.csv            a row per validation
 """
 

@@ -27,5 +27,12 @@ def test_a_resumed_run_drops_later_rows_and_remembers_the_best(tmp_path):
     assert [r["step"] for r in read_history(tmp_path / "history.csv")] == [1, 2, 3]
 
 
+def test_a_larger_size_begins_its_own_best(tmp_path):
+    history = History(tmp_path / "history.csv", up_to_step=0)
+    assert history.add(1, 64, 1.0, row(0.3), 0.1)
+    assert history.add(2, 96, 1.0, row(0.4), 0.1)
+    assert not history.add(3, 96, 1.0, row(0.5), 0.1)
+
+
 def test_no_file_is_no_rows(tmp_path):
     assert read_history(tmp_path / "none.csv") == []
