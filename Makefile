@@ -2,16 +2,17 @@
 # make test    set up and run the test suite
 # make check   what CI runs: lint, types, tests
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…]
+# make docs    README's picture, and the tables of README and MODEL_CARD
 # make clean   remove everything that these targets made, models and runs excepted
 
-PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v) 2>/dev/null)) python3)
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= training/configs/portrait.toml
 DATA ?= data/P3M-10k
 BACKGROUNDS ?=
 
-.PHONY: serve test check lint types train readme-pictures lock clean
+.PHONY: serve test check lint types train docs lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -31,8 +32,9 @@ types: $(VENV)/.dev
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
-readme-pictures: $(VENV)/.dev
+docs: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_tables.py
 
 # The lock pins every version for every extra and platform, and names no index. Needs uv.
 lock:

@@ -60,7 +60,9 @@ def assign_official(network: keras.Model, tensors: Mapping[str, NDArray[Any]]) -
                 raise WeightsError(f"the checkpoint lacks {official}; is it the other variant?")
             value = _to_keras(tensors[official])
             if value.shape != tuple(weight.shape):
-                raise WeightsError(f"{official} is {value.shape}, the network takes {tuple(weight.shape)}")
+                raise WeightsError(
+                    f"{official} is {value.shape}, the network takes {tuple(weight.shape)}; is it the other variant?"
+                )
             values[official] = (weight, value)
             left.discard(official)
     if left:
