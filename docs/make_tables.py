@@ -1,0 +1,75 @@
+"""Writes the tables of README and MODEL_CARD from the code and the built-in model's manifest.
+
+    make docs
+
+Each table stands between `<!-- name -->` and `<!-- end -->`; a test fails when one is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from app import errors
+from app.settings import BUILT_IN_MODEL, PREFIX, Settings
+from model.contract import read_manifest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
+COLUMNS = ("SAD", "MSE", "MAD", "mIoU", "SAD-T", "MAD-T")
+
+
+def settings_table() -> list[str]:
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = {BUILT_IN_MODEL: "the built-in model", (): "none"}.get(default, f"`{default}`")
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+    return rows
+
+
+def errors_table() -> list[str]:
+    """One row per error that a client can see, by status."""
+    kinds = sorted(_leaves(errors.ServiceError), key=lambda kind: (kind.status, kind.code))
+    rows = ["| status | code | meaning |", "|---|---|---|"]
+    for kind in kinds:
+        retry = ", with `Retry-After`" if kind.retry_after_s is not None else ""
+        rows.append(f"| {kind.status} | `{kind.code}` | {kind.title}{retry} |")
+    return rows
+
+
+def figures_table() -> list[str]:
+    """The means that `evaluate --record` wrote into the built-in model's manifest."""
+    metrics = read_manifest(BUILT_IN_MODEL).metrics
+    rows = [f"| {' | '.join(('validation pictures', *COLUMNS))} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for label, prefix in (("all 150", ""), ("100 portraits (`e*`)", "e*/"), ("50 full bodies (`c*`)", "c*/")):
+        values = (f"{metrics[f'P3M-500-NP/{prefix}{name}']:.4g}" for name in COLUMNS)
+        rows.append(f"| {label} | {' | '.join(values)} |")
+    return rows
+
+
+def _leaves(kind: type[errors.ServiceError]) -> Iterable[type[errors.ServiceError]]:
+    """Subclasses that are raised themselves; 499 is never seen by a client, who has gone."""
+    below = kind.__subclasses__()
+    if not below and kind is not errors.ClientGone:
+        yield kind
+    for each in below:
+        yield from _leaves(each)
+
+
+TABLES = {"settings": settings_table, "errors": errors_table, "figures": figures_table}
+
+
+def with_tables(text: str) -> str:
+    """`text` with every marked table written anew. Raises KeyError for a mark without a table."""
+
+    def anew(mark: re.Match[str]) -> str:
+        return "\n".join((f"<!-- {mark[1]} -->", *TABLES[mark[1]](), "<!-- end -->"))
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", anew, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text(encoding="utf-8")), encoding="utf-8")
