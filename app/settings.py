@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         default="auto",
-        description="`auto` is bfloat16 on CPUs that have it, if its alphas agree with float32's to 2/255.",
+        description="`auto` is bfloat16 on CPUs that have it, if it keeps to 2/255 of float32 on a probe.",
     )
     max_batch_size: int = Field(
         default=8, ge=1, le=256, description="Most pictures in one call of the network."
