@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         default="auto",
-        description="`auto` is bfloat16 on CPUs that have it, if it keeps to 2/255 of float32 on a probe.",
+        description="`auto` is bfloat16 on CPUs that have it, if 99.9 % of a probe keeps to 2/255 of float32.",
     )
     max_batch_size: int = Field(
         default=8, ge=1, le=256, description="Most pictures in one call of the network."
