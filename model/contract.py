@@ -121,6 +121,11 @@ def model_files(artifact: Path) -> list[Path]:
     return sorted(path for path in (artifact / SAVED_MODEL_DIR).rglob("*") if path.is_file())
 
 
+def file_digests(artifact: Path) -> dict[str, str]:
+    """What `Manifest.files` holds: the SHA-256 of each model file by its path below `artifact`, with "/"."""
+    return {path.relative_to(artifact).as_posix(): file_sha256(path) for path in model_files(artifact)}
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -142,10 +142,7 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tiny = Tiny()
     tf.saved_model.save(tiny, str(artifact / contract.SAVED_MODEL_DIR), {contract.SIGNATURE: tiny.serve})
-    files = {
-        path.relative_to(artifact).as_posix(): contract.file_sha256(path)
-        for path in contract.model_files(artifact)
-    }
+    files = contract.file_digests(artifact)
     contract.write_manifest(
         artifact, Manifest("tiny", "1", TINY_SIZE, "stretch", files, licence="Apache-2.0")
     )

@@ -23,8 +23,7 @@ from model.contract import (
     SAVED_MODEL_DIR,
     SIGNATURE,
     Manifest,
-    file_sha256,
-    model_files,
+    file_digests,
     write_manifest,
 )
 from model.u2net import normalise
@@ -161,13 +160,12 @@ def _check_images(size: int) -> NDArray[np.uint8]:
 
 
 def _manifest(network: keras.Model, size: int, artifact: Path, card: Card) -> Manifest:
-    files = {path.relative_to(artifact).as_posix(): file_sha256(path) for path in model_files(artifact)}
     return Manifest(
         name=card.name,
         version=card.version,
         input_size=size,
         geometry="stretch",
-        files=files,
+        files=file_digests(artifact),
         architecture=network.name,
         parameters=network.count_params(),
         training_config_sha256=card.training_config_sha256,
