@@ -39,6 +39,10 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="Where the run lives [default: runs/<name of the document>].")
     ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(metavar="ARTIFACT", help="Begin with an artifact's weights instead of random ones."),
+    ] = None,
 ) -> None:
     """Train as CONFIG.toml says; takes up the run where it stopped, when it exists."""
     from training.config import load_config
@@ -55,9 +59,9 @@ def train(
         _report_orphans(split.name, split.images_without_alpha, split.alphas_without_image)
     data = TrainData(training.pairs, validation.pairs, list_backgrounds(behind) if behind else ())
     run_dir = run_dir or Path("runs") / config_path.stem
-    claim(run_dir, config_path, config)
+    claim(run_dir, config_path, config, init_from)
     with Progress(console) as progress:
-        finished = train(config, data, run_dir, progress)
+        finished = train(config, data, run_dir, progress, init_from)
     if not finished:
         console.print(f"stopped; the same command takes up {run_dir} again")
         raise typer.Exit(130)

@@ -1,8 +1,8 @@
-"""One portrait and its alpha, varied: crop, turn, mirror, new background, light, blur, compression, noise.
+"""One portrait and its alpha, varied: crop, turn, mirror, a second person, new background, light, camera.
 
-In: image uint8 `[H,W,3]`, alpha uint8 `[H,W,1]`, a background of any size, and a stateless key. Out: image
-float32 `[S,S,3]` in 0..255 and alpha float32 `[S,S,1]` in 0..1. Every draw comes from the key: the same key
-gives the same pixels. The picture is stretched to a square, as the served geometry is.
+In: image uint8 `[H,W,3]`, alpha uint8 `[H,W,1]`, perhaps a background and a second portrait of any size, and a
+stateless key. Out: image float32 `[S,S,3]` in 0..255 and alpha float32 `[S,S,1]` in 0..1. Every draw comes from
+the key: the same key gives the same pixels. The picture is stretched to a square, as the served geometry is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import tensorflow as tf
 from training.config import AugmentConfig
 
 INSET_MAX: Final = 0.12  # a "whole" picture still loses up to this share of each side
-ASPECT_SPREAD: Final = 0.25  # log of the aspect ratio's change in a crop
+# Log of the aspect ratio's change in a crop, to either side. Portraits are upright mostly; a landscape photo
+# stretched to the square shows people 1.8 times narrower than one of 3:4 does, so crops must reach that far.
+ASPECT_SPREAD: Final = 0.6
+# A person cut out and set anew: size and shape within these, standing on the lower edge, and sideways so far
+# that up to this share of the square's side is lost over the edge.
+PLACED_SIZE: Final = (0.5, 1.0)
+PLACED_ASPECT_SPREAD: Final = 0.25
+PLACED_OVERHANG: Final = 0.3
 ROTATION_MAX: Final = math.radians(12)
 JPEG_QUALITY: Final = (35, 95)
 NOISE_MAX: Final = 0.04  # standard deviation, of 1
@@ -47,18 +54,22 @@ class Draws:
 def augment(
     image: tf.Tensor,
     alpha: tf.Tensor,
-    background: Callable[[], tf.Tensor] | None,
     key: tf.Tensor,
     settings: AugmentConfig,
     *,
     size: int,
+    background: Callable[[], tf.Tensor] | None = None,
+    companion: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """See the module. `background` loads a picture, uint8 `[h,w,3]`, only when it is drawn; None: never replaced."""
+    """See the module. `background` loads a picture, uint8 `[h,w,3]`, and `companion` a second portrait with its
+    alpha, uint8 `[h,w,3]` and `[h,w,1]`, each only when it is drawn; None: never."""
     draws = Draws(key)
     pixels = _to_square(tf.concat([image, alpha], axis=2), draws, settings, size)
     pixels = _mirror(_rotate(pixels, draws, settings.rotate_share), draws)
     pixels = tf.ensure_shape(pixels, [size, size, 4])
     colour, matte = pixels[:, :, :3], pixels[:, :, 3:]
+    if companion is not None:
+        colour, matte = _add_person(colour, matte, companion, draws, settings)
     if background is not None:
         colour, matte = _replace_background(colour, matte, background, draws, settings)
     colour = _light(colour, draws, settings)
@@ -120,21 +131,58 @@ def _rotate(pixels: tf.Tensor, draws: Draws, share: float) -> tf.Tensor:
     shift = tf.stack([middle - cos * middle + sin * middle, middle - sin * middle - cos * middle])
     transform = tf.stack([cos, -sin, shift[0], sin, cos, shift[1], 0.0, 0.0])
 
-    def turned() -> tf.Tensor:
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=pixels[None],
-            transforms=transform[None],
-            output_shape=tf.shape(pixels)[:2],
-            fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode="REFLECT",
-        )[0]
+    return tf.cond(draws.chance(share), lambda: _warp(pixels, transform, "REFLECT"), lambda: pixels)
 
-    return tf.cond(draws.chance(share), turned, lambda: pixels)
+
+def _warp(pixels: tf.Tensor, transform: tf.Tensor, fill_mode: str) -> tf.Tensor:
+    """`[S,S,C]` bilinear through a projective transform `[8]` from output to input coordinates."""
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels[None],
+        transforms=transform[None],
+        output_shape=tf.shape(pixels)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=fill_mode,
+    )[0]
+    return tf.ensure_shape(warped, pixels.shape)
 
 
 def _mirror(pixels: tf.Tensor, draws: Draws) -> tf.Tensor:
     return tf.cond(draws.chance(0.5), lambda: pixels[:, ::-1], lambda: pixels)
+
+
+def _add_person(
+    colour: tf.Tensor,
+    alpha: tf.Tensor,
+    companion: Callable[[], tuple[tf.Tensor, tf.Tensor]],
+    draws: Draws,
+    settings: AugmentConfig,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A second person in front of the picture: both are foreground then."""
+    seed, size = draws.seed(), colour.shape[0]
+
+    def joined() -> tuple[tf.Tensor, tf.Tensor]:
+        theirs = Draws(seed)
+        pixels = _mirror(_to_square(tf.concat(companion(), axis=2), theirs, settings, size), theirs)
+        pixels = tf.ensure_shape(pixels, [size, size, 4])
+        over, cover = _cut_and_place(pixels[:, :, :3], pixels[:, :, 3:], theirs)
+        return cover * over + (1 - cover) * colour, cover + (1 - cover) * alpha
+
+    return tf.cond(draws.chance(settings.companion_share), joined, lambda: (colour, alpha))
+
+
+def _cut_and_place(colour: tf.Tensor, alpha: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+    """The foreground's colour and alpha, scaled and set down elsewhere on the lower edge; alpha 0 around it."""
+    cut = tf.concat([estimate_foreground(colour, alpha), alpha], axis=2)
+    scale = draws.uniform(*PLACED_SIZE)
+    aspect = tf.exp(draws.uniform(-PLACED_ASPECT_SPREAD, PLACED_ASPECT_SPREAD))
+    high, wide = tf.minimum(scale * aspect, 1.0), tf.minimum(scale / aspect, 1.0)
+    side = tf.cast(tf.shape(colour)[0], tf.float32)
+    top = side * (1 - high)
+    left = side * (-PLACED_OVERHANG + draws.uniform() * (1 - wide + 2 * PLACED_OVERHANG))
+    transform = tf.stack([1 / wide, 0.0, -left / wide, 0.0, 1 / high, -top / high, 0.0, 0.0])
+    placed = _warp(cut, transform, "CONSTANT")
+    return placed[:, :, :3], placed[:, :, 3:]
 
 
 def _replace_background(
@@ -144,13 +192,20 @@ def _replace_background(
     draws: Draws,
     settings: AugmentConfig,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The foreground over another background, or, rarely, that background alone with an empty matte."""
-    seed, empty = draws.seed(), draws.chance(settings.empty_share)
+    """The foreground over another background, in its place or set anew; or, rarely, that background alone with
+    an empty matte."""
+    seed, place_seed = draws.seed(), draws.seed()
+    empty, placed = draws.chance(settings.empty_share), draws.chance(settings.place_share)
 
     def replaced() -> tuple[tf.Tensor, tf.Tensor]:
         behind = _background_square(background(), seed, tf.shape(colour)[0])
-        over = alpha * estimate_foreground(colour, alpha) + (1 - alpha) * behind
-        return tf.where(empty, behind, over), tf.where(empty, tf.zeros_like(alpha), alpha)
+        over, cover = tf.cond(
+            placed,
+            lambda: _cut_and_place(colour, alpha, Draws(place_seed)),
+            lambda: (estimate_foreground(colour, alpha), alpha),
+        )
+        cover = tf.where(empty, tf.zeros_like(cover), cover)
+        return cover * over + (1 - cover) * behind, cover
 
     wanted = empty | draws.chance(settings.background_share)
     return tf.cond(wanted, replaced, lambda: (colour, alpha))

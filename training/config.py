@@ -44,7 +44,9 @@ class AugmentConfig:
     crop_share: float = 0.5
     crop_area_min: float = 0.3
     rotate_share: float = 0.25
+    companion_share: float = 0.0
     background_share: float = 0.4
+    place_share: float = 0.0
     empty_share: float = 0.03
     colour_share: float = 0.8
     grey_share: float = 0.05

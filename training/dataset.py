@@ -121,17 +121,26 @@ def training_samples(
 
     def sample(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         which = _shuffled(k, count, seed)
-        image = _decode(image_paths[which], channels=3)
-        alpha = _decode(alpha_paths[which], channels=0)[:, :, :1]
         key = tf.stack([tf.constant(seed, tf.int64), k])
 
-        def background() -> tf.Tensor:
-            index = tf.random.stateless_uniform(
-                [], key + tf.constant([101, 0], tf.int64), maxval=len(background_paths), dtype=tf.int32
-            )
-            return _decode(background_paths[index], channels=3)
+        def portrait(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            alpha = _decode(alpha_paths[index], channels=0)[:, :, :1]
+            return _decode(image_paths[index], channels=3), alpha
 
-        pixels = augment(image, alpha, background if backgrounds else None, key, settings, size=size)
+        def drawn(stream: int, among: int) -> tf.Tensor:
+            shifted = key + tf.constant([stream, 0], tf.int64)
+            return tf.random.stateless_uniform([], shifted, maxval=among, dtype=tf.int32)
+
+        pixels = augment(
+            *portrait(which),
+            key,
+            settings,
+            size=size,
+            background=(lambda: _decode(background_paths[drawn(101, len(backgrounds))], channels=3))
+            if backgrounds
+            else None,
+            companion=lambda: portrait(drawn(102, count)),
+        )
         return (*pixels, which)
 
     steps = tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)

@@ -28,6 +28,7 @@ from model.contract import (
 )
 from model.u2net import normalise
 from training.config import load_config
+from training.initial_weights import stored_name
 from training.state import load_trained
 
 # What the export may change in any pixel of the alpha: less than one of 255 grey levels. Storing the kernels in
@@ -125,8 +126,7 @@ class ServedMatte(tf.Module):
 def _variable(weight: keras.Variable, storage: Storage) -> tf.Variable:
     """Only kernels are stored in 16 bits: batch norm's variances may leave their range, and weigh nothing."""
     dtype = storage if weight.path.endswith("kernel") else "float32"
-    name = weight.path.replace("/", ".")
-    return tf.Variable(tf.cast(weight.value, dtype), name=name, trainable=False)
+    return tf.Variable(tf.cast(weight.value, dtype), name=stored_name(weight), trainable=False)
 
 
 def _save(network: keras.Model, size: int, path: Path, storage: Storage) -> None:

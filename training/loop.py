@@ -38,26 +38,38 @@ class TrainData:
     backgrounds: tuple[Path, ...]
 
 
-def train(config: TrainConfig, data: TrainData, run_dir: Path, progress: Progress) -> bool:
+def train(
+    config: TrainConfig, data: TrainData, run_dir: Path, progress: Progress, init_from: Path | None = None
+) -> bool:
     """Train to the last step. True when it was reached, False when a signal asked to stop before.
 
-    SIGINT and SIGTERM end the run after the step in hand, with a checkpoint. Raises RunError when the loss is not
-    finite. `run_dir` is claimed before (`training.state.claim`).
+    A new run begins with the weights of the artifact `init_from`, where one is given. SIGINT and SIGTERM end the
+    run after the step in hand, with a checkpoint. Raises RunError when the loss is not finite. `run_dir` is claimed
+    before (`training.state.claim`).
     """
     _set_precision(config)
     strategy = choose_strategy()
     with strategy.scope():
         state = TrainState(config)
         checkpoints = Checkpoints(run_dir, state)
-        resumed = checkpoints.restore_last()
+        origin = _restore_or_begin(state, checkpoints, init_from)
     history = History(run_dir / "history.csv", up_to_step=int(state.step))
-    progress.start(config, data, state, resumed=resumed, replicas=strategy.num_replicas_in_sync)
+    progress.start(config, data, state, origin=origin, replicas=strategy.num_replicas_in_sync)
     run = _Run(config, data, strategy, state, checkpoints, history, progress)
     with _stop_on_signal() as stopping:
         for end, phase in remaining_phases(config, int(state.step)):
             if not run.train_phase(end, phase, stopping):
                 return False
     return True
+
+
+def _restore_or_begin(state: TrainState, checkpoints: Checkpoints, init_from: Path | None) -> str:
+    """Where the run's weights are from, in words; a checkpoint comes before `init_from`."""
+    if checkpoints.restore_last():
+        return f"resumed at step {int(state.step)}"
+    if init_from is not None:
+        return f"from the weights of {state.begin_with(init_from).label}"
+    return "from scratch"
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ class Progress:
         self._bar.stop()
 
     def start(
-        self, config: TrainConfig, data: TrainData, state: TrainState, *, resumed: bool, replicas: int
+        self, config: TrainConfig, data: TrainData, state: TrainState, *, origin: str, replicas: int
     ) -> None:
         done = int(state.step)
         self._batch = config.batch_size
@@ -56,8 +56,7 @@ class Progress:
         self.console.print(
             f"{state.network.name}: {state.network.count_params() / 1e6:.2f} M parameters, "
             f"{len(data.train)} training pairs, {len(data.validation)} validation pairs, "
-            f"{len(data.backgrounds)} backgrounds, {replicas} replica(s), {config.precision}, "
-            + (f"resumed at step {done}" if resumed else "from scratch")
+            f"{len(data.backgrounds)} backgrounds, {replicas} replica(s), {config.precision}, " + origin
         )
 
     def step(self, step: int, loss: float, size: int) -> None:

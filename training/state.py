@@ -1,6 +1,7 @@
 """What a run is made of between two steps: network, its moving average, optimiser, step; on disk and in memory.
 
 <run>/config.toml            the run's document, as given; a run is only resumed with the same values
+<run>/init_from.txt          the model whose weights it began with, where it began with one
 <run>/checkpoints/last/      everything, for an exact resume
 <run>/checkpoints/best/      the averaged network of the best validation of the last phase
 <run>/history.csv            a row per validation
@@ -15,24 +16,44 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from model.contract import Manifest, verify
 from model.u2net import u2net
 from training.batch_norm import with_fused_batch_norm
 from training.config import NetworkConfig, TrainConfig, load_config
+from training.initial_weights import load_artifact_weights
 
 
 class RunError(RuntimeError):
     """The run cannot go on; the message says why and what to do."""
 
 
-def claim(run_dir: Path, document: Path, config: TrainConfig) -> None:
-    """Keep a copy of the document in a new run directory. Raises RunError when the directory holds a run of
-    other values: half a run with one recipe and half with another would be nobody's result."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    copy = run_dir / "config.toml"
+def claim(run_dir: Path, document: Path, config: TrainConfig, init_from: Path | None = None) -> None:
+    """Keep a copy of the document in a new run directory, and the name of the model it begins with.
+
+    Raises RunError when the directory holds a run of other values, or one that began with other weights: half a
+    run with one recipe and half with another would be nobody's result. An existing run may be taken up without
+    `init_from`; its weights come from the checkpoint anyway. Raises ContractError for a damaged artifact.
+    """
+    origin = _origin(init_from)
+    copy, note = run_dir / "config.toml", run_dir / "init_from.txt"
     if not copy.exists():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if origin:
+            note.write_text(origin, encoding="utf-8")
         shutil.copyfile(document, copy)
-    elif load_config(copy).digest() != config.digest():
+        return
+    if load_config(copy).digest() != config.digest():
         raise RunError(f"{run_dir} was begun with other values than {document}; give another --run-dir")
+    if origin and origin != (note.read_text(encoding="utf-8") if note.exists() else ""):
+        raise RunError(f"{run_dir} was not begun with the weights of {init_from}; give another --run-dir")
+
+
+def _origin(init_from: Path | None) -> str:
+    """`name@version <SHA-256>` of an artifact; "" for none."""
+    if init_from is None:
+        return ""
+    manifest = verify(init_from)
+    return f"{manifest.label} {manifest.sha256}\n"
 
 
 class TrainState:
@@ -52,6 +73,12 @@ class TrainState:
         self.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
         self.optimizer.build(self.network.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
+
+    def begin_with(self, artifact: Path) -> Manifest:
+        """Take an artifact's weights. Raises ContractError or InitialWeightsError."""
+        manifest = load_artifact_weights(artifact, self.network)
+        self.average.set_weights(self.network.get_weights())
+        return manifest
 
 
 class Checkpoints:

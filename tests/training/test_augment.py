@@ -21,11 +21,17 @@ def disc(size=128):
     return image, alpha
 
 
-def run(settings, key=0, background=None):
+def run(settings, key=0, background=None, companion=None):
     image, alpha = disc()
-    load = None if background is None else lambda: tf.constant(background)
-    key = tf.constant([7, key], tf.int64)
-    pair = augment(tf.constant(image), tf.constant(alpha), load, key, settings, size=SIZE)
+    pair = augment(
+        tf.constant(image),
+        tf.constant(alpha),
+        tf.constant([7, key], tf.int64),
+        settings,
+        size=SIZE,
+        background=None if background is None else lambda: tf.constant(background),
+        companion=None if companion is None else lambda: tuple(map(tf.constant, companion)),
+    )
     return tuple(part.numpy() for part in pair)
 
 
@@ -55,6 +61,34 @@ def test_a_replaced_background_is_seen_outside_and_the_person_inside():
     assert inside.sum() > 500
     np.testing.assert_allclose(image[outside], [[0, 200, 0]] * outside.sum(), atol=0.5)
     np.testing.assert_allclose(image[inside], [[250, 240, 230]] * inside.sum(), atol=0.5)
+
+
+@pytest.mark.parametrize("key", range(6))
+def test_a_person_set_anew_is_seen_where_the_matte_says_and_nowhere_else(key):
+    wall = np.full((40, 50, 3), (0, 200, 0), np.uint8)
+    settings = dataclasses.replace(NOTHING, background_share=1.0, place_share=1.0)
+    image, alpha = run(settings, key, wall)
+    kept = run(dataclasses.replace(settings, place_share=0.0), key, wall)[1]
+    assert not np.array_equal(alpha, kept)
+    expected = alpha * [250, 240, 230] + (1 - alpha) * [0, 200, 0]
+    # Colour and alpha are interpolated on their own, so a half-transparent pixel may be a little off.
+    solid = (alpha[:, :, 0] == 0) | (alpha[:, :, 0] == 1)
+    np.testing.assert_allclose(image[solid], expected[solid], atol=1)
+
+
+@pytest.mark.parametrize("key", range(6))
+def test_a_second_person_joins_the_first_in_image_and_matte(key):
+    blue = np.full((90, 60, 3), (10, 20, 250), np.uint8)
+    inside = np.zeros((90, 60, 1), np.uint8)
+    inside[30:, 15:45] = 255
+    alone = run(NOTHING, key)[1]
+    image, alpha = run(dataclasses.replace(NOTHING, companion_share=1.0), key, companion=(blue, inside))
+    assert (alpha >= alone - 1e-6).all()
+    theirs = image[:, :, 2] - image[:, :, 0] > 200
+    assert theirs.any()
+    assert (alpha[theirs] > 0.8).all()
+    untouched = (alpha == 0)[:, :, 0]
+    np.testing.assert_allclose(image[untouched], [[5, 10, 15]] * untouched.sum(), atol=0.5)
 
 
 def test_an_empty_picture_has_an_empty_matte():
@@ -90,6 +124,6 @@ def test_light_and_camera_change_the_image_and_never_the_matte(share):
 def test_a_one_pixel_picture_survives():
     key = tf.constant([0, 0], tf.int64)
     image, alpha = tf.zeros([1, 1, 3], tf.uint8), tf.zeros([1, 1, 1], tf.uint8)
-    out, matte = augment(image, alpha, None, key, AugmentConfig(crop_share=1.0), size=SIZE)
+    out, matte = augment(image, alpha, key, AugmentConfig(crop_share=1.0), size=SIZE)
     assert out.shape == (SIZE, SIZE, 3)
     assert matte.numpy().max() == 0

@@ -17,9 +17,10 @@ from training.config import load_config
 from training.dataset import list_backgrounds, list_pairs
 from training.evaluate import load_network
 from training.history import read_history
+from training.initial_weights import load_artifact_weights
 from training.loop import TrainData, train
 from training.progress import Progress
-from training.state import RunError, claim, load_trained
+from training.state import RunError, build_network, claim, load_trained
 
 DOCUMENT = """
 batch_size = 2
@@ -124,6 +125,37 @@ def test_a_run_of_another_recipe_is_not_taken_up(folder, finished):
     other.write_text(DOCUMENT.replace("seed = 5", "seed = 6"))
     with pytest.raises(RunError, match="was begun with other values"):
         claim(finished, other, load_config(other))
+
+
+def test_a_run_begun_with_a_model_takes_its_weights_and_remembers_it(folder, artifact, monkeypatch):
+    """The steps themselves are another test's: here the run stops before its first."""
+    config, run = load_config(folder / "tiny.toml"), folder / "begun"
+    pairs = list_pairs(folder / "p3m", "train").pairs
+    states = []
+    monkeypatch.setattr("training.loop._Run.train_phase", lambda self, *_: states.append(self.state))
+    claim(run, folder / "tiny.toml", config, artifact)
+    claim(run, folder / "tiny.toml", config)
+    with Progress() as progress:
+        assert train(config, TrainData(pairs, pairs, ()), run, progress, artifact) is False
+    expected = build_network(config.network)
+    load_artifact_weights(artifact, expected)
+    for network in (states[0].network, states[0].average):
+        for a, b in zip(network.get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_checkpoint_comes_before_the_model_a_run_began_with(folder, finished, artifact, monkeypatch):
+    config = load_config(folder / "tiny.toml")
+    origins = []
+    monkeypatch.setattr(Progress, "start", lambda self, *_, origin, **__: origins.append(origin))
+    with Progress() as progress:
+        assert train(config, TrainData((), (), ()), finished, progress, artifact) is True
+    assert origins == ["resumed at step 6"]
+
+
+def test_a_run_is_not_taken_up_with_a_model_it_did_not_begin_with(folder, finished, artifact):
+    with pytest.raises(RunError, match="was not begun with the weights of"):
+        claim(finished, folder / "tiny.toml", load_config(folder / "tiny.toml"), artifact)
 
 
 def test_an_export_is_a_verified_artifact_that_matches_the_network(folder, finished, artifact):
