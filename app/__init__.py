@@ -4,11 +4,11 @@ The path of one request, one line per module:
 
     middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
         |
-    routes       content type, form fields; the only module that knows both HTTP and the pipeline
-        |
+    routes       the only module that knows both HTTP and the pipeline
+        |            uploads     content type, form fields, options -> bytes of the photo
     pipeline     prepare (CPU) -> await batch -> finish (CPU)
         |            codec       bytes -> upright RGB pixels; pixels -> PNG
-        |            model.transforms   photo size <-> the network's square
+        |            model.matting   photo -> the network's square; alpha -> matte of the photo, edge refined
         |            batching    many waiting pictures -> one call of the network
         |            predictor   one padded batch on the device; the only TensorFlow here
         |            cutout      alpha -> 8-bit matte, or image + alpha -> RGBA

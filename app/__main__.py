@@ -11,6 +11,7 @@ import math
 import os
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -37,6 +38,7 @@ from app.pipeline import Output, Pipeline
 from app.predictor import LoadError
 from app.settings import Settings, SettingsError, load_settings
 from model.contract import ContractError
+from model.matting import Quality
 
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
@@ -93,6 +95,9 @@ def matte(
     paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", exists=True)],
     out_dir: Annotated[Path, typer.Option("-o", "--out-dir", help="Where the PNGs go.", file_okay=False)],
     output: Annotated[Output, typer.Option(help="Grey matte, or the photo with it as alpha.")] = Output.MATTE,
+    quality: Annotated[
+        Quality, typer.Option(help="high: a little better, at twice the network's cost.")
+    ] = Quality.STANDARD,
 ) -> None:
     """Matte files, through the same pipeline as the service."""
     settings = _settings()
@@ -101,12 +106,15 @@ def matte(
     if not jobs:
         _fail("no .jpg, .jpeg, .png or .webp file found")
     try:
-        failures = asyncio.run(_matte_all(jobs, output, settings))
+        failures, empty = asyncio.run(_matte_all(jobs, _Wish(output, quality), settings))
     except (ContractError, LoadError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the files written so far are complete")
         _leave(INTERRUPTED)
+    if empty:
+        shown = ", ".join(map(str, empty[:5])) + (" …" if len(empty) > 5 else "")
+        Console(stderr=True).print(f"nobody was found in {len(empty)}: {shown}", soft_wrap=True)
     if failures:
         table = Table("file", "problem", title=f"{len(failures)} of {len(jobs)} failed")
         for source, problem in failures:
@@ -151,6 +159,12 @@ def _key(path: Path) -> str:
     return str(path.resolve()).casefold()  # Some file systems take "A.png" and "a.png" for one.
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    output: Output
+    quality: Quality
+
+
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         seconds = task.finished_time or task.elapsed
@@ -158,9 +172,9 @@ class _Speed(ProgressColumn):
 
 
 async def _matte_all(
-    jobs: list[tuple[Path, Path]], output: Output, settings: Settings
-) -> list[tuple[Path, str]]:
-    """Write all PNGs; returns (photo, problem) for those that could not be done."""
+    jobs: list[tuple[Path, Path]], wish: _Wish, settings: Settings
+) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """Write all PNGs; returns (photo, problem) for those that could not be done, and the photos without a person."""
     console = Console(stderr=True)
     pipeline = Pipeline(settings, Metrics())
     try:
@@ -168,7 +182,7 @@ async def _matte_all(
         await pipeline.start(model_loader(settings))
         columns = (TextColumn("matting"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
-            return await _through(pipeline, jobs, output, settings, progress)
+            return await _through(pipeline, jobs, wish, settings, progress)
     finally:
         await pipeline.close()
 
@@ -176,22 +190,25 @@ async def _matte_all(
 async def _through(
     pipeline: Pipeline,
     jobs: list[tuple[Path, Path]],
-    output: Output,
+    wish: _Wish,
     settings: Settings,
     progress: Progress,
-) -> list[tuple[Path, str]]:
+) -> tuple[list[tuple[Path, str]], list[Path]]:
     """Enough photos at once to fill the batches while others are decoded, and no more."""
     bar = progress.add_task("matting", total=len(jobs))
     places = asyncio.Semaphore(
         min(settings.max_queue, settings.max_batch_size + 2 * settings.cpu_thread_count)
     )
     failures: list[tuple[Path, str]] = []
+    empty: list[Path] = []
 
     async def one(source: Path, target: Path) -> None:
         async with places:
             try:
                 data = await asyncio.to_thread(source.read_bytes)
-                result = await pipeline.run(data, output)
+                result = await pipeline.run(data, wish.output, wish.quality)
+                if not result.foreground:
+                    empty.append(source)
                 await asyncio.to_thread(_write, target, result.png)
             except (ServiceError, OSError) as error:
                 failures.append((source, str(error)))
@@ -200,7 +217,7 @@ async def _through(
     async with asyncio.TaskGroup() as group:
         for source, target in jobs:
             group.create_task(one(source, target))
-    return failures
+    return failures, empty
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@
         TooManyPixels        413      resolution_too_high
         UnsupportedType      415      invalid_file_type
         UnknownOption        422      unknown_option
+        InvalidQuality       422      invalid_quality
         ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
@@ -93,6 +94,10 @@ class UnsupportedType(ClientError):
 
 class UnknownOption(ClientError):
     status, code, title = 422, "unknown_option", "Unknown option"
+
+
+class InvalidQuality(ClientError):
+    status, code, title = 422, "invalid_quality", "Invalid quality"
 
 
 class ClientGone(ClientError):

@@ -1,7 +1,7 @@
 """The bytes of one photo come in, the PNG of its matte or cutout goes out. The whole recipe; knows no HTTP.
 
     prepare (CPU pool)                await batch (device thread)     finish (CPU pool)
-    decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, 8 bits, PNG
+    decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, edge refined, 8 bits, PNG
 
 It owns what that takes: the pool, the device thread, the batcher and, once loaded, the model.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -26,7 +26,8 @@ from app.errors import NotReady
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.settings import Settings
-from model import transforms
+from model import matting
+from model.matting import VIEWS_MAX, Matte, Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -41,12 +42,10 @@ class Output(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A decoded photo: the network's square uint8 `[S,S,3]`, the photo's size, its pixels if still needed."""
+    """A decoded photo uint8 `[H,W,3]` and the squares uint8 `[S,S,3]` that the network is to see of it."""
 
-    square: Image
-    height: int
-    width: int
-    image: Image | None
+    image: Image
+    views: list[Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +55,33 @@ class Timings:
     decode_s: float
     queue_s: float
     infer_s: float
+    refine_s: float
     encode_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished PNG of `height` x `width` pixels."""
+    """A finished PNG of `height` x `width` pixels, and what `model.matting.Matte` says of it."""
 
     png: bytes
     height: int
     width: int
+    confidence: float
+    foreground: bool
     timings: Timings
 
 
-def prepare(data: bytes, size: int, output: Output, *, max_pixels: int) -> Prepared:
-    """Decode and shrink to the network's square of `size` pixels. Raises codec's ClientErrors.
-
-    A matte does not need the photo again, so its pixels are not kept while it waits.
-    """
+def prepare(data: bytes, size: int, geometry: str, quality: Quality, *, max_pixels: int) -> Prepared:
+    """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
     image = codec.decode_image(data, max_pixels=max_pixels)
-    square = transforms.to_model_input(image, size)
-    kept = image if output is Output.CUTOUT else None
-    return Prepared(square, image.shape[0], image.shape[1], kept)
+    return Prepared(image, matting.views(image, size, geometry, quality))
 
 
-def finish(prepared: Prepared, alpha: Alpha) -> bytes:
-    """Alpha float32 `[S,S]` to the PNG of the photo's size: RGBA if it was kept, else the matte."""
-    full = transforms.to_image_size(alpha, prepared.height, prepared.width)
-    if prepared.image is None:
-        return codec.encode_png(cutout.to_uint8(full))
-    return codec.encode_png(cutout.compose_rgba(prepared.image, full))
+def encode(image: Image, matte: Matte, output: Output) -> bytes:
+    """The PNG of the photo's size: grey, or the photo with the matte as its alpha channel."""
+    if output is Output.MATTE:
+        return codec.encode_png(cutout.to_uint8(matte.alpha))
+    return codec.encode_png(cutout.compose_rgba(image, matte.alpha))
 
 
 class Pipeline:
@@ -103,7 +99,11 @@ class Pipeline:
         self._draining = False
         self._inside = 0
         self._left = asyncio.Event()
-        metrics.queue_depth.set_function(lambda: self._batcher.depth if self._batcher else 0)
+        # Decoded photos are kept until their matte is done, and are many times larger than their files: only as many
+        # are decoded as keep the device and the pool busy. The others wait as files.
+        self._decoded = asyncio.Semaphore(2 * settings.max_batch_size + settings.cpu_thread_count)
+        self._waiting_as_files = 0
+        metrics.queue_depth.set_function(self._queue_depth)
 
     async def start(self, load: Callable[[], Predictor]) -> None:
         """Load and warm the model on the device thread, then take photos. Raises what `load` raises."""
@@ -123,7 +123,7 @@ class Pipeline:
             self._run_batch,
             max_size=self._settings.max_batch_size,
             max_wait_s=self._settings.batch_wait_ms / 1000,
-            max_queue=self._settings.max_queue,
+            max_queue=self._settings.max_queue * VIEWS_MAX,
         )
 
     @property
@@ -148,20 +148,37 @@ class Pipeline:
         if self._batcher is not None:
             self._batcher.hurry()
 
-    async def run(self, data: bytes, output: Output) -> Result:
+    async def run(self, data: bytes, output: Output, quality: Quality = Quality.STANDARD) -> Result:
         """One photo, all the way. Raises ServiceErrors."""
-        if self._batcher is None:
+        batcher = self._batcher
+        if batcher is None:
             raise NotReady("The model is still loading.")
-        size, limit = self.predictor.input_size, self._settings.max_pixels
+        manifest, limit = self.predictor.manifest, self._settings.max_pixels
+        size, geometry = manifest.input_size, manifest.geometry
         with self._one_inside():
-            prepared, decode_s = await self._on_cpu(
-                "decode", lambda: prepare(data, size, output, max_pixels=limit)
-            )
-            batched: Batched[Alpha] = await self._batcher.submit(prepared.square)
-            self._metrics.queue_wait_seconds.observe(batched.queue_s)
-            png, encode_s = await self._on_cpu("encode", lambda: finish(prepared, batched.output))
-        timings = Timings(decode_s, batched.queue_s, batched.run_s, encode_s)
-        return Result(png, prepared.height, prepared.width, timings)
+            async with self._place_among_decoded() as waited_s:
+                if not batcher.alive:
+                    raise NotReady("The service shut down before this picture was done.")
+                prepared, decode_s = await self._on_cpu(
+                    "decode", lambda: prepare(data, size, geometry, quality, max_pixels=limit)
+                )
+                image = prepared.image
+                batched = await self._through_batches(batcher, prepared.views)
+                queue_s = waited_s + max(each.queue_s for each in batched)
+                self._metrics.queue_wait_seconds.observe(queue_s)
+                alphas = [each.output for each in batched]
+                matte, refine_s = await self._on_cpu(
+                    "refine",
+                    lambda: matting.finish(
+                        image, prepared.views, alphas, geometry, sharpness=manifest.sharpness
+                    ),
+                )
+                png, encode_s = await self._on_cpu("encode", lambda: encode(image, matte, output))
+        self._metrics.observe_matte(matte)
+        infer_s = max(each.run_s for each in batched)
+        timings = Timings(decode_s, queue_s, infer_s, refine_s, encode_s)
+        height, width = matte.alpha.shape
+        return Result(png, height, width, matte.confidence, matte.foreground, timings)
 
     async def close(self) -> None:
         """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""
@@ -175,6 +192,35 @@ class Pipeline:
             await self._batcher.close(0)
         self._cpu.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
+
+    def _queue_depth(self) -> int:
+        return self._waiting_as_files + (self._batcher.depth if self._batcher else 0)
+
+    @asynccontextmanager
+    async def _place_among_decoded(self) -> AsyncIterator[float]:
+        """Seconds that the photo waited as a file for a place."""
+        started = time.perf_counter()
+        self._waiting_as_files += 1
+        try:
+            await self._decoded.acquire()
+        finally:
+            self._waiting_as_files -= 1
+        try:
+            yield time.perf_counter() - started
+        finally:
+            self._decoded.release()
+
+    @staticmethod
+    async def _through_batches(
+        batcher: Batcher[Image, Alpha], views: Sequence[Image]
+    ) -> list[Batched[Alpha]]:
+        """Each view's alpha; when one fails, the others are withdrawn."""
+        waiting = [asyncio.ensure_future(batcher.submit(view)) for view in views]
+        try:
+            return list(await asyncio.gather(*waiting))
+        finally:
+            for each in waiting:
+                each.cancel()
 
     @contextmanager
     def _one_inside(self) -> Iterator[None]:

@@ -1,51 +1,67 @@
-"""Makes README's picture: a portrait, its matte, and the portrait on green, by the built-in model as it is served.
+"""Makes the pictures of README and MODEL_CARD by the built-in model, as the service runs it.
 
     make docs
+
+    portrait.jpg   a portrait, its matte, and the portrait on green
+    edge.jpg       a piece of its hair on green: the network's alpha enlarged, and refined
 
 The portrait is NASA's photograph of the astronaut Eileen Collins, in the public domain, from scikit-image.
 """
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import cv2
 import numpy as np
 import skimage.data
+from numpy.typing import NDArray
 
-from app.main import model_loader
-from app.metrics import Metrics
-from app.pipeline import Output, Pipeline
-from app.settings import Settings
+from app import predictor
+from app.settings import BUILT_IN_MODEL
+from model import matting
 
 PICTURES = Path(__file__).parent / "pictures"
 GREEN = (0, 177, 64)
 GAP = 12
+EDGE = (slice(20, 180), slice(110, 350))  # rows and columns of the photo
+EDGE_ZOOM = 2
 
 
-async def matte(data: bytes) -> np.ndarray:
-    """The alpha of an encoded photo, uint8 `[H,W]`, by the service's own pipeline."""
-    settings = Settings(max_batch_size=1)
-    pipeline = Pipeline(settings, Metrics())
-    try:
-        await pipeline.start(model_loader(settings))
-        result = await pipeline.run(data, Output.MATTE)
-    finally:
-        await pipeline.close()
-    return cv2.imdecode(np.frombuffer(result.png, np.uint8), cv2.IMREAD_UNCHANGED)
+def mattes(photo: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Alpha float32 `[H,W]` of the photo, refined as it is served, and only enlarged."""
+    model = predictor.load(BUILT_IN_MODEL, device="cpu", precision="auto", max_batch_size=1)
+    geometry = model.manifest.geometry
+    seen = matting.views(photo, model.input_size, geometry)
+    alphas = list(model.predict(np.stack(seen)))
+    served = matting.finish(photo, seen, alphas, geometry)
+    plain = matting.finish(photo, seen, alphas, geometry, refined=False)
+    return served.alpha, plain.alpha
+
+
+def on_green(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+    share = alpha[:, :, None]
+    return np.rint(photo * share + np.array(GREEN) * (1 - share)).astype(np.uint8)
+
+
+def side_by_side(path: Path, panels: list[NDArray[np.uint8]]) -> None:
+    gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)
+    spaced = [each for panel in panels for each in (panel, gap)][:-1]
+    cv2.imwrite(str(path), np.hstack(spaced)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 def main() -> None:
-    photo = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".png", photo)
-    alpha = asyncio.run(matte(encoded.tobytes()))
-    share = alpha[:, :, None] / 255
-    on_green = photo * share + np.array(GREEN[::-1]) * (1 - share)
-    gap = np.full((photo.shape[0], GAP, 3), 255, np.uint8)
-    panels = [photo, gap, cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR), gap, np.rint(on_green).astype(np.uint8)]
+    photo = skimage.data.astronaut()
+    served, plain = mattes(photo)
     PICTURES.mkdir(exist_ok=True)
-    cv2.imwrite(str(PICTURES / "portrait.jpg"), np.hstack(panels), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    grey = np.repeat(np.rint(served * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    side_by_side(PICTURES / "portrait.jpg", [photo, grey, on_green(photo, served)])
+    pieces = [photo[EDGE], on_green(photo, plain)[EDGE], on_green(photo, served)[EDGE]]
+    size = (pieces[0].shape[1] * EDGE_ZOOM, pieces[0].shape[0] * EDGE_ZOOM)
+    enlarged = [
+        np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_CUBIC), np.uint8) for piece in pieces
+    ]
+    side_by_side(PICTURES / "edge.jpg", enlarged)
 
 
 if __name__ == "__main__":

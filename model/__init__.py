@@ -1,7 +1,11 @@
-"""The network, and the contract that training and service share.
+"""The network, and what training and service share: the contract, and the pixels around the network.
 
 contract.py    what an artifact directory holds: tensor names, manifest, verification (stdlib only)
-transforms.py  the one geometry: image -> network input, alpha -> image size (numpy and OpenCV)
+matting.py     the recipe: photo -> what the network sees, its alpha -> the photo's matte (numpy and OpenCV, as all
+               that it is made of:)
+transforms.py  the one geometry: image -> network input, alpha -> image size
+refine.py      the matte's edge at the photo's own resolution
+confidence.py  how far to trust a matte, and whether anybody is in the photo
 u2net.py       U²-Net in Keras; read by training alone, the service loads its export
 artifacts/     exported models; `portrait` is committed and is the service's default
 """

@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +25,10 @@ SAVED_MODEL_DIR: Final = "saved_model"
 SIGNATURE: Final = "serving_default"
 INPUT_NAME: Final = "image"
 OUTPUT_NAME: Final = "alpha"
-GEOMETRIES: Final = ("stretch",)
+
+# How a photo is laid into the square (`model.transforms`): how many times more one axis may be scaled than the other.
+# What is then left of the square are bars.
+GEOMETRIES: Final[Mapping[str, float]] = {"stretch": math.inf, "limited": 4 / 3, "letterbox": 1.0}
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +46,9 @@ class Manifest:
     """Everything the service must know of a model, and everything a person asks about it.
 
     `input_size` is S in pixels. `geometry` names the way to the square in `model.transforms`. `files` maps each
-    path below the artifact (with "/") to its SHA-256. `metrics` maps "<split>/<metric>" to a number.
+    path below the artifact (with "/") to its SHA-256. `sharpness` is the factor on the logits that is inside the
+    SavedModel: alpha's odds to the power of 1/sharpness are the network's own. `metrics` maps "<split>/<metric>" to a
+    number.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Manifest:
     data: str = ""
     licence: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    sharpness: float = 1.0
     input_name: str = INPUT_NAME
     output_name: str = OUTPUT_NAME
     schema_version: int = SCHEMA_VERSION
@@ -145,7 +153,7 @@ def _parse(document: Any, path: Path) -> Manifest:
         raise ContractError(f"{path}: {error}") from None
     for spec in dataclasses.fields(Manifest):
         value = getattr(manifest, spec.name)
-        kinds = {"str": str, "int": int}
+        kinds = {"str": str, "int": int, "float": float}
         kind = kinds.get(str(spec.type), dict)
         require(isinstance(value, kind) and not isinstance(value, bool), f"{spec.name} must be {spec.type}")
     for key in ("name", "version"):
@@ -154,6 +162,7 @@ def _parse(document: Any, path: Path) -> Manifest:
         manifest.input_size > 0 and manifest.input_size % 32 == 0,
         "input_size must be a positive multiple of 32",
     )
+    require(0 < manifest.sharpness < math.inf, "sharpness must be positive")
     require(manifest.geometry in GEOMETRIES, f"geometry must be one of {', '.join(GEOMETRIES)}")
     require(
         (manifest.input_name, manifest.output_name) == (INPUT_NAME, OUTPUT_NAME),

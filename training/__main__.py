@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from model.matting import Quality
+from training.cuts import Cut
+
 # TensorFlow's start-up notes (CUDA not found, oneDNN on) are no news to a person who trains.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -78,6 +81,16 @@ def export(
     storage: Annotated[
         Literal["float16", "float32"], typer.Option(help="How kernels are stored; 16 bits halve the size.")
     ] = "float16",
+    serve_size: Annotated[
+        int | None, typer.Option(help="Side of the served square in pixels [default: the document's].")
+    ] = None,
+    geometry: Annotated[
+        Literal["stretch", "limited", "letterbox"] | None,
+        typer.Option(help="How photos are laid into the square [default: the document's]."),
+    ] = None,
+    sharpness: Annotated[
+        float, typer.Option(min=0.1, max=10, help="Factor on the logits; above 1 alpha is more decided.")
+    ] = 1.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
 ) -> None:
     """Make a SavedModel and its manifest from a run's best checkpoint."""
@@ -90,6 +103,9 @@ def export(
         data=data,
         licence=licence,
         storage=storage,
+        serve_size=serve_size,
+        geometry=geometry,
+        sharpness=sharpness,
         overwrite=overwrite,
     )
     megabytes = sum(path.stat().st_size for path in artifact_dir.rglob("*") if path.is_file()) / 1e6
@@ -107,6 +123,21 @@ def evaluate(
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write every image's figures here.")
     ] = None,
+    report_dir: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write a page with plots and the worst mattes here."),
+    ] = None,
+    refined: Annotated[
+        bool,
+        typer.Option("--refine/--no-refine", help="Follow the picture's own edges, as the service does."),
+    ] = True,
+    quality: Annotated[Quality, typer.Option(help="As the option of /v1/matte.")] = Quality.STANDARD,
+    cut: Annotated[
+        Cut,
+        typer.Option(
+            help="What of each picture is scored; `landscape` its upper part in 4:3, `nobody` a strip without people."
+        ),
+    ] = Cut.WHOLE,
     record: Annotated[
         bool, typer.Option("--record", help="Write the means into the artifact's manifest.")
     ] = False,
@@ -114,10 +145,17 @@ def evaluate(
     """Score an artifact on a split, as it is served."""
     import training.evaluate as evaluation
 
-    result = evaluation.evaluate_artifact(artifact, data_root, split)
+    protocol = evaluation.Protocol(refined, quality, cut)
+    if record and protocol != evaluation.SERVED:
+        raise ValueError("--record keeps what is served: without --no-refine, --quality or --cut")
+    result = evaluation.evaluate_artifact(artifact, data_root, split, protocol)
     console.print(evaluation.table(result))
     if json_path is not None:
         json_path.write_text(result.to_json(), encoding="utf-8")
+    if report_dir is not None:
+        from training.report import write_report
+
+        console.print(f"report: {write_report(result, artifact, data_root, protocol, report_dir)}")
     if record:
         evaluation.record(artifact, result)
 

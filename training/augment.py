@@ -1,8 +1,9 @@
-"""One portrait and its alpha, varied: crop, turn, mirror, a second person, new background, light, camera.
+"""One portrait and its alpha, varied: crop, turn, mirror, a second person, new background, light, camera, bars.
 
 In: image uint8 `[H,W,3]`, alpha uint8 `[H,W,1]`, perhaps a background and a second portrait of any size, and a
 stateless key. Out: image float32 `[S,S,3]` in 0..255 and alpha float32 `[S,S,1]` in 0..1. Every draw comes from
-the key: the same key gives the same pixels. The picture is stretched to a square, as the served geometry is.
+the key: the same key gives the same pixels. The picture is stretched to a square, sometimes between bars, as the
+served geometry (`model.transforms`) does to long ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Final
 
 import tensorflow as tf
 
+from model.transforms import BAR_COLOUR
 from training.config import AugmentConfig
+from training.draws import Draws
+from training.light import degrade, light
 
 INSET_MAX: Final = 0.12  # a "whole" picture still loses up to this share of each side
 # Log of the aspect ratio's change in a crop, to either side. Portraits are upright mostly; a landscape photo
@@ -25,30 +29,12 @@ PLACED_SIZE: Final = (0.5, 1.0)
 PLACED_ASPECT_SPREAD: Final = 0.25
 PLACED_OVERHANG: Final = 0.3
 ROTATION_MAX: Final = math.radians(12)
-JPEG_QUALITY: Final = (35, 95)
-NOISE_MAX: Final = 0.04  # standard deviation, of 1
-BLUR_SIGMA: Final = (0.4, 1.6)  # pixels at the network's size
+LETTERBOX_MIN: Final = (
+    0.5  # share of the square's side that is left between the bars: a photo of 2:1 not stretched
+)
 
 # Blur fusion (Forte 2021) uses a wide and a narrow window; here as shares of the square's side.
 FUSION_RADII: Final = (0.15, 0.02)
-
-
-class Draws:
-    """Independent stateless draws from one key: each call takes the next stream."""
-
-    def __init__(self, key: tf.Tensor) -> None:
-        self._key = key
-        self._stream = 0
-
-    def seed(self) -> tf.Tensor:
-        self._stream += 1
-        return self._key + tf.constant([self._stream * 7919, 0], tf.int64)
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-        return tf.random.stateless_uniform([], self.seed(), low, high)
-
-    def chance(self, share: float) -> tf.Tensor:
-        return self.uniform() < share
 
 
 def augment(
@@ -72,9 +58,10 @@ def augment(
         colour, matte = _add_person(colour, matte, companion, draws, settings)
     if background is not None:
         colour, matte = _replace_background(colour, matte, background, draws, settings)
-    colour = _light(colour, draws, settings)
-    colour = _degrade(colour, draws, settings)
+    colour = light(colour, draws, settings)
+    colour = degrade(colour, draws, settings)
     colour, matte = tf.clip_by_value(colour, 0, 1) * 255, tf.clip_by_value(matte, 0, 1)
+    colour, matte = _letterbox(colour, matte, draws, settings.letterbox_share, size)
     return tf.ensure_shape(colour, [size, size, 3]), tf.ensure_shape(matte, [size, size, 1])
 
 
@@ -246,45 +233,19 @@ def _box_mean(pixels: tf.Tensor, window: int) -> tf.Tensor:
     return tf.nn.avg_pool2d(rows, [1, window], 1, "SAME")[0]
 
 
-def _light(colour: tf.Tensor, draws: Draws, settings: AugmentConfig) -> tf.Tensor:
-    """Exposure, contrast, saturation, hue, gamma; sometimes grey."""
+def _letterbox(
+    colour: tf.Tensor, matte: tf.Tensor, draws: Draws, share: float, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The picture narrower or lower, between two bars; colour in 0..255."""
+    left = tf.cast(tf.round(draws.uniform(LETTERBOX_MIN, 1.0) * size), tf.int32)
+    shape = tf.where(draws.chance(0.5), tf.stack([left, size]), tf.stack([size, left]))
 
-    def jittered() -> tf.Tensor:
-        x = tf.image.stateless_random_brightness(colour, 0.2, draws.seed())
-        x = tf.image.stateless_random_contrast(x, 0.7, 1.35, draws.seed())
-        x = tf.image.stateless_random_saturation(tf.clip_by_value(x, 0, 1), 0.5, 1.5, draws.seed())
-        x = tf.image.stateless_random_hue(x, 0.04, draws.seed())
-        warmth = tf.random.stateless_uniform([3], draws.seed(), 0.88, 1.12)
-        return tf.clip_by_value(x * warmth, 0, 1) ** tf.exp(draws.uniform(-0.3, 0.3))
+    def between_bars() -> tuple[tf.Tensor, tf.Tensor]:
+        # Around the bars' colour, so that zeros are the bars.
+        pixels = tf.concat([colour - tf.constant(BAR_COLOUR, tf.float32), matte], 2)
+        small = tf.image.resize(pixels, shape, method="bilinear", antialias=True)
+        top, start = tf.unstack((size - shape) // 2)
+        square = tf.image.pad_to_bounding_box(small, top, start, size, size)
+        return square[:, :, :3] + tf.constant(BAR_COLOUR, tf.float32), square[:, :, 3:]
 
-    colour = tf.cond(draws.chance(settings.colour_share), jittered, lambda: colour)
-    grey = draws.chance(settings.grey_share)
-    return tf.cond(grey, lambda: tf.tile(tf.image.rgb_to_grayscale(colour), [1, 1, 3]), lambda: colour)
-
-
-def _degrade(colour: tf.Tensor, draws: Draws, settings: AugmentConfig) -> tf.Tensor:
-    """What cameras and messengers do: defocus, noise, JPEG."""
-    sigma, noise = draws.uniform(*BLUR_SIGMA), draws.uniform(0, NOISE_MAX)
-    noise_seed, jpeg_seed = draws.seed(), draws.seed()
-
-    def noisy() -> tf.Tensor:
-        return colour + noise * tf.random.stateless_normal(tf.shape(colour), noise_seed)
-
-    def compressed() -> tf.Tensor:
-        whole = tf.cast(tf.clip_by_value(colour, 0, 1) * 255, tf.uint8)
-        return (
-            tf.cast(tf.image.stateless_random_jpeg_quality(whole, *JPEG_QUALITY, jpeg_seed), tf.float32) / 255
-        )
-
-    colour = tf.cond(draws.chance(settings.blur_share), lambda: _gaussian_blur(colour, sigma), lambda: colour)
-    colour = tf.cond(draws.chance(settings.noise_share), noisy, lambda: colour)
-    return tf.cond(draws.chance(settings.jpeg_share), compressed, lambda: colour)
-
-
-def _gaussian_blur(colour: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    offsets = tf.range(-4.0, 5.0)
-    kernel = tf.nn.softmax(-(offsets**2) / (2 * sigma**2))
-    column = tf.tile(kernel[:, None, None, None], [1, 1, 3, 1])
-    padded = tf.pad(colour[None], [[0, 0], [4, 4], [4, 4], [0, 0]], "REFLECT")
-    rows = tf.nn.depthwise_conv2d(padded, column, [1, 1, 1, 1], "VALID")
-    return tf.nn.depthwise_conv2d(rows, tf.transpose(column, [1, 0, 2, 3]), [1, 1, 1, 1], "VALID")[0]
+    return tf.cond(draws.chance(share), between_bars, lambda: (colour, matte))

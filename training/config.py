@@ -21,12 +21,14 @@ from training.losses import LossWeights
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Which U²-Net: see `model.u2net.u2net`. `serve_size` is the side in pixels that the export serves at."""
+    """Which U²-Net: see `model.u2net.u2net`. `serve_size` is the side in pixels that the export serves at, `geometry`
+    how photos are laid into that square (`model.transforms`)."""
 
     name: str = "portrait"
     variant: Literal["full", "lite"] = "full"
     width: float = 1.0
     serve_size: int = 320
+    geometry: Literal["stretch", "limited", "letterbox"] = "stretch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class AugmentConfig:
     blur_share: float = 0.15
     jpeg_share: float = 0.25
     noise_share: float = 0.2
+    letterbox_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

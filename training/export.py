@@ -43,6 +43,21 @@ class ExportError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """How a network is served: the side of its square in pixels, how photos are laid into it (`model.transforms`),
+    and the factor on its logits.
+
+    Networks hedge: trained by cross-entropy, they give 0.05 where they are not quite sure, and the photo's ground
+    shines through its matte. A `sharpness` above 1 leaves 0.5 where it is and moves the rest towards 0 and 1, for
+    every picture alike; what it gains is told by MAD, what it costs by GRAD.
+    """
+
+    size: int
+    geometry: str = "stretch"
+    sharpness: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What a manifest says of a model beside the facts that the export finds itself."""
 
@@ -61,27 +76,32 @@ def export_run(
     data: str = "",
     licence: str = "",
     storage: Storage = "float16",
+    serve_size: int | None = None,
+    geometry: str | None = None,
+    sharpness: float = 1.0,
     overwrite: bool = False,
 ) -> Manifest:
-    """Export the best averaged network of a run. Raises ExportError, ConfigError or FileNotFoundError."""
+    """Export the best averaged network of a run. `serve_size` and `geometry` override those of its document.
+
+    Raises ExportError, ConfigError or FileNotFoundError.
+    """
     config = load_config(run_dir / "config.toml")
     network, _ = load_trained(run_dir, config)
+    serving = Serving(serve_size or config.network.serve_size, geometry or config.network.geometry, sharpness)
     card = Card(config.network.name, version, data, licence, config.digest())
-    return export_network(
-        network, config.network.serve_size, artifact, card, storage=storage, overwrite=overwrite
-    )
+    return export_network(network, serving, artifact, card, storage=storage, overwrite=overwrite)
 
 
 def export_network(
     network: keras.Model,
-    size: int,
+    serving: Serving,
     artifact: Path,
     card: Card,
     *,
     storage: Storage = "float16",
     overwrite: bool = False,
 ) -> Manifest:
-    """Write `network` (logits of a normalised image, fused first) as an artifact served at `size` pixels.
+    """Write `network` (logits of a normalised image, fused first) as an artifact served as `serving` says.
 
     Raises ExportError when `artifact` exists and may not be overwritten, or when what was written does not
     give the same alpha as `network`.
@@ -91,9 +111,9 @@ def export_network(
     artifact.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{artifact.name}-", dir=artifact.parent))
     try:
-        _save(network, size, building / SAVED_MODEL_DIR, storage)
-        _check_parity(network, size, building / SAVED_MODEL_DIR)
-        manifest = _manifest(network, size, building, card)
+        _save(network, serving, building / SAVED_MODEL_DIR, storage)
+        _check_parity(network, serving, building / SAVED_MODEL_DIR)
+        manifest = _manifest(network, serving, building, card)
         write_manifest(building, manifest)
         building.chmod(0o755)
         _move_into_place(building, artifact)
@@ -108,7 +128,7 @@ class ServedMatte(tf.Module):
     It holds the weights and not the Keras network, whose own signatures would otherwise be saved along.
     """
 
-    def __init__(self, network: keras.Model, size: int, storage: Storage) -> None:
+    def __init__(self, network: keras.Model, serving: Serving, storage: Storage) -> None:
         super().__init__(name="served_matte")
         self.trainable = [_variable(v, storage) for v in network.trainable_variables]
         self.moving = [_variable(v, storage) for v in network.non_trainable_variables]
@@ -117,9 +137,9 @@ class ServedMatte(tf.Module):
             trainable = [tf.cast(v, tf.float32) for v in self.trainable]
             moving = [tf.cast(v, tf.float32) for v in self.moving]
             logits, _ = network.stateless_call(trainable, moving, normalise(image), training=False)
-            return {OUTPUT_NAME: tf.sigmoid(logits[0])}
+            return {OUTPUT_NAME: tf.sigmoid(serving.sharpness * logits[0])}
 
-        spec = tf.TensorSpec([None, size, size, 3], tf.uint8, name=INPUT_NAME)
+        spec = tf.TensorSpec([None, serving.size, serving.size, 3], tf.uint8, name=INPUT_NAME)
         self.serve = tf.function(serve, input_signature=[spec])
 
 
@@ -129,18 +149,19 @@ def _variable(weight: keras.Variable, storage: Storage) -> tf.Variable:
     return tf.Variable(tf.cast(weight.value, dtype), name=stored_name(weight), trainable=False)
 
 
-def _save(network: keras.Model, size: int, path: Path, storage: Storage) -> None:
-    module = ServedMatte(network, size, storage)
+def _save(network: keras.Model, serving: Serving, path: Path, storage: Storage) -> None:
+    module = ServedMatte(network, serving, storage)
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
     # Written at the wall clock's whim and read by nobody: without it equal exports are equal on disk.
     (path / "fingerprint.pb").unlink(missing_ok=True)
 
 
-def _check_parity(network: keras.Model, size: int, saved_model: Path) -> None:
-    images = _check_images(size)
+def _check_parity(network: keras.Model, serving: Serving, saved_model: Path) -> None:
+    images = _check_images(serving.size)
     loaded = tf.saved_model.load(str(saved_model))
     exported = loaded.signatures[SIGNATURE](**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
-    expected = tf.sigmoid(network(normalise(images), training=False)[0]).numpy()
+    logits = network(normalise(images), training=False)[0]
+    expected = tf.sigmoid(serving.sharpness * logits).numpy()
     if exported.shape != expected.shape or not np.isfinite(exported).all():
         raise ExportError(f"the export gives {exported.shape} or values that are not finite")
     worst = float(np.abs(exported - expected).max())
@@ -159,12 +180,13 @@ def _check_images(size: int) -> NDArray[np.uint8]:
     return np.stack([noise, np.repeat(disc[:, :, None], 3, axis=2).astype(np.uint8)])
 
 
-def _manifest(network: keras.Model, size: int, artifact: Path, card: Card) -> Manifest:
+def _manifest(network: keras.Model, serving: Serving, artifact: Path, card: Card) -> Manifest:
     return Manifest(
         name=card.name,
         version=card.version,
-        input_size=size,
-        geometry="stretch",
+        input_size=serving.size,
+        geometry=serving.geometry,
+        sharpness=serving.sharpness,
         files=file_digests(artifact),
         architecture=network.name,
         parameters=network.count_params(),

@@ -84,7 +84,9 @@ class _Run:
 
     def train_phase(self, end: int, phase: PhaseConfig, stopping: Callable[[], bool]) -> bool:
         """Steps at one input size until step `end`; False when a signal stopped it."""
-        validation = ValidationSet(self.state.average, self.data.validation, phase.input_size)
+        validation = ValidationSet(
+            self.state.average, self.data.validation, phase.input_size, self.config.network.geometry
+        )
         step = _compiled_step(self.strategy, self.state, self.config)
         for batch in self.strategy.experimental_distribute_dataset(self._samples(end, phase)):
             loss = float(step(*batch[:2]))

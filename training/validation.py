@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from model.transforms import to_model_input
+from model.transforms import content_box, stretch, to_model_input
 from model.u2net import normalise
 from training.dataset import Pair
 from training.images import read_alpha, read_image
@@ -23,11 +21,17 @@ BATCH = 8
 
 
 class ValidationSet:
-    """The pairs at `size` × `size` in memory: images uint8 `[M,size,size,3]`, alphas float32 `[M,size,size]`."""
+    """The pairs at `size` × `size` in memory: images uint8 `[M,size,size,3]`, and of each alpha, float32, the part of
+    the square that holds the photo."""
 
-    def __init__(self, network: keras.Model, pairs: Sequence[Pair], size: int) -> None:
-        self._images = np.stack([to_model_input(read_image(pair.image), size) for pair in pairs])
-        self._alphas = np.stack([_shrink(read_alpha(pair.alpha), size) for pair in pairs])
+    def __init__(self, network: keras.Model, pairs: Sequence[Pair], size: int, geometry: str) -> None:
+        pixels = [read_image(pair.image) for pair in pairs]
+        self._images = np.stack([to_model_input(image, size, geometry) for image in pixels])
+        self._boxes = [content_box(image.shape[0], image.shape[1], size, geometry) for image in pixels]
+        self._alphas = [
+            stretch(read_alpha(pair.alpha), rows.stop - rows.start, columns.stop - columns.start)
+            for pair, (rows, columns) in zip(pairs, self._boxes, strict=True)
+        ]
         self._matte = tf.function(
             lambda images: tf.sigmoid(network(normalise(images), training=False)[0]),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)],
@@ -39,13 +43,10 @@ class ValidationSet:
             self._matte(tf.constant(self._images[i : i + BATCH])).numpy()
             for i in range(0, len(self._images), BATCH)
         ]
-        predicted = np.concatenate(parts)[:, :, :, 0]
+        squares = np.concatenate(parts)[:, :, :, 0]
+        predicted = [square[box] for square, box in zip(squares, self._boxes, strict=True)]
         pairs = list(zip(predicted, self._alphas, strict=True))
         return {
             "MAD": float(np.mean([np.abs(p - t).mean() for p, t in pairs])),
             "mIoU": float(np.mean([mean_iou(p, t) for p, t in pairs])),
         }
-
-
-def _shrink(alpha: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    return cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -9,11 +9,12 @@ import pytest
 
 from app.errors import NotReady, TooManyPixels
 from app.metrics import Metrics
-from app.pipeline import Output, Pipeline, finish, prepare
-from app.predictor import Predict, Predictor
+from app.pipeline import Output, Pipeline, prepare
+from app.predictor import Alphas, Batch, Predict, Predictor
 from app.settings import Settings
 from model.contract import Manifest
-from tests.conftest import Gate, mean_colour
+from model.matting import Quality
+from tests.conftest import Gate, mean_colour, until
 from tests.portraits import jpeg, pixels, plain, png, portrait
 
 
@@ -28,24 +29,76 @@ async def pipeline(predict: Predict = mean_colour, **chosen: object) -> AsyncIte
         await made.close()
 
 
-def test_prepared_matte_does_not_keep_the_photo() -> None:
+def test_prepared_photo_is_upright_and_in_its_square() -> None:
     data = jpeg(portrait(60, 80), orientation=6)
-    prepared = prepare(data, 32, Output.MATTE, max_pixels=10_000)
-    assert prepared.square.shape == (32, 32, 3)
-    assert (prepared.height, prepared.width, prepared.image) == (80, 60, None)
-    kept = prepare(data, 32, Output.CUTOUT, max_pixels=10_000).image
-    assert kept is not None
-    assert kept.shape == (80, 60, 3)
+    prepared = prepare(data, 32, "limited", Quality.STANDARD, max_pixels=10_000)
+    assert prepared.image.shape == (80, 60, 3)
+    assert [view.shape for view in prepared.views] == [(32, 32, 3)]
+    assert len(prepare(data, 32, "limited", Quality.HIGH, max_pixels=10_000).views) == 2
 
 
-def test_finished_alpha_has_the_photo_size_and_its_values() -> None:
-    prepared = prepare(png(plain(1, 100, 64)), 32, Output.MATTE, max_pixels=10_000)
-    alpha = np.zeros((32, 32), np.float32)
-    alpha[16:] = 1
-    matte = pixels(finish(prepared, alpha))
+async def test_matte_has_the_photo_size_and_the_networks_values() -> None:
+    def lower_half(batch: Batch) -> Alphas:
+        alphas = np.zeros(batch.shape[:3], np.float32)
+        alphas[:, 16:] = 1
+        return alphas
+
+    async with pipeline(lower_half) as service:
+        result = await service.run(png(plain(1, 100, 64)), Output.MATTE)
+    matte = pixels(result.png)
     assert matte.shape == (100, 64)
     assert (matte[:45] == 0).all()
     assert (matte[55:] == 255).all()
+    assert result.foreground
+    assert result.confidence == 1
+
+
+async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
+    seen: list[int] = []
+
+    def left_half(batch: Batch) -> Alphas:
+        seen.append(len(batch))
+        alphas = np.zeros(batch.shape[:3], np.float32)
+        alphas[:, :, :16] = 1
+        return alphas
+
+    async with pipeline(left_half) as service:
+        result = await service.run(png(plain(1, 32, 32)), Output.MATTE, Quality.HIGH)
+    assert sum(seen) == 2
+    assert set(np.unique(pixels(result.png))) <= {127, 128}
+    assert result.confidence == pytest.approx(0.25)
+
+
+async def test_only_so_many_photos_are_decoded_at_once(gate: Gate) -> None:
+    async with pipeline(gate, max_batch_size=1, cpu_threads=1) as service:
+        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(8)]
+        await asyncio.to_thread(gate.entered.wait, 10)
+        registry = service._metrics.registry
+
+        def value(name: str, **labels: str) -> float:
+            return registry.get_sample_value(name, labels) or 0.0
+
+        def decoded() -> float:
+            return value("matte_stage_seconds_count", stage="decode")
+
+        # One in the network, two waiting for it decoded, five waiting as files.
+        await until(lambda: decoded() == 3 and value("matte_queue_depth") == 7)
+        gate.opened.set()
+        await asyncio.gather(*inside)
+        assert decoded() == 8
+        assert value("matte_queue_depth") == 0
+
+
+async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
+    async with pipeline(gate, max_batch_size=1, cpu_threads=1) as service:
+        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(8)]
+        await asyncio.to_thread(gate.entered.wait, 10)
+        for photo in inside[1:]:
+            photo.cancel()
+        gate.opened.set()
+        await asyncio.gather(*inside, return_exceptions=True)
+        last = await asyncio.gather(*(service.run(png(plain(9)), Output.MATTE) for _ in range(8)))
+        assert [result.height for result in last] == [24] * 8
 
 
 async def test_cutout_keeps_the_colours_and_has_the_matte_as_alpha() -> None:
@@ -84,11 +137,12 @@ async def test_closing_finishes_what_is_inside(gate: Gate) -> None:
 
 async def test_closing_gives_up_at_the_drain_deadline(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, drain_timeout_ms=20) as service:
-        inside = asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE))
+        # One in the network, some decoded, the last ones still waiting as files.
+        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(12)]
         await asyncio.to_thread(gate.entered.wait, 10)
         await service.close()
-        with pytest.raises(NotReady):
-            await inside
+        ends = await asyncio.gather(*inside, return_exceptions=True)
+        assert [type(end) for end in ends] == [NotReady] * 12
 
 
 async def test_pipeline_without_a_model_is_not_ready() -> None:

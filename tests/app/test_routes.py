@@ -39,9 +39,43 @@ async def test_headers_tell_model_size_and_timings(running: Running) -> None:
     assert answer.headers["x-model"] == "stand-in@0"
     assert (answer.headers["x-width"], answer.headers["x-height"]) == ("50", "40")
     stages = [entry.split(";dur=") for entry in answer.headers["server-timing"].split(", ")]
-    assert [name for name, _ in stages] == ["decode", "queue", "infer", "encode"]
+    assert [name for name, _ in stages] == ["decode", "queue", "infer", "refine", "encode"]
     assert all(float(milliseconds) >= 0 for _, milliseconds in stages)
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("grey", "foreground", "confidence"),
+    [(0, "none", "1.000"), (77, "none", "0.349"), (255, "person", "1.000")],
+)
+async def test_headers_and_metrics_tell_what_was_found_and_how_far_to_trust_it(
+    running: Running, grey: int, foreground: str, confidence: str
+) -> None:
+    """The stand-in's alpha is the grey value: 77 is 0.302, so the background may expect 0.698, the foreground 0."""
+    async with running() as service:
+        answer = await service.post(png(plain(grey)))
+        counted = await service.metric(f'matte_foreground_total{{foreground="{foreground}"}}')
+        observed = await service.metric("matte_confidence_sum")
+    assert answer.headers["x-foreground"] == foreground
+    assert answer.headers["x-matte-confidence"] == confidence
+    assert counted == 1
+    assert observed == pytest.approx(float(confidence), abs=0.001)
+
+
+@pytest.mark.parametrize("where", ["form", "query", "query of a raw body"])
+async def test_high_quality_runs_the_network_twice(running: Running, where: str) -> None:
+    data, option = png(plain(77)), {"quality": "high"}
+    calls: dict[str, dict[str, object]] = {
+        "form": {"files": {"image": data}, "data": option},
+        "query": {"files": {"image": data}, "params": option},
+        "query of a raw body": {"content": data, "params": option, "headers": {"content-type": "image/png"}},
+    }
+    async with running() as service:
+        answer = await service.client.post("/v1/matte", **calls[where])
+        pictures = await service.metric("matte_batch_size_sum")
+    assert answer.status_code == 200
+    assert (pixels(answer.content) == 77).all()
+    assert pictures == 2
 
 
 async def test_matte_has_the_size_of_the_upright_photo(running: Running) -> None:
@@ -109,6 +143,13 @@ FORMS = [
         415,
         "invalid_file_type",
     ),
+    (
+        "quality that is not there",
+        {"files": {"image": b"x"}, "data": {"quality": "best"}},
+        422,
+        "invalid_quality",
+    ),
+    ("quality as a file", {"files": {"image": b"x", "quality": b"high"}}, 422, "invalid_quality"),
     ("query option", {"files": {"image": b"x"}, "params": {"size": "4k"}}, 422, "unknown_option"),
 ]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.transforms import BAR_COLOUR
 from training.augment import augment, estimate_foreground
 from training.config import AugmentConfig
 
@@ -119,6 +120,20 @@ def test_light_and_camera_change_the_image_and_never_the_matte(share):
     np.testing.assert_array_equal(alpha, plain_alpha)
     assert image.min() >= 0
     assert image.max() <= 255
+
+
+@pytest.mark.parametrize("key", range(4))
+def test_bars_have_their_colour_and_no_matte(key):
+    plain_alpha = run(NOTHING, key)[1]
+    image, alpha = run(dataclasses.replace(NOTHING, letterbox_share=1.0), key)
+    bars = (np.abs(image - BAR_COLOUR) < 0.5).all(axis=2)
+    rows, columns = bars.all(axis=1), bars.all(axis=0)
+    assert rows.any() != columns.any()
+    assert (alpha[bars] == 0).all()
+    share = max(rows.mean(), columns.mean())
+    assert 0 < share <= 0.5
+    # The same person, smaller by as much as the bars take.
+    assert alpha.sum() == pytest.approx(plain_alpha.sum() * (1 - share), rel=0.03)
 
 
 def test_a_one_pixel_picture_survives():

@@ -22,9 +22,9 @@ def test_one_source_is_not_told_apart():
     assert by_source({"p_00000001": {"MAD": 0.1}, "p_00000002": {"MAD": 0.2}}) == {}
 
 
-def test_the_table_has_a_row_per_source_and_one_for_all():
+def test_the_table_has_a_column_per_source_and_one_for_all():
     evaluation = Evaluation(
         "m@1", "P3M-500-NP", "served", mean_scores(list(IMAGES.values())), by_source(IMAGES), IMAGES
     )
-    rows = [list(column.cells) for column in table(evaluation).columns]
-    assert rows == [["c*", "e*", "all 3"], ["0.1000", "0.4000", "0.3000"]]
+    columns = [[column.header, *column.cells] for column in table(evaluation).columns]
+    assert columns == [["metric", "MAD"], ["c*", "0.1000"], ["e*", "0.4000"], ["all 3", "0.3000"]]

@@ -5,7 +5,7 @@ import pytest
 
 from model.contract import ContractError
 from model.u2net import u2net
-from training.export import Card, export_network
+from training.export import Card, Serving, export_network
 from training.initial_weights import InitialWeightsError, load_artifact_weights
 
 CARD = Card(name="tiny", version="1", data="", licence="")
@@ -20,7 +20,7 @@ def artifact(tmp_path_factory):
         if not weight.path.endswith("kernel"):
             weight.assign(weight + draws.uniform(0, 0.01, weight.shape))
     place = tmp_path_factory.mktemp("artifacts") / "tiny"
-    export_network(network, 64, place, CARD)
+    export_network(network, Serving(64), place, CARD)
     return network, place
 
 

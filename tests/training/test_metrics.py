@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from training.metrics import mean_iou, score_matte
+from training.metrics import gradient_error, mean_iou, score_matte
 
 TRUTH = np.array([[0.0, 0.5], [1.0, 1.0]])
 PREDICTED = np.array([[0.25, 0.5], [1.0, 0.0]])
@@ -12,6 +13,7 @@ TRIMAP = np.array([[0, 128], [255, 128]], np.uint8)
 
 def test_by_hand():
     scores = score_matte(PREDICTED, TRUTH, TRIMAP)
+    assert scores.pop("GRAD") == gradient_error(PREDICTED, TRUTH)
     assert scores == {
         "SAD": pytest.approx(1.25 / 1000),
         "MSE": pytest.approx((0.0625 + 1) / 4),
@@ -22,6 +24,20 @@ def test_by_hand():
         "MSE-T": pytest.approx(1 / 2),
         "MAD-T": pytest.approx(1 / 2),
     }
+
+
+def test_the_gradient_error_is_that_of_scipys_gaussian_derivatives():
+    draws = np.random.default_rng(0)
+    predicted, truth = (np.clip(gaussian_filter(draws.normal(0.5, 2, (47, 61)), 2), 0, 1) for _ in range(2))
+
+    def magnitude(alpha):
+        return np.hypot(*(gaussian_filter(alpha, 1.4, order=order) for order in ((0, 1), (1, 0))))
+
+    expected = ((magnitude(predicted) - magnitude(truth)) ** 2).sum() / 10
+    assert expected > 0.1
+    assert gradient_error(predicted, truth) == pytest.approx(expected, rel=1e-9)
+    single = gradient_error(predicted.astype(np.float32), truth.astype(np.float32))
+    assert single == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_perfect_matte_scores_perfectly():

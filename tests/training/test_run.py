@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -192,12 +194,70 @@ def test_an_evaluation_reports_prints_and_records(folder, artifact):
     assert "MAD" in output
     report = json.loads((folder / "scores.json").read_text())
     assert sorted(report["images"]) == ["p_00000000", "p_00000001", "p_00000002"]
-    assert report["protocol"] == "served 64x64 stretch"
+    assert report["protocol"] == "served 64x64 stretch, refined"
     mads = [scores["MAD"] for scores in report["images"].values()]
     assert report["mean"]["MAD"] == pytest.approx(np.mean(mads))
-    assert {"SAD", "MSE", "MAD", "mIoU", "SAD-T", "MSE-T", "MAD-T"} == set(report["mean"])
+    metrics = {"SAD", "MSE", "MAD", "mIoU", "GRAD", "SAD-T", "MSE-T", "MAD-T"}
+    assert set(report["mean"]) == metrics | {"confidence", "person"}
+    recorded = verify(artifact).metrics
+    assert set(recorded) == {f"P3M-500-NP/{name}" for name in metrics}
     # Rounded to five digits in the manifest.
-    assert verify(artifact).metrics["P3M-500-NP/MAD"] == pytest.approx(report["mean"]["MAD"], rel=1e-4)
+    assert recorded["P3M-500-NP/MAD"] == pytest.approx(report["mean"]["MAD"], rel=1e-4)
+
+
+def test_a_report_shows_every_figure_and_the_worst_mattes(folder, artifact):
+    code, output = invoke(
+        "evaluate",
+        artifact,
+        "--data-root",
+        folder / "p3m",
+        "--report",
+        folder / "report",
+        "--json",
+        folder / "r.json",
+    )
+    assert code == 0
+    assert str(folder / "report" / "index.html").replace("\n", "") in output.replace("\n", "")
+    page = (folder / "report" / "index.html").read_text()
+    scores = json.loads((folder / "r.json").read_text())
+    assert f"<td>{scores['mean']['MAD']:.4f}</td>" in page
+    pictures = re.findall(r'src="([^"]+)"', page)
+    assert pictures[0] == "spread.png"
+    ranked = sorted(scores["images"], key=lambda stem: scores["images"][stem]["mIoU"])
+    assert pictures[1:] == [f"{rank + 1:02d}-{stem}.jpg" for rank, stem in enumerate(ranked)]
+    for name in pictures:
+        assert cv2.imread(str(folder / "report" / name)) is not None
+
+
+def test_an_evaluation_can_differ_from_what_is_served_but_is_then_not_recorded(folder, artifact):
+    options = ("--no-refine", "--quality", "high", "--cut", "landscape")
+    code, _ = invoke(
+        "evaluate", artifact, "--data-root", folder / "p3m", "--json", folder / "other.json", *options
+    )
+    assert code == 0
+    report = json.loads((folder / "other.json").read_text())
+    assert report["protocol"] == "served 64x64 stretch, not refined, quality high, cut landscape"
+    with pytest.raises(ValueError, match="--record keeps what is served"):
+        invoke("evaluate", artifact, "--data-root", folder / "p3m", "--record", *options)
+
+
+def test_an_export_may_choose_another_square_and_geometry(folder, finished):
+    options = ("--serve-size", "96", "--geometry", "limited")
+    code, _ = invoke("export", finished, folder / "other", *options)
+    assert code == 0
+    manifest = verify(folder / "other")
+    assert (manifest.input_size, manifest.geometry) == (96, "limited")
+    assert load_network(folder / "other")(np.zeros((1, 96, 96, 3), np.uint8)).shape == (1, 96, 96)
+
+
+def test_a_sharper_export_moves_alpha_towards_0_and_1_by_its_logit(folder, finished, artifact):
+    code, _ = invoke("export", finished, folder / "sharp", "--sharpness", "2")
+    assert code == 0
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    plain, sharp = (load_network(path)(noise).astype(np.float64) for path in (artifact, folder / "sharp"))
+    odds = (plain / (1 - plain)) ** 2
+    np.testing.assert_allclose(sharp, odds / (1 + odds), atol=1e-5)
+    assert np.abs(sharp - plain).max() > 0.01
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(folder, tmp_path, monkeypatch):

@@ -1,0 +1,68 @@
+"""From a photo to what the network sees, and from what it answers to the photo's matte: the recipe that the service
+and the evaluation share, so that what is measured is what is served.
+
+    views   photo -> one or two squares uint8 `[S,S,3]`
+    finish  photo and the network's alpha of each view -> Matte, at the photo's own size
+
+Knows nothing of files, of the network or of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from model.confidence import confidence, has_foreground
+from model.refine import refine
+from model.transforms import Alpha, Image, content_box, stretch, to_model_input
+
+
+class Quality(StrEnum):
+    """What a matte may cost: one run of the network, or two."""
+
+    STANDARD = "standard"
+    HIGH = "high"
+
+
+VIEWS_MAX: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Matte:
+    """Alpha float32 `[H,W]` of a photo, the mIoU to expect of it, and whether anybody is in the photo."""
+
+    alpha: Alpha
+    confidence: float
+    foreground: bool
+
+
+def views(image: Image, size: int, geometry: str, quality: Quality = Quality.STANDARD) -> list[Image]:
+    """What the network is to see of `image`: the photo in its square, for high quality also its mirror image."""
+    square = to_model_input(image, size, geometry)
+    return [square] if quality is Quality.STANDARD else [square, np.ascontiguousarray(square[:, ::-1])]
+
+
+def finish(
+    image: Image,
+    seen: Sequence[Image],
+    alphas: Sequence[Alpha],
+    geometry: str,
+    *,
+    sharpness: float = 1.0,
+    refined: bool = True,
+) -> Matte:
+    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`.
+
+    `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
+    `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
+    """
+    alpha = alphas[0] if len(alphas) == 1 else (alphas[0] + alphas[1][:, ::-1]) * np.float32(0.5)
+    height, width = image.shape[:2]
+    box = content_box(height, width, alpha.shape[0], geometry)
+    content = alpha[box]
+    full = refine(image, seen[0][box], content) if refined else stretch(content, height, width)
+    return Matte(full, confidence(content, sharpness), has_foreground(content))
