@@ -70,6 +70,11 @@ class Result:
     foreground: bool
     timings: Timings
 
+    @property
+    def found(self) -> str:
+        """What is in the photo, in the one word that the header and the metrics use."""
+        return "person" if self.foreground else "none"
+
 
 def prepare(data: bytes, size: int, geometry: str, quality: Quality, *, max_pixels: int) -> Prepared:
     """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
@@ -174,11 +179,12 @@ class Pipeline:
                     ),
                 )
                 png, encode_s = await self._on_cpu("encode", lambda: encode(image, matte, output))
-        self._metrics.observe_matte(matte)
         infer_s = max(each.run_s for each in batched)
         timings = Timings(decode_s, queue_s, infer_s, refine_s, encode_s)
         height, width = matte.alpha.shape
-        return Result(png, height, width, matte.confidence, matte.foreground, timings)
+        result = Result(png, height, width, matte.confidence, matte.foreground, timings)
+        self._metrics.observe_matte(result.confidence, result.found)
+        return result
 
     async def close(self) -> None:
         """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""

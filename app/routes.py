@@ -156,7 +156,7 @@ def result_headers(result: Result) -> dict[str, str]:
     return {
         "X-Width": str(result.width),
         "X-Height": str(result.height),
-        "X-Foreground": "person" if result.foreground else "none",
+        "X-Foreground": result.found,
         "X-Matte-Confidence": f"{result.confidence:.3f}",
         "Server-Timing": server_timing(result.timings),
     }

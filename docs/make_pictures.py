@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from app import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
+from training.report import on_green
 
 PICTURES = Path(__file__).parent / "pictures"
-GREEN = (0, 177, 64)
 GAP = 12
 EDGE = (slice(20, 180), slice(110, 350))  # rows and columns of the photo
 EDGE_ZOOM = 2
@@ -37,11 +37,6 @@ def mattes(photo: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.fl
     served = matting.finish(photo, seen, alphas, geometry)
     plain = matting.finish(photo, seen, alphas, geometry, refined=False)
     return served.alpha, plain.alpha
-
-
-def on_green(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    share = alpha[:, :, None]
-    return np.rint(photo * share + np.array(GREEN) * (1 - share)).astype(np.uint8)
 
 
 def side_by_side(path: Path, panels: list[NDArray[np.uint8]]) -> None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
@@ -28,6 +28,7 @@ OUTPUT_NAME: Final = "alpha"
 
 # How a photo is laid into the square (`model.transforms`): how many times more one axis may be scaled than the other.
 # What is then left of the square are bars.
+Geometry = Literal["stretch", "limited", "letterbox"]
 GEOMETRIES: Final[Mapping[str, float]] = {"stretch": math.inf, "limited": 4 / 3, "letterbox": 1.0}
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

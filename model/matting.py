@@ -18,7 +18,7 @@ import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.refine import refine
-from model.transforms import Alpha, Image, content_box, stretch, to_model_input
+from model.transforms import Alpha, Image, content_box, to_image_size, to_model_input
 
 
 class Quality(StrEnum):
@@ -64,5 +64,5 @@ def finish(
     height, width = image.shape[:2]
     box = content_box(height, width, alpha.shape[0], geometry)
     content = alpha[box]
-    full = refine(image, seen[0][box], content) if refined else stretch(content, height, width)
+    full = refine(image, seen[0][box], content) if refined else to_image_size(alpha, height, width, geometry)
     return Matte(full, confidence(content, sharpness), has_foreground(content))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from model.contract import Geometry
 from model.matting import Quality
 from training.cuts import Cut
 
@@ -85,7 +86,7 @@ def export(
         int | None, typer.Option(help="Side of the served square in pixels [default: the document's].")
     ] = None,
     geometry: Annotated[
-        Literal["stretch", "limited", "letterbox"] | None,
+        Geometry | None,
         typer.Option(help="How photos are laid into the square [default: the document's]."),
     ] = None,
     sharpness: Annotated[

@@ -29,9 +29,8 @@ PLACED_SIZE: Final = (0.5, 1.0)
 PLACED_ASPECT_SPREAD: Final = 0.25
 PLACED_OVERHANG: Final = 0.3
 ROTATION_MAX: Final = math.radians(12)
-LETTERBOX_MIN: Final = (
-    0.5  # share of the square's side that is left between the bars: a photo of 2:1 not stretched
-)
+# Share of the square's side that is left between the bars, at the least: a photo of 2:1 that is not stretched.
+LETTERBOX_MIN: Final = 0.5
 
 # Blur fusion (Forte 2021) uses a wide and a narrow window; here as shares of the square's side.
 FUSION_RADII: Final = (0.15, 0.02)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from model.contract import Geometry
 from training.losses import LossWeights
 
 
@@ -28,7 +29,7 @@ class NetworkConfig:
     variant: Literal["full", "lite"] = "full"
     width: float = 1.0
     serve_size: int = 320
-    geometry: Literal["stretch", "limited", "letterbox"] = "stretch"
+    geometry: Geometry = "stretch"
 
 
 @dataclass(frozen=True, slots=True)

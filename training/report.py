@@ -161,7 +161,7 @@ def panels(sample: Sample, matte: Matte) -> NDArray[np.uint8]:
     return np.asarray(np.hstack(small), np.uint8)
 
 
-def on_green(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The photo uint8 `[H,W,3]` through alpha `[H,W]` over green, float32 in 0..255."""
+def on_green(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The photo uint8 `[H,W,3]` through alpha `[H,W]` over green, uint8."""
     share = alpha[:, :, None]
-    return np.asarray(image * share + np.asarray(GREEN, np.float32) * (1 - share), np.float32)
+    return np.rint(image * share + np.array(GREEN) * (1 - share)).astype(np.uint8)

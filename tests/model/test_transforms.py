@@ -52,16 +52,17 @@ def test_a_photo_is_stretched_as_far_as_the_geometry_lets_it(geometry, height, w
     assert abs(columns.start - (240 - columns.stop)) <= 1
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_both_ways_share_one_geometry(geometry):
+# A shift by one pixel of the square would cost about 0.9 % of the disc. Its blurred rim is a pixel of the square
+# wide, and the letterbox has fewer rows.
+@pytest.mark.parametrize(("geometry", "kept"), [("stretch", 0.995), ("limited", 0.995), ("letterbox", 0.994)])
+def test_both_ways_share_one_geometry(geometry, kept):
     """A matte that is the shrunken photo lands on the photo again, without a shift."""
     y, x = np.mgrid[0:480, 0:640]
     photo = (np.hypot((y - 200) / 120, (x - 350) / 160) < 1).astype(np.uint8) * 255
     square = to_model_input(np.repeat(photo[:, :, None], 3, 2), 320, geometry)[:, :, 0]
     back = to_image_size(square.astype(np.float32) / 255, 480, 640, geometry)
     inside, outside = back[photo > 0].mean(), back[photo == 0].mean()
-    # A shift by one pixel of the square would cost about 0.9 % of the disc; its blurred rim costs up to 0.6 %.
-    assert inside > 0.993
+    assert inside > kept
     assert outside < 0.002
     rows, columns = (np.average(axis, weights=back) for axis in (y, x))
     np.testing.assert_allclose([rows, columns], [200, 350], atol=0.05)
