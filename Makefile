@@ -1,7 +1,7 @@
 # make serve   set up and serve the built-in model on http://127.0.0.1:8000
 # make test    set up and run the test suite
 # make check   what CI runs: lint, types, tests
-# make train   CONFIG=… DATA=… [BACKGROUNDS=…]
+# make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
 # make docs    README's picture, and the tables of README and MODEL_CARD
 # make clean   remove everything that these targets made, models and runs excepted
 
@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 CONFIG ?= training/configs/portrait.toml
 DATA ?= data/P3M-10k
 BACKGROUNDS ?=
+INIT ?=
 
 .PHONY: serve test check lint types train docs lock clean
 
@@ -30,7 +31,8 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 train: $(VENV)/.train
-	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
+		$(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS)) $(if $(INIT),--init-from $(INIT))
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py

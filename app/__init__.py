@@ -7,11 +7,13 @@ The path of one request, one line per module:
     routes       the only module that knows both HTTP and the pipeline
         |            uploads     content type, form fields, options -> bytes of the photo
     pipeline     prepare (CPU) -> await batch -> finish (CPU)
+        |            budget      so many bytes of decoded photos at once
+        |            recipe      one photo's way without its waits
         |            codec       bytes -> upright RGB pixels; pixels -> PNG
         |            model.matting   photo -> the network's square; alpha -> matte of the photo, edge refined
         |            batching    many waiting pictures -> one call of the network
-        |            predictor   one padded batch on the device; the only TensorFlow here
-        |            cutout      alpha -> 8-bit matte, or image + alpha -> RGBA
+        |            predictor   one padded batch on the device; with frozen_graph the only TensorFlow here
+        |            cutout      image + alpha -> RGBA
         |
     schemas      what the JSON answers look like
 

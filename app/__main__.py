@@ -34,8 +34,9 @@ from app.errors import ServiceError
 from app.logs import configure_logs
 from app.main import Server, create_app, model_loader
 from app.metrics import Metrics
-from app.pipeline import Output, Pipeline
+from app.pipeline import Pipeline
 from app.predictor import LoadError
+from app.recipe import Output
 from app.settings import Settings, SettingsError, load_settings
 from model.contract import ContractError
 from model.matting import Quality

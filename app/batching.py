@@ -45,6 +45,9 @@ class _Waiter(Generic[In, Out]):
 class Batcher(Generic[In, Out]):
     """Groups items for `run`, which is awaited for one batch at a time.
 
+    A batch leaves when it is full, when its first item has waited `max_wait_s`, or at once when `on_the_way` says
+    that nobody is there to wait for; `look` tells the batcher that this may have changed.
+
     A waiter that is cancelled (its client left, or its deadline passed) leaves the queue at once. Every other
     waiter is settled exactly once: with its output, InferenceFailed, or NotReady when the batcher closes or
     dies.
@@ -57,8 +60,10 @@ class Batcher(Generic[In, Out]):
         max_size: int,
         max_wait_s: float,
         max_queue: int,
+        on_the_way: Callable[[], int] | None = None,
     ) -> None:
         self._run = run
+        self._on_the_way = on_the_way
         self._max_size = max_size
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
@@ -97,6 +102,10 @@ class Batcher(Generic[In, Out]):
                 self._changed.set()
             raise
 
+    def look(self) -> None:
+        """Somebody who was on the way will not come, or has come: is there still anybody to wait for?"""
+        self._changed.set()
+
     def hurry(self) -> None:
         """From now on let batches leave without waiting for company. Safe to call from a signal handler."""
         self._max_wait_s = 0.0
@@ -121,7 +130,7 @@ class Batcher(Generic[In, Out]):
         """The next 1..max_size waiters in order of arrival; none when closing and nothing waits."""
         while len(self._waiting) < self._max_size and not self._closing:
             left_s = self._waiting[0].since + self._max_wait_s - self._loop.time() if self._waiting else None
-            if left_s is not None and left_s <= 0:
+            if left_s is not None and (left_s <= 0 or self._nobody_comes()):
                 break
             self._changed.clear()
             try:
@@ -131,6 +140,9 @@ class Batcher(Generic[In, Out]):
                 continue  # The one that was waited for may have left, and another may be first now.
         size = min(self._max_size, len(self._waiting))
         return [self._waiting.popleft() for _ in range(size)]
+
+    def _nobody_comes(self) -> bool:
+        return self._on_the_way is not None and self._on_the_way() <= 0
 
     async def _run_batch(self, batch: Sequence[_Waiter[In, Out]]) -> None:
         started = self._loop.time()

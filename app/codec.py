@@ -13,43 +13,29 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import cv2
 import numpy as np
 import PIL.Image
-from PIL.Image import Transpose
+import simplejpeg
 
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
+from model.decoder_errors import DECODER_ERRORS
 from model.transforms import Image
 
 # The limit is ours (`max_pixels`, checked right after the header), so Pillow's own guess is switched off.
 PIL.Image.MAX_IMAGE_PIXELS = None
 
 _ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
+# From EXIF's orientation to what brings the stored pixels upright. By OpenCV: Pillow would make a picture of its own.
+_UPRIGHT: Final[dict[int, Callable[[Image], Image]]] = {
+    2: lambda stored: np.asarray(cv2.flip(stored, 1), np.uint8),
+    3: lambda stored: np.asarray(cv2.rotate(stored, cv2.ROTATE_180), np.uint8),
+    4: lambda stored: np.asarray(cv2.flip(stored, 0), np.uint8),
+    5: lambda stored: np.asarray(cv2.transpose(stored), np.uint8),
+    6: lambda stored: np.asarray(cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE), np.uint8),
+    7: lambda stored: np.asarray(cv2.transpose(cv2.rotate(stored, cv2.ROTATE_180)), np.uint8),
+    8: lambda stored: np.asarray(cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8),
 }
-# What Pillow's three decoders have been seen to raise, or can by their source, for damaged files.
-_DECODER_ERRORS: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    PIL.Image.DecompressionBombError,
-)
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR: Final = {1: 0, 3: 2, 4: 6}
 _PNG_UP: Final = 2
@@ -73,11 +59,28 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image:
             _check_pixels(*opened.size, max_pixels)
             if not _has_end(kind, data):
                 raise EOFError
+            pixels = _plain_jpeg(data, opened.size) if kind == "JPEG" else None
+            if pixels is None:
+                pixels = np.asarray(_to_rgb(opened))
             upright = _UPRIGHT.get(_orientation(opened))
-            picture = _to_rgb(opened)
-            return np.asarray(picture if upright is None else picture.transpose(upright))
-    except _DECODER_ERRORS:
+            return pixels if upright is None else upright(pixels)
+    except DECODER_ERRORS:
         raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
+
+
+def count_pixels(data: bytes, *, max_pixels: int) -> int:
+    """Width times height by the header; nothing is decoded. Raises as `decode_image` does."""
+    kind = sniff(data)
+    try:
+        if kind == "WEBP":
+            width, height = _webp_size(data)
+        else:
+            with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
+                width, height = opened.size
+    except DECODER_ERRORS:
+        raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
+    _check_pixels(width, height, max_pixels)
+    return width * height
 
 
 def sniff(data: bytes) -> str:
@@ -163,8 +166,23 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _orientation(opened: PIL.Image.Image) -> int:
     try:
         return int(opened.getexif().get(_ORIENTATION, 1))
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return 1  # A photo with a broken EXIF block is still a photo.
+
+
+def _plain_jpeg(data: bytes, size: tuple[int, int]) -> Image | None:
+    """Of a JPEG without anything odd, in half the time that Pillow takes to the same pixels; None: ask Pillow.
+
+    CMYK, and whatever libjpeg would warn of, are Pillow's to judge: it takes stray bytes and refuses a file cut off.
+    `size` is (width, height) by Pillow's reading of the header, which was checked: no other one is decoded.
+    """
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if (width, height) != size:
+            return None
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True), np.uint8)
+    except ValueError:
+        return None
 
 
 def _to_rgb(opened: PIL.Image.Image) -> PIL.Image.Image:

@@ -59,7 +59,7 @@ class Metrics:
         self.model = Info("matte_model", "The model in service.", registry=self.registry)
 
     def observe_matte(self, confidence: float, found: str) -> None:
-        """Count a finished matte; `found` is `app.pipeline.Result.found`."""
+        """Count a finished matte; `found` is `app.recipe.Result.found`."""
         self.confidence.observe(confidence)
         self.foreground.labels(found).inc()
 

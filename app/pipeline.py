@@ -1,4 +1,4 @@
-"""The bytes of one photo come in, the PNG of its matte or cutout goes out. The whole recipe; knows no HTTP.
+"""The bytes of one photo come in, the PNG of its matte or cutout goes out: `recipe` with its waits. Knows no HTTP.
 
     prepare (CPU pool)                await batch (device thread)     finish (CPU pool)
     decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, edge refined, 8 bits, PNG
@@ -10,83 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
 
-from app import codec, cutout
+from app import codec
 from app.batching import Batched, Batcher
+from app.budget import Budget
 from app.errors import NotReady
 from app.metrics import Metrics
 from app.predictor import Predictor
+from app.recipe import Output, Prepared, Result, Timings, encode, prepare
 from app.settings import Settings
 from model import matting
-from model.matting import VIEWS_MAX, Matte, Quality
+from model.matting import VIEWS_MAX, Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
 
 
-class Output(StrEnum):
-    """What becomes of the alpha: a grey picture, or the photo's alpha channel."""
-
-    MATTE = "matte"
-    CUTOUT = "cutout"
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A decoded photo uint8 `[H,W,3]` and the squares uint8 `[S,S,3]` that the network is to see of it."""
-
-    image: Image
-    views: list[Image]
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds of one photo's way: work on the CPU, wait for its batch, the batch's run, work on the CPU."""
-
-    decode_s: float
-    queue_s: float
-    infer_s: float
-    refine_s: float
-    encode_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished PNG of `height` x `width` pixels, and what `model.matting.Matte` says of it."""
-
-    png: bytes
-    height: int
-    width: int
-    confidence: float
-    foreground: bool
-    timings: Timings
-
-    @property
-    def found(self) -> str:
-        """What is in the photo, in the one word that the header and the metrics use."""
-        return "person" if self.foreground else "none"
-
-
-def prepare(data: bytes, size: int, geometry: str, quality: Quality, *, max_pixels: int) -> Prepared:
-    """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
-    image = codec.decode_image(data, max_pixels=max_pixels)
-    return Prepared(image, matting.views(image, size, geometry, quality))
-
-
-def encode(image: Image, matte: Matte, output: Output) -> bytes:
-    """The PNG of the photo's size: grey, or the photo with the matte as its alpha channel."""
-    if output is Output.MATTE:
-        return codec.encode_png(cutout.to_uint8(matte.alpha))
-    return codec.encode_png(cutout.compose_rgba(image, matte.alpha))
+# What a photo takes while it is inside, of its decoded RGB.
+BYTES_PER_PIXEL: Final = 3
 
 
 class Pipeline:
@@ -104,10 +53,8 @@ class Pipeline:
         self._draining = False
         self._inside = 0
         self._left = asyncio.Event()
-        # Decoded photos are kept until their matte is done, and are many times larger than their files: only as many
-        # are decoded as keep the device and the pool busy. The others wait as files.
-        self._decoded = asyncio.Semaphore(2 * settings.max_batch_size + settings.cpu_thread_count)
-        self._waiting_as_files = 0
+        self._budget = Budget(settings.max_decoded_bytes)
+        self._arriving = 0  # photos that are being decoded, and will be in the batcher's queue next
         metrics.queue_depth.set_function(self._queue_depth)
 
     async def start(self, load: Callable[[], Predictor]) -> None:
@@ -129,6 +76,7 @@ class Pipeline:
             max_size=self._settings.max_batch_size,
             max_wait_s=self._settings.batch_wait_ms / 1000,
             max_queue=self._settings.max_queue * VIEWS_MAX,
+            on_the_way=lambda: self._arriving,
         )
 
     @property
@@ -158,27 +106,26 @@ class Pipeline:
         batcher = self._batcher
         if batcher is None:
             raise NotReady("The model is still loading.")
-        manifest, limit = self.predictor.manifest, self._settings.max_pixels
-        size, geometry = manifest.input_size, manifest.geometry
+        manifest = self.predictor.manifest
         with self._one_inside():
-            async with self._place_among_decoded() as waited_s:
+            pixels = await self._count_pixels(data)
+            async with self._budget.reserve(pixels * BYTES_PER_PIXEL) as waited_s:
                 if not batcher.alive:
                     raise NotReady("The service shut down before this picture was done.")
-                prepared, decode_s = await self._on_cpu(
-                    "decode", lambda: prepare(data, size, geometry, quality, max_pixels=limit)
-                )
-                image = prepared.image
-                batched = await self._through_batches(batcher, prepared.views)
+                prepared, decode_s, waiting = await self._prepare(batcher, data, quality)
+                batched = await _all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
-                alphas = [each.output for each in batched]
-                matte, refine_s = await self._on_cpu(
-                    "refine",
-                    lambda: matting.finish(
-                        image, prepared.views, alphas, geometry, sharpness=manifest.sharpness
-                    ),
+                finish = partial(
+                    matting.finish,
+                    prepared.image,
+                    prepared.views,
+                    [each.output for each in batched],
+                    manifest.geometry,
+                    sharpness=manifest.sharpness,
                 )
-                png, encode_s = await self._on_cpu("encode", lambda: encode(image, matte, output))
+                matte, refine_s = await self._on_cpu("refine", finish)
+                png, encode_s = await self._on_cpu("encode", partial(encode, prepared.image, matte, output))
         infer_s = max(each.run_s for each in batched)
         timings = Timings(decode_s, queue_s, infer_s, refine_s, encode_s)
         height, width = matte.alpha.shape
@@ -200,33 +147,30 @@ class Pipeline:
         self._device.shutdown(wait=False, cancel_futures=True)
 
     def _queue_depth(self) -> int:
-        return self._waiting_as_files + (self._batcher.depth if self._batcher else 0)
+        return self._budget.waiting + (self._batcher.depth if self._batcher else 0)
 
-    @asynccontextmanager
-    async def _place_among_decoded(self) -> AsyncIterator[float]:
-        """Seconds that the photo waited as a file for a place."""
-        started = time.perf_counter()
-        self._waiting_as_files += 1
-        try:
-            await self._decoded.acquire()
-        finally:
-            self._waiting_as_files -= 1
-        try:
-            yield time.perf_counter() - started
-        finally:
-            self._decoded.release()
+    async def _count_pixels(self, data: bytes) -> int:
+        count = partial(codec.count_pixels, data, max_pixels=self._settings.max_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._cpu, count)
 
-    @staticmethod
-    async def _through_batches(
-        batcher: Batcher[Image, Alpha], views: Sequence[Image]
-    ) -> list[Batched[Alpha]]:
-        """Each view's alpha; when one fails, the others are withdrawn."""
-        waiting = [asyncio.ensure_future(batcher.submit(view)) for view in views]
+    async def _prepare(
+        self, batcher: Batcher[Image, Alpha], data: bytes, quality: Quality
+    ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
+        """The decoded photo, seconds of work, and its views on their way through the batcher."""
+        manifest, limit = self.predictor.manifest, self._settings.max_pixels
+
+        def arrived() -> None:
+            self._arriving -= 1
+            batcher.look()
+
+        self._arriving += 1
         try:
-            return list(await asyncio.gather(*waiting))
+            work = partial(prepare, data, manifest.input_size, manifest.geometry, quality, max_pixels=limit)
+            prepared, decode_s = await self._on_cpu("decode", work)
+            return prepared, decode_s, [asyncio.create_task(batcher.submit(view)) for view in prepared.views]
         finally:
-            for each in waiting:
-                each.cancel()
+            # After the tasks have put the views into the queue: else a batch might leave without them.
+            asyncio.get_running_loop().call_soon(arrived)
 
     @contextmanager
     def _one_inside(self) -> Iterator[None]:
@@ -258,3 +202,12 @@ class Pipeline:
         result, seconds = await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
         self._metrics.stage_seconds.labels(stage).observe(seconds)
         return result, seconds
+
+
+async def _all_of(waiting: Sequence[asyncio.Task[Batched[Alpha]]]) -> list[Batched[Alpha]]:
+    """Each view's alpha; when one fails, the others are withdrawn."""
+    try:
+        return list(await asyncio.gather(*waiting))
+    finally:
+        for each in waiting:
+            each.cancel()

@@ -1,7 +1,7 @@
 """An artifact directory comes in, a warm `Predictor` goes out: pictures `[N,S,S,3]` to alphas `[N,S,S]`.
 
-The only module of app/ that imports TensorFlow, and only inside functions, so that `--help` is quick. Knows
-no HTTP, no queue and no file format; normalisation and sigmoid are inside the SavedModel.
+With `frozen_graph` the only module of app/ that imports TensorFlow, and only inside functions, so that `--help` is
+quick. Knows no HTTP, no queue and no file format; normalisation and sigmoid are inside the SavedModel.
 """
 
 from __future__ import annotations
@@ -189,9 +189,13 @@ def _freeze(path: Path) -> Frozen:
     tf = _tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    from app.frozen_graph import with_constants_computed
+
     try:
         saved = tf.saved_model.load(str(path))  # The signature alone does not keep its variables alive.
-        return convert_variables_to_constants_v2(saved.signatures[contract.SIGNATURE])
+        return with_constants_computed(
+            convert_variables_to_constants_v2(saved.signatures[contract.SIGNATURE])
+        )
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
 

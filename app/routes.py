@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.errors import ClientGone
 from app.metrics import Metrics
-from app.pipeline import Output, Pipeline, Result, Timings
+from app.pipeline import Pipeline
+from app.recipe import Output, Result, Timings
 from app.schemas import ErrorBody, Health, Index, ModelItem, ModelList
 from app.uploads import FIELD, FORM, QUALITY, quality_of, read_upload
 from model.matting import Quality

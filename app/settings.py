@@ -68,6 +68,12 @@ class Settings(BaseSettings):
         le=500_000_000,
         description="Largest picture, width times height in pixels, read from its header before decoding.",
     )
+    max_decoded_bytes: int = Field(
+        default=256_000_000,
+        ge=1_000_000,
+        le=1_000_000_000_000,
+        description="Most bytes of decoded photos at once, 3 per pixel; more photos wait as the files they came as.",
+    )
     request_timeout_ms: int = Field(
         default=60_000,
         ge=10,

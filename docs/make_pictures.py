@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from app import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
-from training.report import on_green
+from training.pictures import as_grey, on_green
 
 PICTURES = Path(__file__).parent / "pictures"
 GAP = 12
@@ -36,7 +36,8 @@ def mattes(photo: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.fl
     alphas = list(model.predict(np.stack(seen)))
     served = matting.finish(photo, seen, alphas, geometry)
     plain = matting.finish(photo, seen, alphas, geometry, refined=False)
-    return served.alpha, plain.alpha
+    in_0_to_1 = np.float32(1 / 255)
+    return served.alpha * in_0_to_1, plain.alpha * in_0_to_1
 
 
 def side_by_side(path: Path, panels: list[NDArray[np.uint8]]) -> None:
@@ -49,8 +50,7 @@ def main() -> None:
     photo = skimage.data.astronaut()
     served, plain = mattes(photo)
     PICTURES.mkdir(exist_ok=True)
-    grey = np.repeat(np.rint(served * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    side_by_side(PICTURES / "portrait.jpg", [photo, grey, on_green(photo, served)])
+    side_by_side(PICTURES / "portrait.jpg", [photo, as_grey(served), on_green(photo, served)])
     pieces = [photo[EDGE], on_green(photo, plain)[EDGE], on_green(photo, served)[EDGE]]
     size = (pieces[0].shape[1] * EDGE_ZOOM, pieces[0].shape[0] * EDGE_ZOOM)
     enlarged = [

@@ -18,7 +18,7 @@ import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.refine import refine
-from model.transforms import Alpha, Image, content_box, to_image_size, to_model_input
+from model.transforms import Alpha, Alpha8, Image, content_box, to_8_bits, to_image_size, to_model_input
 
 
 class Quality(StrEnum):
@@ -33,9 +33,9 @@ VIEWS_MAX: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """Alpha float32 `[H,W]` of a photo, the mIoU to expect of it, and whether anybody is in the photo."""
+    """Alpha uint8 `[H,W]` of a photo, 255 is 1, the mIoU to expect of it, and whether anybody is in the photo."""
 
-    alpha: Alpha
+    alpha: Alpha8
     confidence: float
     foreground: bool
 
@@ -64,5 +64,8 @@ def finish(
     height, width = image.shape[:2]
     box = content_box(height, width, alpha.shape[0], geometry)
     content = alpha[box]
-    full = refine(image, seen[0][box], content) if refined else to_image_size(alpha, height, width, geometry)
+    if refined:
+        full = refine(image, seen[0][box], content)
+    else:
+        full = to_8_bits(to_image_size(alpha, height, width, geometry))
     return Matte(full, confidence(content, sharpness), has_foreground(content))

@@ -1,7 +1,7 @@
 """The matte's edge at the photo's own resolution, used by the service and by the evaluation.
 
 In: the photo uint8 `[H,W,3]` RGB, the network's square of it uint8 `[S,S,3]`, and the network's alpha of that square,
-float32 `[S,S]` in 0..1. Out: alpha float32 `[H,W]` in 0..1. Knows nothing of files, of the network or of HTTP.
+float32 `[S,S]` in 0..1. Out: the matte uint8 `[H,W]`, 255 is 1. Knows nothing of files, of the network or of HTTP.
 
 A fast guided filter (He & Sun, "Fast Guided Filter", arXiv:1505.00996; colour guide as in He, Sun & Tang, "Guided
 Image Filtering", TPAMI 2013, Eq. 19-21): around each pixel of the square alpha is fitted as a linear function of
@@ -18,75 +18,89 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.transforms import Alpha, Image, stretch
+from model.transforms import Alpha, Alpha8, Image, stretch, to_8_bits
 
 RADIUS: Final = 4  # of the fit's window, in pixels of the square
 EPSILON: Final = 1e-4  # what colour must vary, of 1, squared, to be trusted
 UNDECIDED: Final = (0.02, 0.98)  # alpha between these makes the band
-TILE: Final = 128  # side in pixels of the photo: tiles without a piece of the band are not touched
+TILE: Final = 64  # side in pixels of the photo: tiles without a piece of the band are not touched
 
-CHANNEL_SUM: Final = np.ones((1, 3), np.float32)
+CHANNEL_SUM: Final = np.ones((1, 4), np.float32)
 
+# `[S,S,4]` float32: alpha near each pixel is slope · (red, green, blue) + offset, colours in 0..1.
 Coefficients = NDArray[np.float32]
 
 
-def refine(image: Image, square: Image, alpha: Alpha) -> Alpha:
+def refine(image: Image, square: Image, alpha: Alpha) -> Alpha8:
     """See the module. A photo no larger than the square in both axes gains nothing and is only resized."""
     height, width = image.shape[:2]
-    refined = stretch(alpha, height, width)
+    refined = stretch(to_8_bits(alpha), height, width)
     weight = _band(alpha)
     if not weight.any() or (height <= alpha.shape[0] and width <= alpha.shape[1]):
         return refined
-    slope, offset = fit_to_colour(square, alpha)
+    coefficients = _blended(fit_to_colour(square, alpha, weight > 0), alpha, weight)
     for rows, columns in _tiles_of(weight, height, width):
-        slopes, offsets, weights = (
-            _enlarged(each, rows, columns, height, width) for each in (slope, offset, weight)
+        # Red, green, blue and 255, times slope and offset: alpha in 0..255.
+        pixels = cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA)
+        products = cv2.multiply(
+            _enlarged(coefficients, rows, columns, height, width), pixels, dtype=cv2.CV_32F
         )
-        products = cv2.multiply(slopes, image[rows, columns], dtype=cv2.CV_32F)
-        guided = np.asarray(cv2.transform(products, CHANNEL_SUM), np.float32) + offsets
-        np.clip(guided, 0, 1, out=guided)
-        tile = refined[rows, columns]
-        tile += weights * (guided - tile)
+        levels = np.maximum(cv2.transform(products, CHANNEL_SUM), 0)
+        refined[rows, columns] = cv2.convertScaleAbs(levels)  # rounded, and 255 at the most
     return refined
 
 
-def fit_to_colour(square: Image, alpha: Alpha) -> tuple[Coefficients, Coefficients]:
-    """`slope` `[h,w,3]` and `offset` `[h,w]`: alpha near each pixel is `slope · colour + offset`, colour 0..255."""
-    guide = square.astype(np.float32) / np.float32(255)
-    mean, mean_alpha = _window_mean(guide), _window_mean(alpha)
-    covariance = _window_mean(guide * alpha[..., None]) - mean * mean_alpha[..., None]
-    slope = _solve_symmetric(_colour_covariance(guide, mean), covariance)
-    offset = mean_alpha - (slope * mean).sum(axis=2)
-    return _window_mean(slope / np.float32(255)), _window_mean(offset)
+def fit_to_colour(square: Image, alpha: Alpha, where: NDArray[np.bool_]) -> Coefficients:
+    """The fit at the pixels `where`; elsewhere it may be anything."""
+    window = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
+    near = cv2.dilate(where.view(np.uint8), window) > 0  # what a window of `where` reaches
+    guide = square.astype(np.float32) * np.float32(1 / 255)
+    mean, mean_alpha = _window_mean(guide)[near], _window_mean(alpha)[near]
+    covariance = _window_mean(guide * alpha[..., None])[near] - mean * mean_alpha[:, None]
+    fit = np.empty((len(mean), 4), np.float32)
+    fit[:, :3] = _solve_symmetric(_colour_covariance(guide, mean, near), covariance)
+    fit[:, 3] = mean_alpha - (fit[:, :3] * mean).sum(axis=1)
+    coefficients = np.zeros((*alpha.shape, 4), np.float32)
+    coefficients[near] = fit
+    return _window_mean(coefficients)
 
 
-def _colour_covariance(guide: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The six different entries rr rg rb gg gb bb of each window's covariance, EPSILON on the diagonal: `[S,S,6]`."""
-    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    products = np.dstack([guide[..., i] * guide[..., j] for i, j in pairs])
-    means = np.dstack([mean[..., i] * mean[..., j] for i, j in pairs])
-    regular = np.array([EPSILON if i == j else 0 for i, j in pairs], np.float32)
-    return _window_mean(products) - means + regular
+def _blended(fit: Coefficients, alpha: Alpha, weight: NDArray[np.float32]) -> Coefficients:
+    """The fit by its weight, and for the rest the alpha as it is, which is an offset without a slope."""
+    blended = fit * weight[..., None]
+    blended[..., 3] += (1 - weight) * alpha
+    return blended
 
 
-def _solve_symmetric(matrix: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`x` of `A x = b` at each pixel by Cramer's rule; A as `_colour_covariance` gives it, b `[S,S,3]`."""
-    rr, rg, rb, gg, gb, bb = (matrix[..., i].astype(np.float64) for i in range(6))
+def _colour_covariance(
+    guide: NDArray[np.float32], mean: NDArray[np.float32], near: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The six different entries rr rg rb gg gb bb of each window's covariance, EPSILON on the diagonal: `[N,6]` at
+    the N pixels `near`, whose window means are `mean` `[N,3]`."""
+    red, green, blue = cv2.split(guide)
+    products = ([red * red, red * green, red * blue], [green * green, green * blue, blue * blue])
+    covariance = np.concatenate([_window_mean(np.dstack(each))[near] for each in products], axis=1)
+    covariance -= mean[:, [0, 0, 0, 1, 1, 2]] * mean[:, [0, 1, 2, 1, 2, 2]]
+    covariance[:, [0, 3, 5]] += EPSILON
+    return covariance.astype(np.float64)
+
+
+def _solve_symmetric(matrix: NDArray[np.float64], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`x` `[N,3]` of `A x = b` by Cramer's rule; A as `_colour_covariance` gives it, b `[N,3]`."""
+    rr, rg, rb, gg, gb, bb = matrix.T
     inverse = [
         [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg],
         [rb * gb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb],
         [rg * gb - rb * gg, rb * rg - rr * gb, rr * gg - rg * rg],
     ]
     determinant = rr * inverse[0][0] + rg * inverse[1][0] + rb * inverse[2][0]
-    rows = [sum(row[i] * right[..., i] for i in range(3)) / determinant for row in inverse]
-    return np.dstack(rows).astype(np.float32)
+    rows = [sum(row[i] * right[:, i] for i in range(3)) / determinant for row in inverse]
+    return np.stack(rows, axis=1)
 
 
 def _window_mean(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over the square window of RADIUS; OpenCV filters at most four channels at once."""
+    """Mean over the square window of RADIUS."""
     side = 2 * RADIUS + 1
-    if pixels.ndim == 3 and pixels.shape[2] > 4:
-        return np.dstack([_window_mean(pixels[..., :3]), _window_mean(pixels[..., 3:])])
     return np.asarray(cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
 
 

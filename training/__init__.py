@@ -1,15 +1,20 @@
 """Makes the SavedModels that the service serves. The path of one training image:
 
-    configs/*.toml -> config     a run as a document
-    dataset                      P3M-10k's folders -> pairs -> batches (tf.data)
-    augment                      crop, turn, mirror, new background, light, blur, JPEG, noise
-    model.u2net                  normalise, seven logit maps
-    losses                       deep supervision on soft alphas
-    loop, state, history         one compiled step under tf.distribute; checkpoints, exact resume
-    validation, progress         what a person sees meanwhile
-    export                       best average -> artifact directory, checked against the network
-    evaluate, metrics, images    the artifact on a split, scored as P3M-10k does
-    import_weights               official PyTorch weights -> artifact (pytorch_checkpoint reads them safely)
+    configs/*.toml -> config      a run as a document
+    dataset, cache                folders -> pairs of paths; decoded and shrunk once
+    samples                       pairs -> batches (tf.data), the same however a run is cut or shared
+    augment (draws, light)        crop, turn, mirror, new background, light, blur, JPEG, noise
+    model.u2net                   normalise, seven logit maps
+    losses                        deep supervision on soft alphas
+    step (optimizer, schedule)    one compiled step: gradient, all-reduce, clip, AdamW, average
+    state (layout), hosts         the run's vectors, on one device or many
+    loop, run_dir, signals        steps, validations, checkpoints; exact resume
+    validation, watch, progress   what a person sees meanwhile (history, plots, pictures, TensorBoard)
+    export                        best average -> artifact directory, checked against the network
+    evaluate, mattes, protocol    the artifact on a split, as served or as P3M-10k's own test
+    metrics, connectivity, score  P3M-10k's definitions, for ours and for any tool's mattes
+    inspection, pair_check        a look at a data set before hours are spent on it (findings, contact_sheet)
+    import_weights                official PyTorch weights -> artifact (pytorch_checkpoint reads them safely)
 
-Never imports app/. `python -m training --help` lists the commands.
+Never imports app/. `python -m training --help` lists the commands, which are in `commands/`.
 """

@@ -34,6 +34,7 @@ LETTERBOX_MIN: Final = 0.5
 
 # Blur fusion (Forte 2021) uses a wide and a narrow window; here as shares of the square's side.
 FUSION_RADII: Final = (0.15, 0.02)
+NARROW_RADIUS: Final = 6  # pixels; means over wider windows are taken at a smaller scale
 
 
 def augment(
@@ -217,19 +218,24 @@ def estimate_foreground(image: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
     """
     foreground = background = image
     for share in FUSION_RADII:
-        window = 2 * max(1, int(image.shape[0] * share)) + 1
-        mean_alpha = _box_mean(alpha, window)
-        near = _box_mean(foreground * alpha, window) / (mean_alpha + 1e-5)
-        far = _box_mean(background * (1 - alpha), window) / (1 - mean_alpha + 1e-5)
+        radius = max(1, int(image.shape[0] * share))
+        mean_alpha = _box_mean(alpha, radius)
+        near = _box_mean(foreground * alpha, radius) / (mean_alpha + 1e-5)
+        far = _box_mean(background * (1 - alpha), radius) / (1 - mean_alpha + 1e-5)
         foreground = near + alpha * (image - alpha * near - (1 - alpha) * far)
         foreground, background = tf.clip_by_value(foreground, 0, 1), far
     return foreground
 
 
-def _box_mean(pixels: tf.Tensor, window: int) -> tf.Tensor:
-    """Mean over a square window, one axis after the other."""
-    rows = tf.nn.avg_pool2d(pixels[None], [window, 1], 1, "SAME")
-    return tf.nn.avg_pool2d(rows, [1, window], 1, "SAME")[0]
+def _box_mean(pixels: tf.Tensor, radius: int) -> tf.Tensor:
+    """Mean over a square window of `[S,S,C]`, one axis after the other; wide ones on shrunken pixels, which took four
+    fifths of the time that a sample with a new background took."""
+    shrink = 2 ** max(0, int(math.log2(radius / NARROW_RADIUS)))
+    small = tf.nn.avg_pool2d(pixels[None], shrink, shrink, "VALID") if shrink > 1 else pixels[None]
+    window = 2 * round(radius / shrink) + 1
+    rows = tf.nn.avg_pool2d(small, [window, 1], 1, "SAME")
+    mean = tf.nn.avg_pool2d(rows, [1, window], 1, "SAME")[0]
+    return tf.image.resize(mean, pixels.shape[:2]) if shrink > 1 else mean
 
 
 def _letterbox(

@@ -20,7 +20,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        if not training:
+        if not (training and self.trainable):  # frozen layers keep their statistics
             return super().call(inputs, training=False, mask=mask)
         normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

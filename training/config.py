@@ -61,7 +61,13 @@ class AugmentConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """One run. Batch size is per step over all replicas; rates are per step."""
+    """One run.
+
+    `batch_size` is per step over all replicas; each replica takes its part in `micro_batches` turns, which trades
+    time for memory. Rates are per step. `freeze` keeps a part of the network as it is (`training.state.freeze`).
+    `shorter_side` shrinks pictures whose shorter side has more pixels, once, into `--cache` (`training.cache`); 0
+    leaves them as they are. `xla` compiles forward and backward pass by XLA.
+    """
 
     phases: tuple[PhaseConfig, ...]
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -70,13 +76,17 @@ class TrainConfig:
     data_root: str = ""
     backgrounds: str = ""
     validation_split: str = "P3M-500-NP"
+    shorter_side: int = 0
     batch_size: int = 8
+    micro_batches: int = 1
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    precision: Literal["float32", "bfloat16"] = "float32"
+    freeze: Literal["none", "encoder"] = "none"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    xla: bool = False
     validate_every: int = 500
     checkpoint_every: int = 100
     seed: int = 0
@@ -139,6 +149,8 @@ def _convert(hint: Any, value: object, where: str) -> object:
         if value not in typing.get_args(hint):
             raise ConfigError(f"{where} must be one of {', '.join(map(repr, typing.get_args(hint)))}")
         return value
+    if hint is bool and isinstance(value, bool):
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, types.UnionType) or not isinstance(value, hint) or isinstance(value, bool):
@@ -153,9 +165,13 @@ def _check(config: TrainConfig) -> None:
     for size in sizes:
         if size <= 0 or size % 32:
             raise ConfigError(f"input sizes must be positive multiples of 32, not {size}")
-    for name in ("batch_size", "validate_every", "checkpoint_every"):
+    for name in ("batch_size", "micro_batches", "validate_every", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} must be at least 1")
+    if config.batch_size % config.micro_batches:
+        raise ConfigError(f"micro_batches must divide batch_size, {config.batch_size}")
+    if config.shorter_side and config.shorter_side < max(phase.input_size for phase in config.phases):
+        raise ConfigError("shorter_side must be 0 or at least the largest input_size")
     if any(phase.steps < 1 for phase in config.phases):
         raise ConfigError("every phase needs at least 1 step")
     if not 0 <= config.ema_decay < 1:

@@ -1,33 +1,37 @@
-"""P3M-10k's folders as pairs, and pairs as training samples.
+"""Folders of photos and mattes as pairs.
 
-In: a folder laid out as P3M-10k is (Li et al., ACM MM 2021). Out: `list_pairs` gives pairs of paths;
-`training_samples` gives batches (image float32 `[B,S,S,3]` in 0..255, alpha float32 `[B,S,S,1]` in 0..1).
+In: a folder laid out as P3M-10k is (Li et al., ACM MM 2021), or one's own with `image/` and `mask/`. Out: pairs of
+paths, by stem, and the stems that have only one half. Decodes nothing: `training.inspection` looks into the files.
 
-Sample k is a pure function of (seed, k): the order within an epoch, the augmentation and the background all
-come from stateless draws. So a run resumed at step n sees exactly the samples that an uninterrupted run sees,
-with no shuffle buffer to restore.
+    P3M-10k/train/{blurred_image,mask}                                      9,421 pairs
+    P3M-10k/validation/P3M-500-P/{blurred_image,mask,trimap}                500, faces blurred as in train
+    P3M-10k/validation/P3M-500-NP/{original_image,mask,trimap}              500, faces not blurred
+
+Older copies lack the level `validation/`. Folders beside these (`fg_blurred`, `bg`, `facemask`) are not read.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import tensorflow as tf
-
-from training.augment import augment
-from training.config import AugmentConfig
-
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
-# Where each split keeps its images: the faces of train and P3M-500-P are blurred, those of P3M-500-NP are not.
+# Where each of P3M-10k's splits keeps its images.
 IMAGE_FOLDERS: Final = {
     "train": "blurred_image",
     "P3M-500-P": "blurred_image",
     "P3M-500-NP": "original_image",
 }
+
+# One's own folder has all its pairs in these two; a tenth of them, chosen by their stems, is never trained on.
+OWN_FOLDERS: Final = ("image", "mask")
+OWN_SPLITS: Final = ("train", "held-out")
+HELD_OUT_SHARE: Final = 0.1
 
 
 class DatasetError(ValueError):
@@ -54,16 +58,71 @@ class Split:
     alphas_without_image: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files to read: photos with their alphas in the same order, and backgrounds; or, where `alphas` is empty, files
+    of the cache (`training.cache`), which hold photo and alpha in one."""
+
+    images: tuple[Path, ...]
+    alphas: tuple[Path, ...]
+    backgrounds: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], backgrounds: Sequence[Path] = ()) -> Sources:
+        return cls(tuple(p.image for p in pairs), tuple(p.alpha for p in pairs), tuple(backgrounds))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainData:
+    """Pairs to train on with the files to read them from, and pairs to validate on."""
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    sources: Sources
+
+
 def list_pairs(root: Path, split: str) -> Split:
     """Pair `split`'s images and mattes by stem.
 
-    Finds the split under `root/split` and `root/validation/split`, also one level deeper in `root/P3M-10k`.
+    Finds P3M-10k's splits under `root/split` and `root/validation/split`, also one level deeper in `root/P3M-10k`; in
+    one's own folder (`root/image`, `root/mask`) there are `train` and `held-out`.
     Raises DatasetError for an unknown split, a missing folder or a split without one whole pair.
     """
+    if is_own(root):
+        return _own_split(root, split)
     if split not in IMAGE_FOLDERS:
         raise DatasetError(f"unknown split {split!r}: use one of {', '.join(IMAGE_FOLDERS)}")
     folder = _find_split(root, split)
-    images = _by_stem(folder / IMAGE_FOLDERS[split])
+    return _paired(folder, IMAGE_FOLDERS[split], split)
+
+
+def splits_of(root: Path) -> tuple[str, ...]:
+    """The splits that `root` may have: one's own folder's, or P3M-10k's."""
+    return OWN_SPLITS if is_own(root) else tuple(IMAGE_FOLDERS)
+
+
+def is_own(root: Path) -> bool:
+    return all((root / name).is_dir() for name in OWN_FOLDERS)
+
+
+def _own_split(root: Path, split: str) -> Split:
+    if split not in OWN_SPLITS:
+        raise DatasetError(
+            f"{root} has image/ and mask/: its splits are {', '.join(OWN_SPLITS)}, not {split!r}"
+        )
+    everything = _paired(root, OWN_FOLDERS[0], split)
+    if len(everything.pairs) < 2:
+        raise DatasetError(f"{root}: two pairs are the least, one to train on and one held out")
+    ranks = {pair.stem: hashlib.sha256(pair.stem.encode()).digest() for pair in everything.pairs}
+    # By the stem alone: a pair stays where it is when others are added.
+    held_out = {stem for stem, rank in ranks.items() if rank[0] < HELD_OUT_SHARE * 256}
+    held_out = held_out or {min(ranks, key=lambda stem: ranks[stem])}
+    chosen = tuple(pair for pair in everything.pairs if (pair.stem in held_out) == (split == "held-out"))
+    return dataclasses.replace(everything, pairs=chosen)
+
+
+def _paired(folder: Path, image_folder: str, split: str) -> Split:
+    images = _by_stem(folder / image_folder)
     alphas = _by_stem(folder / "mask")
     trimaps = _by_stem(folder / "trimap") if (folder / "trimap").is_dir() else {}
     pairs = tuple(
@@ -86,7 +145,9 @@ def _find_split(root: Path, split: str) -> Path:
         if (folder / IMAGE_FOLDERS[split]).is_dir() and (folder / "mask").is_dir():
             return folder
     tried = ", ".join(str(folder) for folder in candidates)
-    raise DatasetError(f"no {IMAGE_FOLDERS[split]}/ and mask/ for {split}; looked in {tried}")
+    raise DatasetError(
+        f"no {IMAGE_FOLDERS[split]}/ and mask/ for {split}; looked in {tried}, and for {root}/image"
+    )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -99,63 +160,3 @@ def list_backgrounds(folder: Path) -> tuple[Path, ...]:
     if not found:
         raise DatasetError(f"{folder}: no picture found for background replacement")
     return found
-
-
-def training_samples(
-    pairs: Sequence[Pair],
-    backgrounds: Sequence[Path],
-    settings: AugmentConfig,
-    *,
-    size: int,
-    batch_size: int,
-    seed: int,
-    first_step: int,
-    last_step: int,
-) -> tf.data.Dataset:
-    """Batches for the steps `first_step` ≤ step < `last_step`, each `(image, alpha, k)`: image float32
-    `[B,size,size,3]` in 0..255, alpha float32 `[B,size,size,1]`, and `[B]` int64 indices into `pairs`."""
-    image_paths = tf.constant([str(pair.image) for pair in pairs])
-    alpha_paths = tf.constant([str(pair.alpha) for pair in pairs])
-    background_paths = tf.constant([str(path) for path in backgrounds] or [""])
-    count = len(pairs)
-
-    def sample(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        which = _shuffled(k, count, seed)
-        key = tf.stack([tf.constant(seed, tf.int64), k])
-
-        def portrait(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            alpha = _decode(alpha_paths[index], channels=0)[:, :, :1]
-            return _decode(image_paths[index], channels=3), alpha
-
-        def drawn(stream: int, among: int) -> tf.Tensor:
-            shifted = key + tf.constant([stream, 0], tf.int64)
-            return tf.random.stateless_uniform([], shifted, maxval=among, dtype=tf.int32)
-
-        pixels = augment(
-            *portrait(which),
-            key,
-            settings,
-            size=size,
-            background=(lambda: _decode(background_paths[drawn(101, len(backgrounds))], channels=3))
-            if backgrounds
-            else None,
-            companion=lambda: portrait(drawn(102, count)),
-        )
-        return (*pixels, which)
-
-    steps = tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
-    samples = steps.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return samples.batch(batch_size, drop_remainder=True).prefetch(2)
-
-
-def _shuffled(k: tf.Tensor, count: int, seed: int) -> tf.Tensor:
-    """The pair of sample k: each epoch is a fresh permutation, computed pointwise."""
-    epoch, position = k // count, k % count
-    key = tf.stack([tf.constant(seed, tf.int64), epoch])
-    index = tf.random.experimental.index_shuffle(position, key, count - 1)
-    return tf.cast(index, tf.int64)
-
-
-def _decode(path: tf.Tensor, channels: int) -> tf.Tensor:
-    """uint8 `[H,W,C]`; `channels` 0 keeps the file's own count."""
-    return tf.io.decode_image(tf.io.read_file(path), channels=channels, expand_animations=False)

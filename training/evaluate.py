@@ -1,8 +1,7 @@
-"""What an artifact is worth on a split: its own SavedModel, the service's own recipe, P3M's metrics.
+"""What an artifact is worth on a split: its mattes (`training.mattes`) by P3M's metrics, at the images' own size.
 
-In: an artifact directory and a folder laid out as P3M-10k is. Out: an Evaluation: means over the split, means per
-source (the letters that stems begin with), and every image's figures. The protocol is "served": what
-`model.matting` does for the service, rounded to 8 bits as the PNG is, scored at the image's own size.
+In: an artifact directory and a data set. Out: an Evaluation: means over the split, means per source (the letters that
+stems begin with), and every image's figures.
 """
 
 from __future__ import annotations
@@ -10,59 +9,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
 from rich.progress import track
 from rich.table import Table
 
-from model import matting
-from model.contract import (
-    INPUT_NAME,
-    OUTPUT_NAME,
-    SAVED_MODEL_DIR,
-    SIGNATURE,
-    Manifest,
-    verify,
-    write_manifest,
-)
-from model.matting import Matte, Quality
-from training.cuts import Cut, Sample, cut_out
-from training.dataset import DatasetError, Pair, list_pairs
-from training.images import read_alpha, read_image, read_trimap
+from model.contract import Manifest, verify, write_manifest
+from model.matting import Matte
+from model.transforms import to_8_bits
+from training.cuts import Sample
+from training.dataset import DatasetError, list_pairs
+from training.mattes import BATCH, mattes
 from training.metrics import score_matte
+from training.protocol import RESIZE, SERVED, Protocol
 
-BATCH: Final = 8
-
-# uint8 [N,S,S,3] -> float32 [N,S,S]
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Scores = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How mattes are made and what of each picture is scored; the defaults are what the service does."""
-
-    refined: bool = True
-    quality: Quality = Quality.STANDARD
-    cut: Cut = Cut.WHOLE
-
-    def describe(self, manifest: Manifest) -> str:
-        """In words, for the head of a table."""
-        parts = [f"served {manifest.input_size}x{manifest.input_size} {manifest.geometry}"]
-        parts += ["refined" if self.refined else "not refined"]
-        parts += [f"quality {self.quality}"] * (self.quality is not Quality.STANDARD)
-        parts += [f"cut {self.cut}"] * (self.cut is not Cut.WHOLE)
-        return ", ".join(parts)
-
-
-SERVED: Final = Protocol()
 
 # What the service says of a matte, beside what the truth says of it.
 JUDGEMENTS: Final = frozenset({"confidence", "person"})
@@ -79,12 +46,23 @@ class Evaluation:
     sources: Mapping[str, Scores]
     images: Mapping[str, Scores]
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
+
+def to_json(evaluations: Mapping[str, Evaluation]) -> str:
+    """A single evaluation as it is; several by their splits."""
+    documents = {split: dataclasses.asdict(each) for split, each in evaluations.items()}
+    document = next(iter(documents.values())) if len(documents) == 1 else documents
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def evaluate_artifact(artifact: Path, data_root: Path, split: str, protocol: Protocol = SERVED) -> Evaluation:
-    """Score every pair of `split`. Raises ContractError, DatasetError or ImageError."""
+def evaluate_artifact(
+    artifact: Path, data_root: Path, split: str, protocol: Protocol = SERVED, mattes_dir: Path | None = None
+) -> Evaluation:
+    """Score every pair of `split`, and write the mattes as PNG files into `mattes_dir`, where one is given.
+
+    Raises ContractError, DatasetError or ImageError.
+    """
+    if mattes_dir is not None:
+        mattes_dir.mkdir(parents=True, exist_ok=True)
     manifest = verify(artifact)
     pairs = list_pairs(data_root, split).pairs
     with ThreadPoolExecutor() as pool:
@@ -93,7 +71,9 @@ def evaluate_artifact(artifact: Path, data_root: Path, split: str, protocol: Pro
         images = {
             stem: score
             for stems, samples, made in shown
-            for stem, score in zip(stems, pool.map(score_sample, samples, made), strict=True)
+            for stem, score in zip(
+                stems, pool.map(_judge, stems, samples, made, [mattes_dir] * len(stems)), strict=True
+            )
         }
     if not images:
         raise DatasetError(f"no picture of {split} has a part to cut: {protocol.cut}")
@@ -107,73 +87,16 @@ def evaluate_artifact(artifact: Path, data_root: Path, split: str, protocol: Pro
     )
 
 
-def mattes(
-    artifact: Path, manifest: Manifest, pairs: Sequence[Pair], protocol: Protocol, pool: ThreadPoolExecutor
-) -> Iterator[tuple[list[str], list[Sample], list[Matte]]]:
-    """Stems, samples and mattes of a batch at a time; pictures without the part that is asked for are left out."""
-    network = load_network(artifact)
-
-    def read(pair: Pair) -> Sample | None:
-        return cut_out(read_sample(pair), protocol.cut)
-
-    for i in range(0, len(pairs), BATCH):
-        group = pairs[i : i + BATCH]
-        found = [
-            (pair.stem, sample) for pair, sample in zip(group, pool.map(read, group), strict=True) if sample
-        ]
-        stems, samples = [stem for stem, _ in found], [sample for _, sample in found]
-        yield stems, samples, predict(network, [s.image for s in samples], manifest, protocol, pool)
-
-
-def predict(
-    network: Network,
-    images: Sequence[NDArray[np.uint8]],
-    manifest: Manifest,
-    protocol: Protocol,
-    pool: ThreadPoolExecutor,
-) -> list[Matte]:
-    """Mattes at each image's own size, in steps of 1/255."""
-    seen = [
-        matting.views(image, manifest.input_size, manifest.geometry, protocol.quality) for image in images
-    ]
-    flat = [view for views in seen for view in views]
-    answers = iter(network(np.stack(flat))) if flat else iter(())
-    alphas = [[next(answers) for _ in views] for views in seen]
-
-    def finish(
-        image: NDArray[np.uint8], views: list[NDArray[np.uint8]], given: list[NDArray[np.float32]]
-    ) -> Matte:
-        matte = matting.finish(
-            image, views, given, manifest.geometry, sharpness=manifest.sharpness, refined=protocol.refined
-        )
-        rounded = np.rint(matte.alpha * np.float32(255)) / np.float32(255)
-        return dataclasses.replace(matte, alpha=rounded)
-
-    return list(pool.map(finish, images, seen, alphas))
-
-
-def load_network(artifact: Path) -> Network:
-    """The SavedModel as a function of arrays, in float32."""
-    loaded = tf.saved_model.load(str(artifact / SAVED_MODEL_DIR))
-    serve = loaded.signatures[SIGNATURE]
-
-    def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        alpha: NDArray[np.float32] = serve(**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
-        return alpha[:, :, :, 0]
-
-    return network
-
-
-def read_sample(pair: Pair) -> Sample:
-    """Raises ImageError."""
-    trimap = read_trimap(pair.trimap) if pair.trimap else None
-    return Sample(read_image(pair.image), read_alpha(pair.alpha), trimap)
+def _judge(stem: str, sample: Sample, matte: Matte, mattes_dir: Path | None) -> Scores:
+    if mattes_dir is not None:
+        cv2.imwrite(str(mattes_dir / f"{stem}.png"), matte.alpha)
+    return score_sample(sample, matte)
 
 
 def score_sample(sample: Sample, matte: Matte) -> Scores:
     """P3M's metrics, the confidence that the service would give, and 1 where it would say that somebody is there."""
     return {
-        **score_matte(matte.alpha, sample.alpha, sample.trimap),
+        **score_matte(matte.alpha, to_8_bits(sample.alpha), sample.trimap),
         "confidence": matte.confidence,
         "person": float(matte.foreground),
     }
@@ -194,18 +117,24 @@ def by_source(images: Mapping[str, Scores]) -> dict[str, Scores]:
     return {name: mean_scores(group) for name, group in sorted(groups.items())} if len(groups) > 1 else {}
 
 
-def record(artifact: Path, evaluation: Evaluation) -> Manifest:
+def record(artifact: Path, evaluation: Evaluation, protocol: Protocol = SERVED) -> Manifest:
     """Write the mean metrics into the artifact's manifest as "<split>/<metric>" and "<split>/<source>*/<metric>", in
-    place of what an earlier evaluation of that split wrote."""
+    place of what an earlier evaluation of that split wrote; by RESIZE, "<split>@resize" stands for the split.
+
+    Raises ValueError for a protocol that is neither SERVED nor RESIZE.
+    """
+    if protocol not in (SERVED, RESIZE):
+        raise ValueError("--record keeps what is served, or resize: without --no-refine, --quality or --cut")
+    place = evaluation.split + ("@resize" if protocol == RESIZE else "")
     manifest = verify(artifact)
     groups = {"": evaluation.mean, **{f"{name}*/": scores for name, scores in evaluation.sources.items()}}
     found = {
-        f"{evaluation.split}/{group}{name}": float(f"{value:.5g}")
+        f"{place}/{group}{name}": float(f"{value:.5g}")
         for group, scores in groups.items()
         for name, value in scores.items()
         if name not in JUDGEMENTS
     }
-    others = {k: v for k, v in manifest.metrics.items() if not k.startswith(f"{evaluation.split}/")}
+    others = {k: v for k, v in manifest.metrics.items() if not k.startswith(f"{place}/")}
     manifest = dataclasses.replace(manifest, metrics={**others, **found})
     write_manifest(artifact, manifest)
     return manifest

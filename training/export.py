@@ -28,8 +28,9 @@ from model.contract import (
 )
 from model.u2net import normalise
 from training.config import load_config
-from training.initial_weights import stored_name
-from training.state import load_trained
+from training.folding import with_folded_batch_norm
+from training.layout import weight_name
+from training.run_dir import load_trained
 
 # What the export may change in any pixel of the alpha: less than one of 255 grey levels. Storing the kernels in
 # 16 bits stays well below it; a wrong graph does not.
@@ -130,6 +131,7 @@ class ServedMatte(tf.Module):
 
     def __init__(self, network: keras.Model, serving: Serving, storage: Storage) -> None:
         super().__init__(name="served_matte")
+        network = with_folded_batch_norm(network)
         self.trainable = [_variable(v, storage) for v in network.trainable_variables]
         self.moving = [_variable(v, storage) for v in network.non_trainable_variables]
 
@@ -146,7 +148,7 @@ class ServedMatte(tf.Module):
 def _variable(weight: keras.Variable, storage: Storage) -> tf.Variable:
     """Only kernels are stored in 16 bits: batch norm's variances may leave their range, and weigh nothing."""
     dtype = storage if weight.path.endswith("kernel") else "float32"
-    return tf.Variable(tf.cast(weight.value, dtype), name=stored_name(weight), trainable=False)
+    return tf.Variable(tf.cast(weight.value, dtype), name=weight_name(weight), trainable=False)
 
 
 def _save(network: keras.Model, serving: Serving, path: Path, storage: Storage) -> None:

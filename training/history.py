@@ -32,6 +32,10 @@ class History:
         self._write()
         return best
 
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        return list(self._rows)
+
     def _write(self) -> None:
         partial = self._path.with_suffix(".partial")
         with partial.open("w", newline="", encoding="utf-8") as file:

@@ -24,7 +24,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def read_alpha(path: Path) -> NDArray[np.float32]:
     """float32 `[H,W]` in 0..1; of several channels the first (red) counts. Raises ImageError."""
-    return _first_channel(path).astype(np.float32) / np.float32(255)
+    return read_alpha_bytes(path).astype(np.float32) / np.float32(255)
+
+
+def read_alpha_bytes(path: Path) -> NDArray[np.uint8]:
+    """The same as it is stored, uint8 `[H,W]`. Raises ImageError."""
+    return _first_channel(path)
 
 
 def read_trimap(path: Path) -> NDArray[np.uint8]:

@@ -6,16 +6,33 @@ holds the artifact's weights. Kernels that were stored in 16 bits come back as t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from model.contract import SAVED_MODEL_DIR, Manifest, verify
+from model.u2net import u2net
+from training.layout import weight_name
 
 
 class InitialWeightsError(ValueError):
     """The artifact's weights do not fit the network; the message names the first that does not."""
+
+
+def rebuilt_network(artifact: Path) -> keras.Model:
+    """The network of an artifact with its weights, for inputs of any size that 32 divides.
+
+    Raises ContractError, or InitialWeightsError where the manifest names an architecture that is not ours.
+    """
+    architecture = verify(artifact).architecture
+    named = re.fullmatch(r"u2net_(full|lite)(?:_x([0-9.]+))?", architecture)
+    if named is None:
+        raise InitialWeightsError(f"{artifact} is {architecture}, which is not a U²-Net of this package")
+    network = u2net(named[1], width=float(named[2] or 1))
+    load_artifact_weights(artifact, network)
+    return network
 
 
 def load_artifact_weights(artifact: Path, network: keras.Model) -> Manifest:
@@ -23,7 +40,7 @@ def load_artifact_weights(artifact: Path, network: keras.Model) -> Manifest:
     manifest = verify(artifact)
     loaded = tf.saved_model.load(str(artifact / SAVED_MODEL_DIR))
     stored = {v.name.split(":")[0]: v for v in (*loaded.trainable, *loaded.moving)}
-    wanted = {stored_name(weight): weight for weight in network.weights}
+    wanted = {weight_name(weight): weight for weight in network.weights}
     if stored.keys() != wanted.keys():
         odd = sorted(stored.keys() ^ wanted.keys())[0]
         raise InitialWeightsError(
@@ -38,8 +55,3 @@ def load_artifact_weights(artifact: Path, network: keras.Model) -> Manifest:
     for name, weight in wanted.items():
         weight.assign(tf.cast(stored[name], weight.dtype))
     return manifest
-
-
-def stored_name(weight: keras.Variable) -> str:
-    """A weight's name in an artifact: `stage1.rebnconvin.conv_s1.kernel`."""
-    return str(weight.path).replace("/", ".")

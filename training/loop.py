@@ -1,41 +1,40 @@
-"""The training run: one custom step under `tf.distribute`, from one CPU to several GPUs or hosts.
+"""The training run: steps, validations and checkpoints in turn, from one CPU to several hosts.
 
-In: a TrainConfig, the data and a run directory. Out: checkpoints and `history.csv` in that directory. A run that
-exists is taken up where it was: weights, average, optimiser and data order continue as if it had never stopped.
+In: a TrainConfig, the data and a run directory. Out: checkpoints and everything to look at in that directory. A run
+that exists is taken up where it was: weights, average, optimiser and data order continue as if it had never stopped.
 Keras `fit` is not used: it fails across hosts (keras #20585).
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import time
+import hashlib
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import keras
 import tensorflow as tf
 
-from model.u2net import normalise
 from training.config import PhaseConfig, TrainConfig
-from training.dataset import Pair, training_samples
-from training.history import History
-from training.losses import deep_supervision_loss
+from training.dataset import Pair, TrainData
+from training.hosts import (
+    check_agreement,
+    choose_strategy,
+    host_count,
+    host_index,
+    lost_hosts_named,
+    share_state,
+)
 from training.progress import Progress
-from training.state import Checkpoints, RunError, TrainState, learning_rate
+from training.run_dir import Checkpoints, RunError
+from training.samples import Share, named_unreadable, training_samples
+from training.schedule import learning_rate
+from training.signals import stop_on_signal
+from training.state import TrainState
+from training.step import Step, Told, compiled_step
 from training.validation import ValidationSet
-
-
-@dataclass(frozen=True, slots=True)
-class TrainData:
-    """Pairs to train on, pairs to validate on, and pictures without people (may be empty)."""
-
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    backgrounds: tuple[Path, ...]
+from training.watch import Watch
 
 
 def train(
@@ -43,145 +42,187 @@ def train(
 ) -> bool:
     """Train to the last step. True when it was reached, False when a signal asked to stop before.
 
-    A new run begins with the weights of the artifact `init_from`, where one is given. SIGINT and SIGTERM end the
-    run after the step in hand, with a checkpoint. Raises RunError when the loss is not finite. `run_dir` is claimed
-    before (`training.state.claim`).
+    A new run begins with the weights of the artifact `init_from`, where one is given. SIGINT and SIGTERM, to any
+    host, end the run after the step in hand, with a checkpoint. Raises RunError when the loss is not finite, or when
+    hosts do not agree or go away. `run_dir` is claimed before (`training.run_dir.claim`); only host 0 uses it.
     """
-    _set_precision(config)
     strategy = choose_strategy()
-    with strategy.scope():
-        state = TrainState(config)
-        checkpoints = Checkpoints(run_dir, state)
-        origin = _restore_or_begin(state, checkpoints, init_from)
-    history = History(run_dir / "history.csv", up_to_step=int(state.step))
-    progress.start(config, data, state, origin=origin, replicas=strategy.num_replicas_in_sync)
-    run = _Run(config, data, strategy, state, checkpoints, history, progress)
-    with _stop_on_signal() as stopping:
-        for end, phase in remaining_phases(config, int(state.step)):
-            if not run.train_phase(end, phase, stopping):
-                return False
-    return True
-
-
-def _restore_or_begin(state: TrainState, checkpoints: Checkpoints, init_from: Path | None) -> str:
-    """Where the run's weights are from, in words; a checkpoint comes before `init_from`."""
-    if checkpoints.restore_last():
-        return f"resumed at step {int(state.step)}"
-    if init_from is not None:
-        return f"from the weights of {state.begin_with(init_from).label}"
-    return "from scratch"
-
-
-@dataclass(slots=True)
-class _Run:
-    config: TrainConfig
-    data: TrainData
-    strategy: tf.distribute.Strategy
-    state: TrainState
-    checkpoints: Checkpoints
-    history: History
-    progress: Progress
-
-    def train_phase(self, end: int, phase: PhaseConfig, stopping: Callable[[], bool]) -> bool:
-        """Steps at one input size until step `end`; False when a signal stopped it."""
-        validation = ValidationSet(
-            self.state.average, self.data.validation, phase.input_size, self.config.network.geometry
+    set_precision(config)
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % (replicas * config.micro_batches):
+        raise RunError(
+            f"batch_size {config.batch_size} cannot be shared by {replicas} replicas "
+            f"in {config.micro_batches} micro_batches"
         )
-        step = _compiled_step(self.strategy, self.state, self.config)
-        for batch in self.strategy.experimental_distribute_dataset(self._samples(end, phase)):
-            loss = float(step(*batch[:2]))
-            if not tf.math.is_finite(loss):
-                raise RunError(self._not_finite(batch[2]))
-            now = int(self.state.step)
-            self.progress.step(now, loss, phase.input_size)
-            stop = stopping()
-            if now % self.config.validate_every == 0 or now == end:
-                self._validate(now, validation, phase.input_size)
-            if now % self.config.checkpoint_every == 0 or now == end or stop:
-                self.checkpoints.save_last()
+    with lost_hosts_named(strategy):
+        check_agreement(strategy, "document", config.digest())
+        check_agreement(strategy, "training pictures", _names_digest(data.train))
+        with strategy.scope():
+            state = TrainState(config)
+        checkpoints = Checkpoints(run_dir, state)
+        origin = _restore_or_begin(strategy, state, checkpoints, init_from)
+        progress.start(config, data, state, origin=origin, replicas=replicas, host=host_index(strategy))
+        run = _Run(config, data, strategy, state, checkpoints, run_dir, progress)
+        finished = run.to_the_end()
+        if host_index(strategy) == 0:
+            progress.ended(run_dir, finished=finished)
+        return finished
+
+
+def _restore_or_begin(
+    strategy: tf.distribute.Strategy, state: TrainState, checkpoints: Checkpoints, init_from: Path | None
+) -> str:
+    """Where the run's weights are from, in words; a checkpoint comes before `init_from`."""
+    if host_index(strategy) > 0:
+        share_state(strategy, state)
+        return f"from host 0, at step {int(state.step.numpy())}"
+    if checkpoints.restore_last():
+        origin = f"resumed at step {int(state.step.numpy())}"
+    elif init_from is not None:
+        origin = f"from the weights of {state.begin_with(init_from).label}"
+    else:
+        origin = "from scratch"
+    share_state(strategy, state)
+    return origin
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A step that the device may still be computing."""
+
+    step: int
+    told: tf.Tensor
+    indices: tf.Tensor  # of the pairs in its batch
+
+
+class _Run:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TrainData,
+        strategy: tf.distribute.Strategy,
+        state: TrainState,
+        checkpoints: Checkpoints,
+        run_dir: Path,
+        progress: Progress,
+    ) -> None:
+        self._config, self._data, self._strategy, self._state = config, data, strategy, state
+        self._checkpoints, self._progress = checkpoints, progress
+        self._step: Step = compiled_step(strategy, state, config)
+        self._now = int(state.step.numpy())
+        self._watch = Watch(run_dir, self._now) if host_index(strategy) == 0 else None
+
+    def to_the_end(self) -> bool:
+        """False when a signal stopped it."""
+        try:
+            with stop_on_signal() as stopping:
+                return all(
+                    self._phase(end, phase, stopping)
+                    for end, phase in remaining_phases(self._config, self._now)
+                )
+        finally:
+            if self._watch is not None:
+                self._watch.close()
+
+    def _phase(self, end: int, phase: PhaseConfig, stopping: Callable[[], bool]) -> bool:
+        """Steps at one input size until step `end`; False when a signal stopped it.
+
+        The loss of a step is read after the next one was launched, so that a GPU never waits to be asked; before a
+        validation or a checkpoint it is read at once, so that no bad step is ever kept.
+        """
+        validation: ValidationSet | None = None
+        before: _Launched | None = None
+        # Several hosts stop when the step tells all of them that one wants to.
+        alone = host_count(self._strategy) == 1
+        for image, alpha, indices in named_unreadable(self._batches(end, phase), self._data.sources):
+            launched = _Launched(
+                self._now + 1, self._step(image, alpha, tf.constant(float(stopping()))), indices
+            )
+            self._now += 1
+            stop = self._settle(before, phase) or (alone and stopping())
+            before = launched
+            validate = self._now % self._config.validate_every == 0 or self._now == end
+            save = self._now % self._config.checkpoint_every == 0 or self._now == end
+            if validate or save or stop:
+                stop |= self._settle(before, phase)
+                before = None
+            if validate and self._watch is not None:
+                validation = validation or self._validation_set(phase)
+                self._validate(validation, phase.input_size)
+            if (save or stop) and self._watch is not None:
+                self._checkpoints.save_last()
             if stop:
                 return False
         return True
 
-    def _samples(self, end: int, phase: PhaseConfig) -> tf.data.Dataset:
-        return training_samples(
-            self.data.train,
-            self.data.backgrounds,
-            self.config.augment,
-            size=phase.input_size,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            first_step=int(self.state.step),
-            last_step=end,
-        )
+    def _batches(self, end: int, phase: PhaseConfig) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        first = self._now
 
-    def _validate(self, step: int, validation: ValidationSet, size: int) -> None:
+        def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            return training_samples(
+                self._data.sources,
+                self._config.augment,
+                size=phase.input_size,
+                batch_size=self._config.batch_size,
+                seed=self._config.seed,
+                first_step=first,
+                last_step=end,
+                share=Share(context.input_pipeline_id * local, local, context.num_replicas_in_sync),
+            )
+
+        return iter(self._strategy.distribute_datasets_from_function(own))
+
+    def _settle(self, launched: _Launched | None, phase: PhaseConfig) -> bool:
+        """Wait for a step and tell of it; True when some host wants to stop. Raises RunError for a loss that is not
+        finite."""
+        if launched is None:
+            return False
+        told = Told.read(launched.told)
+        if not math.isfinite(told.loss):
+            raise RunError(self._not_finite(launched))
+        self._progress.step(launched.step, told.loss, phase.input_size)
+        if self._watch is not None:
+            self._watch.step(launched.step, told, self._rate(launched.step))
+        return told.stop
+
+    def _rate(self, step: int) -> float:
+        """The learning rate that a step was made with."""
+        return float(learning_rate(self._config, tf.constant(step - 1)))
+
+    def _validation_set(self, phase: PhaseConfig) -> ValidationSet:
+        network = self._state.averaged_network()
+        return ValidationSet(network, self._data.validation, phase.input_size, self._config.network.geometry)
+
+    def _validate(self, validation: ValidationSet, size: int) -> None:
+        self._state.averaged_network()
         scores = validation.score()
-        best = self.history.add(
-            step, size, self.progress.mean_loss(), scores, float(self.state.optimizer.learning_rate)
-        )
+        assert self._watch is not None
+        best = self._watch.validated(self._now, size, scores, self._rate(self._now), validation.sheet())
         if best:
-            self.checkpoints.save_best()
-        self.progress.validated(step, scores, best=best)
+            self._checkpoints.save_best()
+        self._progress.validated(self._now, scores, best=best)
 
-    def _not_finite(self, indices: tf.Tensor) -> str:
-        local = self.strategy.experimental_local_results(indices)
-        stems = [self.data.train[int(i)].stem for part in local for i in part]
+    def _not_finite(self, launched: _Launched) -> str:
+        local = self._strategy.experimental_local_results(launched.indices)
+        stems = [self._data.train[int(i)].stem for part in local for i in part]
+        where = " of this host" if host_count(self._strategy) > 1 else ""
         return (
-            f"the loss is not finite at step {int(self.state.step)}; the batch was {', '.join(stems)}. "
+            f"the loss is not finite at step {launched.step}; the batch{where} was {', '.join(stems)}. "
             "Lower learning_rate, or use precision = float32; the last checkpoint is from before."
         )
 
 
-def _compiled_step(
-    strategy: tf.distribute.Strategy, state: TrainState, config: TrainConfig
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`(image, alpha) -> mean loss`: one optimiser step on all replicas, then the moving average."""
-
-    def on_replica(image: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = state.network(normalise(image), training=True)
-            # The optimiser sums the replicas' gradients: each replica takes its share of the mean.
-            loss = deep_supervision_loss(alpha, logits, config.loss) / strategy.num_replicas_in_sync
-        variables = state.network.trainable_variables
-        state.optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    @tf.function(reduce_retracing=False)
-    def step(image: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        state.optimizer.learning_rate.assign(learning_rate(config, state.step))
-        losses = strategy.run(on_replica, args=(image, alpha))
-        state.step.assign_add(1)
-        _follow(state, config.ema_decay)
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
-
-    return step
+def _names_digest(pairs: tuple[Pair, ...]) -> str:
+    return hashlib.sha256("\n".join(pair.stem for pair in pairs).encode()).hexdigest()
 
 
-def _follow(state: TrainState, decay: float) -> None:
-    """Exponential moving average of every weight, with a short memory at first: min(decay, (1+t)/(10+t))."""
-    t = tf.cast(state.step, tf.float32)
-    keep = tf.minimum(decay, (1 + t) / (10 + t))
-    for average, weight in zip(state.average.weights, state.network.weights, strict=True):
-        average.assign(average * keep + weight * (1 - keep))
-
-
-def choose_strategy() -> tf.distribute.Strategy:
-    """Several hosts where TF_CONFIG describes them, else every GPU of this host, else its CPU."""
-    if os.environ.get("TF_CONFIG"):
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    gpus = tf.config.list_logical_devices("GPU")
-    if len(gpus) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
-
-
-def _set_precision(config: TrainConfig) -> None:
-    """bfloat16 by Keras's policy on a GPU; on a CPU by oneDNN's graph rewrite, which is faster there."""
-    wanted = config.precision == "bfloat16"
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    keras.mixed_precision.set_global_policy("mixed_bfloat16" if wanted and gpu else "float32")
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": wanted and not gpu})
+def set_precision(config: TrainConfig) -> None:
+    """16 bits by Keras's policy on a GPU; bfloat16 on a CPU by oneDNN's graph rewrite, which is faster there."""
+    rewrite = config.precision == "bfloat16" and not tf.config.list_physical_devices("GPU")
+    policy = "float32" if config.precision == "float32" or rewrite else f"mixed_{config.precision}"
+    keras.mixed_precision.set_global_policy(policy)
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": rewrite})
     keras.utils.set_random_seed(config.seed)
 
 
@@ -192,21 +233,3 @@ def remaining_phases(config: TrainConfig, done: int) -> Iterator[tuple[int, Phas
         end += phase.steps
         if done < end:
             yield end, phase
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """A question that turns true after SIGINT or SIGTERM; a second signal acts at once."""
-    received: list[float] = []
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        received.append(time.monotonic())
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,39 +1,68 @@
-"""How good a matte is, on arrays.
+"""How good a matte is, on arrays: P3M-10k's own metrics (Li et al., ACM MM 2021, §5.1), and IoU.
 
-In: predicted and true alpha, float32 or float64 `[H,W]` in 0..1 at the picture's own size, and for the band's metrics
-a trimap uint8 `[H,W]` of 0, 128 and 255. Out: one number per metric and image; a data set's figure is their mean.
-Definitions of P3M-10k (Li et al., ACM MM 2021, §5.1) where it has one; IoU is the segmentation field's.
+In: predicted and true alpha `[H,W]` at the picture's own size, each uint8 in 0..255 or floating point in 0..1, and
+for the metrics by region a trimap uint8 `[H,W]` of 0, 128 and 255. Out: one number per metric and image; a data set's
+figure is their mean. All arithmetic is in float64, on k/255 where a matte has 8 bits.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Alpha = NDArray[np.floating]
-Trimap = NDArray[np.uint8]
+from training.connectivity import connectivity_error
 
-UNKNOWN: Final = 128  # the trimap's transition band
+Alpha: TypeAlias = NDArray[np.uint8] | NDArray[np.floating[Any]]
+Trimap: TypeAlias = NDArray[np.uint8]
+Unit: TypeAlias = NDArray[np.float64]  # `[H,W]` in 0..1
+
+BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255  # what a trimap says of a pixel
 GRADIENT_SIGMA: Final = 1.4  # pixels; of the Gaussian whose derivatives GRAD compares
 
 
 def score_matte(predicted: Alpha, truth: Alpha, trimap: Trimap | None = None) -> dict[str, float]:
-    """Every metric of one image. Raises ValueError when sizes differ or a value is not in 0..1."""
+    """Every metric of one image: SAD, MSE, MAD, GRAD, CONN and mIoU; with a trimap also SAD-T, MSE-T, MAD-T, SAD-FG
+    and SAD-BG. SAD, SAD-* and CONN are in thousands of pixels.
+
+    Raises ValueError when sizes differ, or when a matte is neither uint8 nor floating point in 0..1.
+    """
     _check(predicted, truth, trimap)
-    difference = np.abs(predicted.astype(np.float64) - truth)
+    prediction, target = _unit(predicted), _unit(truth)
+    difference = np.abs(prediction - target)
     scores = {
-        "SAD": float(difference.sum() / 1000),
-        "MSE": float(np.mean(difference**2)),
+        "SAD": _thousands(difference),
+        "MSE": _mean_square(difference),
         "MAD": float(np.mean(difference)),
-        "mIoU": mean_iou(predicted, truth),
-        "GRAD": gradient_error(predicted, truth),
     }
     if trimap is not None:
-        scores |= _transition_scores(difference[trimap == UNKNOWN])
+        scores |= _transition_scores(prediction, target, trimap)
+        scores["SAD-FG"] = _thousands(difference[trimap == FOREGROUND])
+        scores["SAD-BG"] = _thousands(difference[trimap == BACKGROUND])
+    scores["GRAD"] = gradient_error(prediction, target)
+    scores["CONN"] = connectivity_error(prediction, target)
+    scores["mIoU"] = mean_iou(prediction, target)
     return scores
+
+
+def _transition_scores(prediction: Unit, target: Unit, trimap: Trimap) -> dict[str, float]:
+    """SAD-T, MSE-T and MAD-T: the prediction where the trimap leaves the matter open, else what the trimap says.
+
+    The sums run over the whole picture, so that a truth that is not 1 in the foreground or 0 in the background
+    counts, and are divided by the number of unknown pixels. In a trimap without any, P3M counts those that are
+    neither foreground nor background; where there are none of these either it would divide by 0, and 1 stands in.
+    """
+    decided = np.where(trimap == FOREGROUND, 1.0, np.where(trimap == BACKGROUND, 0.0, prediction))
+    difference = np.abs(decided - target)
+    unknown = np.count_nonzero(trimap == UNKNOWN)
+    open_pixels = unknown or np.count_nonzero((trimap != FOREGROUND) & (trimap != BACKGROUND)) or 1
+    return {
+        "SAD-T": _thousands(difference),
+        "MSE-T": float(np.sum(difference**2) / open_pixels),
+        "MAD-T": float(np.sum(difference) / open_pixels),
+    }
 
 
 def mean_iou(predicted: Alpha, truth: Alpha, threshold: float = 0.5) -> float:
@@ -41,7 +70,7 @@ def mean_iou(predicted: Alpha, truth: Alpha, threshold: float = 0.5) -> float:
 
     A class that neither matte has counts as 1: an empty matte for an empty truth is right.
     """
-    prediction, target = predicted >= threshold, truth >= threshold
+    prediction, target = _unit(predicted) >= threshold, _unit(truth) >= threshold
     return (_iou(prediction, target) + _iou(~prediction, ~target)) / 2
 
 
@@ -52,33 +81,36 @@ def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 def gradient_error(predicted: Alpha, truth: Alpha) -> float:
     """GRAD: squared difference of the gradients' magnitudes, summed over the picture, divided by 10."""
-    difference = _gradient_magnitude(predicted) - _gradient_magnitude(truth)
+    difference = _gradient_magnitude(_unit(predicted)) - _gradient_magnitude(_unit(truth))
     return float(np.sum(difference**2) / 10)
 
 
-def _gradient_magnitude(alpha: Alpha) -> NDArray[np.float64]:
-    """By derivatives of a Gaussian cut at four sigma, edges mirrored."""
+def _gradient_magnitude(alpha: Unit) -> Unit:
+    """By derivatives of a Gaussian cut at four sigma, edges mirrored: those of scipy.ndimage.gaussian_filter."""
     radius = int(4 * GRADIENT_SIGMA + 0.5)
     x = np.arange(-radius, radius + 1)
     smooth = np.exp(-0.5 * (x / GRADIENT_SIGMA) ** 2)
     smooth /= smooth.sum()
     slope = smooth * x / GRADIENT_SIGMA**2
-    pixels = alpha.astype(np.float64)
     across, down = (
-        cv2.sepFilter2D(pixels, cv2.CV_64F, kernel_x, kernel_y, borderType=cv2.BORDER_REFLECT)
+        cv2.sepFilter2D(alpha, cv2.CV_64F, kernel_x, kernel_y, borderType=cv2.BORDER_REFLECT)
         for kernel_x, kernel_y in ((slope, smooth), (smooth, slope))
     )
-    return np.asarray(np.hypot(across, down))
+    return np.sqrt(across**2 + down**2)
 
 
-def _transition_scores(band: Alpha) -> dict[str, float]:
-    """Over the trimap's unknown pixels alone; outside of them the trimap, not the network, would answer."""
-    count = max(band.size, 1)
-    return {
-        "SAD-T": float(band.sum() / 1000),
-        "MSE-T": float(np.sum(band**2) / count),
-        "MAD-T": float(band.sum() / count),
-    }
+def _thousands(difference: Unit) -> float:
+    return float(np.sum(difference) / 1000)
+
+
+def _mean_square(difference: Unit) -> float:
+    return float(np.mean(difference**2))
+
+
+def _unit(alpha: Alpha) -> Unit:
+    """float64 in 0..1. CONN's thresholds fall on multiples of 1/255: float32 would put pixels on their other side."""
+    unit = alpha.astype(np.float64, copy=False)
+    return unit / 255 if alpha.dtype == np.uint8 else unit
 
 
 def _check(predicted: Alpha, truth: Alpha, trimap: Trimap | None) -> None:
@@ -87,5 +119,9 @@ def _check(predicted: Alpha, truth: Alpha, trimap: Trimap | None) -> None:
     if trimap is not None and trimap.shape != truth.shape:
         raise ValueError(f"the trimap is {trimap.shape}, the mattes are {truth.shape}")
     for name, alpha in (("prediction", predicted), ("truth", truth)):
+        if alpha.dtype == np.uint8:
+            continue
+        if not np.issubdtype(alpha.dtype, np.floating):
+            raise ValueError(f"the {name} must be uint8 or floating point, not {alpha.dtype}")
         if not (alpha.min(initial=0) >= 0 and alpha.max(initial=0) <= 1):
             raise ValueError(f"the {name} has values outside 0..1")

@@ -6,7 +6,9 @@ Where the output is a file instead of a terminal, a line every LOG_EVERY_S secon
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -15,7 +17,7 @@ from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
-    from training.loop import TrainData
+    from training.dataset import TrainData
     from training.state import TrainState
 
 LOG_EVERY_S: Final = 60.0
@@ -37,7 +39,7 @@ class Progress:
             console=self.console,
         )
         self._batch = 0
-        self._losses: list[float] = []
+        self._losses: deque[float] = deque(maxlen=LOSSES_SHOWN)
         self._logged = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -48,22 +50,29 @@ class Progress:
         self._bar.stop()
 
     def start(
-        self, config: TrainConfig, data: TrainData, state: TrainState, *, origin: str, replicas: int
+        self,
+        config: TrainConfig,
+        data: TrainData,
+        state: TrainState,
+        *,
+        origin: str,
+        replicas: int,
+        host: int,
     ) -> None:
-        done = int(state.step)
+        done = int(state.step.numpy())
         self._batch = config.batch_size
         self._task = self._bar.add_task("train", total=config.total_steps, completed=done, rate="–", loss="–")
         self.console.print(
             f"{state.network.name}: {state.network.count_params() / 1e6:.2f} M parameters, "
             f"{len(data.train)} training pairs, {len(data.validation)} validation pairs, "
-            f"{len(data.backgrounds)} backgrounds, {replicas} replica(s), {config.precision}, " + origin
+            f"{len(data.sources.backgrounds)} backgrounds, {replicas} replica(s), {config.precision}, {origin}"
+            + (f"; this is host {host}, figures and checkpoints are with host 0" if host else "")
         )
 
     def step(self, step: int, loss: float, size: int) -> None:
         self._losses.append(loss)
-        recent = self._losses[-LOSSES_SHOWN:]
         rate = f"{(self._bar.tasks[0].speed or 0.0) * self._batch:.1f}"
-        shown = f"{sum(recent) / len(recent):.4f}"
+        shown = f"{sum(self._losses) / len(self._losses):.4f}"
         self._bar.update(self._task, completed=step, description=f"train {size}px", rate=rate, loss=shown)
         if not self.console.is_terminal and time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
@@ -71,10 +80,14 @@ class Progress:
             minutes = "?" if left is None else f"{left / 60:.0f}"
             self.console.print(f"step {step:6d}  {size}px  loss {shown}  {rate} img/s  {minutes} min left")
 
-    def mean_loss(self) -> float:
-        """Mean since it was last asked."""
-        losses, self._losses = self._losses, []
-        return sum(losses) / max(len(losses), 1)
+    def ended(self, run_dir: Path, *, finished: bool) -> None:
+        """What to do next."""
+        next_ = (
+            f"done: python -m training export {run_dir} ARTIFACT_DIR"
+            if finished
+            else f"stopped; the same command takes up {run_dir} again"
+        )
+        self.console.print(next_, markup=False)
 
     def validated(self, step: int, scores: Mapping[str, float], *, best: bool) -> None:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())

@@ -1,98 +1,173 @@
 """Reads the tensors of a PyTorch checkpoint without PyTorch, and without running what a pickle could run.
 
-In: a file of `torch.save(network.state_dict())` in PyTorch's zip format (1.6 and later). Out: arrays by name.
-The archive's pickle names callables; only the four that a plain state dict needs are known here, and none of them
-is PyTorch's own. Anything else in it is an error, never called.
+In: a file of `torch.save(network.state_dict())`, in the zip format (1.6 and later) or in the older one, which the
+official U²-Net files are in. Out: arrays by name. The pickles are `pytorch_pickle`'s business; here is where a file
+keeps them and the storages' bytes:
+
+    zip     */data.pkl, and */data/KEY for each storage, all uncompressed
+    older   one after another: pickles of the magic number, of the version, of the machine, of the object and of the
+            list of keys; then, in the list's order, each storage's count (int64) and bytes
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-# A storage class's name, as pickled, and what its bytes hold.
-STORAGES: Final = {
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "HalfStorage": np.dtype("<f2"),
-    "LongStorage": np.dtype("<i8"),
-}
+from training.pytorch_pickle import Storage, StoredTensor, load_pickle
+
+MAGIC: Final = 0x1950A86A20F9469CFC6C
+VERSION: Final = 1001
+ZIP_MARK: Final = b"PK\x03\x04"
+TAR_MARK: Final = (257, b"ustar")  # where it stands, and what it is
+WRAPPERS: Final = ("state_dict", "model")  # where training scripts put the state dict, next to other things
+PARALLEL: Final = "module."  # DataParallel's prefix of every name
+
+# What zipfile raises for a damaged archive, besides its own error: for a name that is not UTF-8, for a flag or a
+# version that it does not know, and for an offset outside of the file.
+_DAMAGED: Final = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError)
+
+Contents = tuple[object, Mapping[str, bytes]]  # the object, and the bytes of its storages by key
 
 
 class CheckpointError(ValueError):
-    """The file is not a plain state dict in PyTorch's zip format; the message says what was found."""
+    """The file is not a plain state dict in one of PyTorch's formats; the message says what was found."""
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays by tensor name, in the file's order. Raises CheckpointError or FileNotFoundError."""
-    if not path.exists():
+    """Arrays by tensor name, in the file's order; they are read-only. Raises CheckpointError or FileNotFoundError."""
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f"{path}: not in PyTorch's zip format (1.6 and later); convert an older file with "
-            "`torch.save(torch.load('old.pth', weights_only=True), 'new.pth')`"
-        )
-    with zipfile.ZipFile(path) as archive:
-        try:
-            return _load(archive)
-        except (pickle.UnpicklingError, KeyError, ValueError, EOFError, TypeError) as error:
-            raise CheckpointError(f"{path}: not a plain state dict: {error}") from error
+    try:
+        with path.open("rb") as file:
+            found, data = _open_zip(file) if _starts_a_zip(file) else _read_older(file)
+        return _arrays(found, data)
+    except (pickle.UnpicklingError, CheckpointError) as error:
+        raise CheckpointError(f"{path}: not a plain state dict of PyTorch: {error}") from error
 
 
-def _load(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
-    entry = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-    if entry is None:
-        raise CheckpointError("the archive has no data.pkl")
-    with archive.open(entry) as file:
-        tensors = _TensorUnpickler(file, archive, entry.removesuffix("data.pkl")).load()
-    if not isinstance(tensors, dict):
-        raise CheckpointError(f"it holds a {type(tensors).__name__}, not a state dict")
-    for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, np.ndarray):
+def _starts_a_zip(file: IO[bytes]) -> bool:
+    mark = file.read(len(ZIP_MARK))
+    file.seek(0)
+    return mark == ZIP_MARK
+
+
+def _arrays(found: object, data: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
+    """The state dict that `found` is or wraps, with arrays for tensors and without DataParallel's prefix."""
+    if isinstance(found, dict):
+        found = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), found)
+    if not isinstance(found, dict):
+        raise CheckpointError(f"it holds a {type(found).__name__}, not a state dict")
+    arrays = {}
+    for name, tensor in found.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"a name is a {type(name).__name__}, not a string")
+        if not isinstance(tensor, StoredTensor):
             raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor")
-    return dict(tensors)
+        arrays[name] = _array(name, tensor, data)
+    if all(name.startswith(PARALLEL) for name in arrays):
+        return {name.removeprefix(PARALLEL): array for name, array in arrays.items()}
+    return arrays
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """An unpickler that knows ordered dicts, tensors and storages, and refuses every other name."""
-
-    def __init__(self, file: Any, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(file)
-        self._archive, self._root = archive, root
-
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
-        if module == "torch" and name in STORAGES:
-            return lambda: STORAGES[name]
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not part of a state dict")
-
-    def persistent_load(self, pid: Any) -> NDArray[Any]:
-        kind, storage, key, _location, count = pid
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"unknown persistent object {kind!r}")
-        flat = np.frombuffer(self._archive.read(f"{self._root}data/{key}"), storage())
-        if len(flat) != count:
-            raise pickle.UnpicklingError(f"storage {key} holds {len(flat)} values instead of {count}")
-        return flat
+def _array(name: str, tensor: StoredTensor, data: Mapping[str, bytes]) -> NDArray[Any]:
+    try:
+        return tensor.array(data)
+    except (ValueError, TypeError, OverflowError) as error:  # more axes or values than NumPy can count
+        raise CheckpointError(f"{name!r} is not an array: {error}") from error
 
 
-def _rebuild_tensor(
-    flat: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> NDArray[Any]:
-    """A view of `flat` by element strides, checked to stay inside, copied."""
-    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True) if n)
-    if offset < 0 or min(strides, default=0) < 0 or (0 not in shape and last >= len(flat)):
-        raise pickle.UnpicklingError(f"a tensor {shape} reaches outside of its storage")
-    size = flat.dtype.itemsize
-    byte_strides = tuple(step * size for step in strides)
-    return np.lib.stride_tricks.as_strided(flat[offset:], shape, byte_strides).copy()
+def _open_zip(file: IO[bytes]) -> Contents:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _read_zip(archive, _size(file))
+    except CheckpointError:
+        raise
+    except _DAMAGED as error:
+        raise CheckpointError(f"the archive is damaged: {error}") from error
+
+
+def _read_zip(archive: zipfile.ZipFile, size: int) -> Contents:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    _check_entries(entries, size)
+    listing = next((name for name in entries if name.endswith("/data.pkl")), None)
+    if listing is None:
+        raise CheckpointError("the archive has no data.pkl")
+    with archive.open(listing) as opened:
+        found, storages = load_pickle(opened)
+    folder = f"{listing.removesuffix('.pkl')}/"
+    return found, {key: _read_entry(archive, folder + key, storage) for key, storage in storages.items()}
+
+
+def _check_entries(entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
+    """PyTorch stores bytes as they are, so that entries larger than the file are meant to fill the memory."""
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
+        raise CheckpointError("the archive has compressed or encrypted entries, which PyTorch does not write")
+    if sum(entry.file_size for entry in entries.values()) > size:
+        raise CheckpointError("the archive's entries are larger than the file")
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str, storage: Storage) -> bytes:
+    try:
+        content = archive.read(name)
+    except KeyError:
+        raise CheckpointError(f"storage {storage.key} is missing") from None
+    if len(content) != storage.size:
+        raise CheckpointError(f"storage {storage.key} holds {len(content)} bytes instead of {storage.size}")
+    return content
+
+
+def _read_older(file: IO[bytes]) -> Contents:
+    _refuse_tar(file)
+    if load_pickle(file)[0] != MAGIC:
+        raise CheckpointError("it starts with another object than PyTorch's magic number")
+    version = load_pickle(file)[0]
+    if version != VERSION:
+        raise CheckpointError(f"its version is not {VERSION}")
+    machine = load_pickle(file)[0]
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise CheckpointError("it was not written on a little-endian machine")
+    found, storages = load_pickle(file)
+    keys = load_pickle(file)[0]
+    return found, _read_storages(file, keys, storages)
+
+
+def _refuse_tar(file: IO[bytes]) -> None:
+    position, mark = TAR_MARK
+    file.seek(position)
+    found = file.read(len(mark))
+    file.seek(0)
+    if found == mark:
+        raise CheckpointError("it is in PyTorch's first format, a tar archive, which is not read")
+
+
+def _read_storages(file: IO[bytes], keys: object, storages: Mapping[str, Storage]) -> dict[str, bytes]:
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise CheckpointError("its list of storages is not a list of keys")
+    if sorted(keys) != sorted(storages):
+        raise CheckpointError("its list of storages differs from those that the tensors are in")
+    data = {}
+    for key in keys:
+        count = int.from_bytes(_read_exactly(file, 8), "little", signed=True)
+        if count != storages[key].length:
+            raise CheckpointError(f"storage {key} holds {count} values instead of {storages[key].length}")
+        data[key] = _read_exactly(file, storages[key].size)
+    return data
+
+
+def _read_exactly(file: IO[bytes], length: int) -> bytes:
+    """Asks for no more than there is, because `read` makes room for what it is asked."""
+    position, size = file.tell(), _size(file)
+    if length > size - position:
+        raise CheckpointError(f"it is truncated: {length} bytes from {position} on, in a file of {size}")
+    return file.read(length)
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +22,18 @@ from model.contract import verify
 from model.matting import Matte
 from training.cuts import Sample
 from training.dataset import list_pairs
-from training.evaluate import Evaluation, Protocol, Scores, mattes
+from training.evaluate import Evaluation, Scores
+from training.mattes import mattes
+from training.pictures import as_grey, on_green
+from training.protocol import Protocol
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 WORST: Final = 24
 PANEL_HEIGHT: Final = 320  # pixels
-GREEN: Final = (0, 177, 64)
 CAPTION: Final = ("mIoU", "MAD", "GRAD", "confidence")
+CONFIDENCE_EDGES: Final = (0.0, 0.9, 0.95, 0.97, 1.0)
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -50,6 +54,9 @@ figure {{ margin: 1.5rem 0; }}
 <div class="wide">{table}</div>
 <h2>How the figures are spread</h2>
 <img src="spread.png" alt="Histograms of mIoU and MAD per source, and confidence against mIoU">
+<h2>What the service says of its own mattes</h2>
+<p>{confidence}</p>
+<div class="wide">{confidence_table}</div>
 <h2>The {worst} worst, by mIoU</h2>
 <p>From left to right: the photo, the true matte on green, this matte on green, where they differ (white: by 1).</p>
 {figures}
@@ -72,6 +79,8 @@ def write_report(
             protocol=html.escape(evaluation.protocol),
             count=len(evaluation.images),
             table=_table(evaluation),
+            confidence=_confidence_in_words(evaluation),
+            confidence_table=_confidence_table(evaluation),
             worst=len(stems),
             figures="\n".join(_figure(stem, names[stem], evaluation.images[stem]) for stem in stems),
         ),
@@ -89,6 +98,32 @@ def _table(evaluation: Evaluation) -> str:
         for name, scores in rows.items()
     )
     return f"<table>{head}{''.join(body)}</table>"
+
+
+def _confidence_in_words(evaluation: Evaluation) -> str:
+    """How near the confidence is to the real mIoU on the whole, and how well it ranks the pictures (Spearman)."""
+    said, real = _confidences(evaluation)
+    ranks = [values.argsort().argsort() for values in (said, real)]
+    correlation = np.asarray(np.corrcoef(ranks))[0, 1] if len(said) > 1 else float("nan")
+    return (
+        f"X-Matte-Confidence averages {said.mean():.3f} where the mIoU averages {real.mean():.3f}, "
+        f"and ranks the pictures with a Spearman correlation of {correlation:.2f}."
+    )
+
+
+def _confidence_table(evaluation: Evaluation) -> str:
+    said, real = _confidences(evaluation)
+    rows = [_row("th", ("confidence", "pictures", "mean mIoU", "worst mIoU"))]
+    for low, high in pairwise(CONFIDENCE_EDGES):
+        found = real[(said >= low) & ((said < high) | (high == CONFIDENCE_EDGES[-1]))]
+        figures = (f"{found.mean():.3f}", f"{found.min():.3f}") if len(found) else ("–", "–")
+        rows.append(_row("td", (f"{low:.2f} to {high:.2f}", str(len(found)), *figures)))
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _confidences(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scores = evaluation.images.values()
+    return np.array([each["confidence"] for each in scores]), np.array([each["mIoU"] for each in scores])
 
 
 def _row(cell: str, values: Iterable[str]) -> str:
@@ -148,20 +183,14 @@ def _write_panels(
 
 def panels(sample: Sample, matte: Matte) -> NDArray[np.uint8]:
     """Photo, truth on green, matte on green, difference: RGB uint8, PANEL_HEIGHT high."""
-    difference = np.abs(matte.alpha - sample.alpha)[:, :, None]
+    alpha = matte.alpha.astype(np.float32) / np.float32(255)
     four = (
         sample.image,
         on_green(sample.image, sample.alpha),
-        on_green(sample.image, matte.alpha),
-        np.repeat(difference * 255, 3, axis=2),
+        on_green(sample.image, alpha),
+        as_grey(np.abs(alpha - sample.alpha)),
     )
     height, width = sample.alpha.shape
     size = (max(1, round(width * PANEL_HEIGHT / height)), PANEL_HEIGHT)
     small = [cv2.resize(panel.astype(np.uint8), size, interpolation=cv2.INTER_AREA) for panel in four]
     return np.asarray(np.hstack(small), np.uint8)
-
-
-def on_green(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The photo uint8 `[H,W,3]` through alpha `[H,W]` over green, uint8."""
-    share = alpha[:, :, None]
-    return np.rint(image * share + np.array(GREEN) * (1 - share)).astype(np.uint8)

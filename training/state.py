@@ -1,142 +1,91 @@
-"""What a run is made of between two steps: network, its moving average, optimiser, step; on disk and in memory.
-
-<run>/config.toml            the run's document, as given; a run is only resumed with the same values
-<run>/init_from.txt          the model whose weights it began with, where it began with one
-<run>/checkpoints/last/      everything, for an exact resume
-<run>/checkpoints/best/      the averaged network of the best validation of the last phase
-<run>/history.csv            a row per validation
-"""
+"""What a run is made of between two steps, in memory: weights, their moving average, optimiser, step."""
 
 from __future__ import annotations
 
-import math
-import shutil
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from model.contract import Manifest, verify
+from model.contract import Manifest
 from model.u2net import u2net
 from training.batch_norm import with_fused_batch_norm
-from training.config import NetworkConfig, TrainConfig, load_config
+from training.config import NetworkConfig, TrainConfig
 from training.initial_weights import load_artifact_weights
+from training.layout import Layout, weight_name
+from training.optimizer import LOSS_SCALE_FIRST
 
-
-class RunError(RuntimeError):
-    """The run cannot go on; the message says why and what to do."""
-
-
-def claim(run_dir: Path, document: Path, config: TrainConfig, init_from: Path | None = None) -> None:
-    """Keep a copy of the document in a new run directory, and the name of the model it begins with.
-
-    Raises RunError when the directory holds a run of other values, or one that began with other weights: half a
-    run with one recipe and half with another would be nobody's result. An existing run may be taken up without
-    `init_from`; its weights come from the checkpoint anyway. Raises ContractError for a damaged artifact.
-    """
-    origin = _origin(init_from)
-    copy, note = run_dir / "config.toml", run_dir / "init_from.txt"
-    if not copy.exists():
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if origin:
-            note.write_text(origin, encoding="utf-8")
-        shutil.copyfile(document, copy)
-        return
-    if load_config(copy).digest() != config.digest():
-        raise RunError(f"{run_dir} was begun with other values than {document}; give another --run-dir")
-    if origin and origin != (note.read_text(encoding="utf-8") if note.exists() else ""):
-        raise RunError(f"{run_dir} was not begun with the weights of {init_from}; give another --run-dir")
-
-
-def _origin(init_from: Path | None) -> str:
-    """`name@version <SHA-256>` of an artifact; "" for none."""
-    if init_from is None:
-        return ""
-    manifest = verify(init_from)
-    return f"{manifest.label} {manifest.sha256}\n"
+ENCODER_STAGES = ("stage1.", "stage2.", "stage3.", "stage4.", "stage5.", "stage6.")
 
 
 class TrainState:
-    """Network, averaged network, optimiser and step counter. Build it inside the strategy's scope."""
+    """The run as vectors (`training.layout`); build it inside the strategy's scope, which then copies each of them to
+    every device.
+
+    weights, average, first_moment, second_moment   float32 `[P]`, what is trained
+    moving, moving_average                           float32 `[Q]`, batch norm's statistics, and what is frozen
+    step, updates                                    int64: samples seen in batches, and updates made (fewer where
+                                                     float16 overflowed)
+    loss_scale, good_steps                           of float16; 1 and unused otherwise
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         self.network = with_fused_batch_norm(build_network(config.network))
-        self.average = build_network(config.network)
-        self.average.set_weights(self.network.get_weights())
-        self.optimizer = keras.optimizers.AdamW(
-            # Set before each step: as a schedule object, Keras would trace it once for every weight.
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            global_clipnorm=config.clip_norm,
-        )
-        # Small vectors (biases, batch norm's scale and offset) are not decayed, as is usual.
-        self.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-        self.optimizer.build(self.network.trainable_variables)
-        self.step = tf.Variable(0, dtype=tf.int64, name="step")
+        freeze(self.network, config.freeze)
+        self.layout = Layout(self.network.trainable_variables)
+        self.moving_layout = Layout(self.network.non_trainable_variables)
+        self.weights = _vector(self.layout.join(self.network.trainable_variables), "weights")
+        self.average = _vector(self.weights.numpy(), "average")
+        self.first_moment = _vector(tf.zeros([self.layout.size]), "first_moment")
+        self.second_moment = _vector(tf.zeros([self.layout.size]), "second_moment")
+        self.moving = _vector(self.moving_layout.join(self.network.non_trainable_variables), "moving")
+        self.moving_average = _vector(self.moving.numpy(), "moving_average")
+        self.step = _vector(tf.constant(0, tf.int64), "step")
+        self.updates = _vector(tf.constant(0, tf.int64), "updates")
+        first_scale = LOSS_SCALE_FIRST if config.precision == "float16" else 1.0
+        self.loss_scale = _vector(tf.constant(first_scale), "loss_scale")
+        self.good_steps = _vector(tf.constant(0, tf.int64), "good_steps")
+        self._averaged = build_network(config.network)
+
+    @property
+    def vectors(self) -> dict[str, tf.Variable]:
+        """Everything that a resumed run needs, by name."""
+        return {name: each for name, each in vars(self).items() if isinstance(each, tf.Variable)}
 
     def begin_with(self, artifact: Path) -> Manifest:
         """Take an artifact's weights. Raises ContractError or InitialWeightsError."""
         manifest = load_artifact_weights(artifact, self.network)
-        self.average.set_weights(self.network.get_weights())
+        for latest, average, layout, values in (
+            (self.weights, self.average, self.layout, self.network.trainable_variables),
+            (self.moving, self.moving_average, self.moving_layout, self.network.non_trainable_variables),
+        ):
+            latest.assign(layout.join(values))
+            average.assign(latest.numpy())
         return manifest
 
+    def averaged_network(self) -> keras.Model:
+        """The network to validate and to export: always the same object, now with the average's weights."""
+        values = self.layout.by_name(self.average.numpy())
+        values |= self.moving_layout.by_name(self.moving_average.numpy())
+        for weight in self._averaged.weights:
+            weight.assign(values[weight_name(weight)])
+        return self._averaged
 
-class Checkpoints:
-    """The two checkpoints of a run directory. Each is written beside its predecessor, which goes only afterwards."""
+    def layout_digest(self) -> str:
+        return self.layout.digest() + self.moving_layout.digest()
 
-    def __init__(self, run_dir: Path, state: TrainState) -> None:
-        everything = tf.train.Checkpoint(
-            network=state.network,
-            average=state.average,
-            optimizer=state.optimizer,
-            step=state.step,
-        )
-        folder = run_dir / "checkpoints"
-        self._last = tf.train.CheckpointManager(everything, str(folder / "last"), max_to_keep=2)
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(average=state.average), str(folder / "best"), max_to_keep=1
-        )
-        self._state = state
 
-    def restore_last(self) -> bool:
-        """Take up the last checkpoint; False when there is none."""
-        if self._last.latest_checkpoint is None:
-            return False
-        status = self._last.checkpoint.restore(self._last.latest_checkpoint)
-        status.assert_existing_objects_matched()
-        return True
-
-    def save_last(self) -> None:
-        self._last.save(checkpoint_number=int(self._state.step))
-
-    def save_best(self) -> None:
-        self._best.save(checkpoint_number=int(self._state.step))
+def _vector(value: tf.Tensor, name: str) -> tf.Variable:
+    return tf.Variable(value, trainable=False, name=name)
 
 
 def build_network(config: NetworkConfig) -> keras.Model:
     return u2net(config.variant, width=config.width)
 
 
-def load_trained(run_dir: Path, config: TrainConfig) -> tuple[keras.Model, str]:
-    """The averaged network of a run and the checkpoint it came from: the best validated one, else the last.
-
-    Raises FileNotFoundError when the run has no checkpoint yet.
-    """
-    for kind in ("best", "last"):
-        path = tf.train.latest_checkpoint(str(run_dir / "checkpoints" / kind))
-        if path is not None:
-            average = build_network(config.network)
-            status = tf.train.Checkpoint(average=average).restore(path)
-            status.assert_existing_objects_matched().expect_partial()
-            return average, Path(path).name.replace("ckpt", kind)
-    raise FileNotFoundError(f"{run_dir}: no checkpoint yet; train first")
-
-
-def learning_rate(config: TrainConfig, step: tf.Tensor) -> tf.Tensor:
-    """The rate of step 0, 1, …: a linear warm-up from a tenth, then a cosine down to a hundredth at the last step."""
-    t = tf.cast(step, tf.float32)
-    warmup = max(1, min(config.warmup_steps, config.total_steps // 2))
-    rising = 0.1 + 0.9 * t / warmup
-    done = (t - warmup) / max(1, config.total_steps - warmup)
-    falling = 0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
-    return config.learning_rate * tf.where(t < warmup, rising, falling)
+def freeze(network: keras.Model, part: str) -> None:
+    """Keep a part of the network as it is: "encoder" the six encoder stages with their batch norm's statistics,
+    "none" nothing."""
+    for layer in network.layers:
+        if part == "encoder" and layer.name.startswith(ENCODER_STAGES):
+            layer.trainable = False

@@ -6,32 +6,32 @@ Not the figures to publish: those come from `training.evaluate`, on an exported 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from model.transforms import content_box, stretch, to_model_input
 from model.u2net import normalise
 from training.dataset import Pair
 from training.images import read_alpha, read_image
 from training.metrics import mean_iou
+from training.plots import validation_sheet
 
-BATCH = 8
+BATCH: Final = 8
+SHEET_PICTURES: Final = 12
 
 
 class ValidationSet:
-    """The pairs at `size` × `size` in memory: images uint8 `[M,size,size,3]`, and of each alpha, float32, the part of
-    the square that holds the photo."""
+    """The pairs at `size` × `size` in memory: images uint8 and alphas float32 `[M,size,size]`, and of each square the
+    part that holds the photo."""
 
     def __init__(self, network: keras.Model, pairs: Sequence[Pair], size: int, geometry: str) -> None:
-        pixels = [read_image(pair.image) for pair in pairs]
-        self._images = np.stack([to_model_input(image, size, geometry) for image in pixels])
-        self._boxes = [content_box(image.shape[0], image.shape[1], size, geometry) for image in pixels]
-        self._alphas = [
-            stretch(read_alpha(pair.alpha), rows.stop - rows.start, columns.stop - columns.start)
-            for pair, (rows, columns) in zip(pairs, self._boxes, strict=True)
-        ]
+        squares, alphas, boxes = zip(*(_squares(pair, size, geometry) for pair in pairs), strict=True)
+        self._images, self._alphas, self._boxes = np.stack(squares), np.stack(alphas), boxes
+        self._predicted = np.zeros_like(self._alphas)
         self._matte = tf.function(
             lambda images: tf.sigmoid(network(normalise(images), training=False)[0]),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)],
@@ -39,14 +39,31 @@ class ValidationSet:
 
     def score(self) -> dict[str, float]:
         """Mean MAD and mIoU over the pairs, with the network's weights of now."""
-        parts = [
-            self._matte(tf.constant(self._images[i : i + BATCH])).numpy()
-            for i in range(0, len(self._images), BATCH)
+        for i in range(0, len(self._images), BATCH):
+            matte = self._matte(tf.constant(self._images[i : i + BATCH]))
+            self._predicted[i : i + BATCH] = matte.numpy()[:, :, :, 0]
+        pairs = [
+            (predicted[box], truth[box])
+            for predicted, truth, box in zip(self._predicted, self._alphas, self._boxes, strict=True)
         ]
-        squares = np.concatenate(parts)[:, :, :, 0]
-        predicted = [square[box] for square, box in zip(squares, self._boxes, strict=True)]
-        pairs = list(zip(predicted, self._alphas, strict=True))
         return {
             "MAD": float(np.mean([np.abs(p - t).mean() for p, t in pairs])),
             "mIoU": float(np.mean([mean_iou(p, t) for p, t in pairs])),
         }
+
+    def sheet(self) -> NDArray[np.uint8]:
+        """Mattes of the last `score`, evenly spaced over the set (`training.plots.validation_sheet`)."""
+        count = min(SHEET_PICTURES, len(self._images))
+        shown = np.linspace(0, len(self._images) - 1, count).round().astype(int)
+        return validation_sheet(self._images[shown], self._alphas[shown], self._predicted[shown])
+
+
+def _squares(
+    pair: Pair, size: int, geometry: str
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[slice, slice]]:
+    """Photo and alpha of a pair in the network's square, alpha 0 in the bars, and the part between them."""
+    image, truth = read_image(pair.image), read_alpha(pair.alpha)
+    rows, columns = box = content_box(image.shape[0], image.shape[1], size, geometry)
+    alpha = np.zeros((size, size), np.float32)
+    alpha[box] = stretch(truth, rows.stop - rows.start, columns.stop - columns.start)
+    return to_model_input(image, size, geometry), alpha, box

@@ -63,8 +63,9 @@ def batcher(
     max_size: int = 4,
     max_wait_s: float = 0.1,
     max_queue: int = 100,
+    on_the_way: Callable[[], int] | None = None,
 ) -> Batcher[int, int]:
-    return Batcher(run, max_size=max_size, max_wait_s=max_wait_s, max_queue=max_queue)
+    return Batcher(run, max_size=max_size, max_wait_s=max_wait_s, max_queue=max_queue, on_the_way=on_the_way)
 
 
 def test_items_leave_in_order_and_get_their_own_output() -> None:
@@ -85,6 +86,49 @@ def test_full_batch_leaves_at_once() -> None:
         b = batcher(run, max_wait_s=50)
         await asyncio.gather(*(b.submit(item) for item in range(4)))
         assert run.began == [0.0]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_an_item_that_nobody_follows_leaves_at_once() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=50, on_the_way=lambda: 0)
+        assert (await b.submit(1)).output == 2
+        assert run.began == [0.0]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_an_item_waits_for_those_on_the_way_and_no_longer() -> None:
+    async def test() -> None:
+        run = Doubling()
+        coming = 2
+        b = batcher(run, max_wait_s=50, on_the_way=lambda: coming)
+        first = asyncio.ensure_future(b.submit(1))
+        await asyncio.sleep(3)
+        coming = 1
+        second = asyncio.ensure_future(b.submit(2))
+        await asyncio.sleep(4)
+        assert run.batches == []
+        coming = 0  # It has failed on its way.
+        b.look()
+        await asyncio.gather(first, second)
+        assert run.batches == [[1, 2]]
+        assert run.began == [pytest.approx(7)]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_those_on_the_way_are_not_waited_for_longer_than_the_longest_wait() -> None:
+    async def test() -> None:
+        run = Doubling()
+        b = batcher(run, max_wait_s=0.5, on_the_way=lambda: 1)
+        await b.submit(1)
+        assert run.began == [pytest.approx(0.5)]
         await b.close(1)
 
     in_no_time(test)

@@ -188,25 +188,24 @@ def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
     assert "Address already in use" in result.stderr
 
 
-def queued(client: httpx.Client) -> float:
+def inside(client: httpx.Client) -> float:
     page = client.get("/metrics").text
-    return float(page.split("\nmatte_queue_depth ")[1].split("\n")[0])
+    return float(page.split("\nmatte_inflight ")[1].split("\n")[0])
 
 
 def test_sigterm_under_load_finishes_accepted_requests_and_exits_0(tiny_artifact: Path) -> None:
-    # Five posts wait for a batch of eight, so they are inside when the signal comes.
-    waiting = {"MATTE_BATCH_WAIT_MS": "10000", "MATTE_MAX_BATCH_SIZE": "8", "MATTE_API_KEYS": "k"}
+    # Five photos of 12 megapixels, decoded by one thread, so they are inside when the signal comes.
+    waiting = {"MATTE_CPU_THREADS": "1", "MATTE_MAX_BATCH_SIZE": "8", "MATTE_API_KEYS": "k"}
     with (
         serving(tiny_artifact, **waiting) as (process, address),
         ThreadPoolExecutor(5) as pool,
         httpx.Client(base_url=address, headers={"X-Api-Key": "k"}, timeout=PATIENCE_S) as client,
     ):
         values = [10, 60, 110, 160, 210]
-        posts = [
-            pool.submit(client.post, "/v1/matte", files={"image": png(plain(value))}) for value in values
-        ]
+        photos = [png(plain(value, 3_000, 4_000)) for value in values]
+        posts = [pool.submit(client.post, "/v1/matte", files={"image": photo}) for photo in photos]
         deadline = time.monotonic() + PATIENCE_S
-        while queued(client) < 5:
+        while inside(client) < 5:
             assert time.monotonic() < deadline
         process.child.send_signal(signal.SIGTERM)
         answers = [post.result() for post in posts]

@@ -138,6 +138,21 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert apart(decode(data), portrait()) <= JPEG_STEPS
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_is_decoded_as_pillow_decodes_it(progressive: bool) -> None:
+    image = PIL.Image.fromarray(portrait(61, 83))
+    data = saved(image, "JPEG", quality=80, subsampling=2, progressive=progressive)
+    assert np.array_equal(codec.decode_image(data, max_pixels=10_000), pixels(data))
+
+
+def test_jpeg_with_stray_bytes_before_its_end_is_still_a_photo() -> None:
+    data = jpeg(portrait())
+    strayed = data[:-2] + b"\x00\x01\x02" + data[-2:]
+    assert np.array_equal(
+        codec.decode_image(strayed, max_pixels=10_000), codec.decode_image(data, max_pixels=10_000)
+    )
+
+
 def test_animation_gives_its_first_picture() -> None:
     first, second = PIL.Image.fromarray(portrait()), PIL.Image.new("RGB", (80, 60))
     data = saved(first, "WEBP", save_all=True, append_images=[second], lossless=True)

@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from app.errors import NotReady, TooManyPixels
+from app.errors import NotReady, TooManyPixels, UnreadableImage
 from app.metrics import Metrics
-from app.pipeline import Output, Pipeline, prepare
+from app.pipeline import Pipeline
 from app.predictor import Alphas, Batch, Predict, Predictor
+from app.recipe import Output
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
 from tests.conftest import Gate, mean_colour, until
-from tests.portraits import jpeg, pixels, plain, png, portrait
+from tests.portraits import pixels, plain, png, portrait
 
 
 @asynccontextmanager
@@ -27,14 +28,6 @@ async def pipeline(predict: Predict = mean_colour, **chosen: object) -> AsyncIte
         yield made
     finally:
         await made.close()
-
-
-def test_prepared_photo_is_upright_and_in_its_square() -> None:
-    data = jpeg(portrait(60, 80), orientation=6)
-    prepared = prepare(data, 32, "limited", Quality.STANDARD, max_pixels=10_000)
-    assert prepared.image.shape == (80, 60, 3)
-    assert [view.shape for view in prepared.views] == [(32, 32, 3)]
-    assert len(prepare(data, 32, "limited", Quality.HIGH, max_pixels=10_000).views) == 2
 
 
 async def test_matte_has_the_photo_size_and_the_networks_values() -> None:
@@ -69,9 +62,11 @@ async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
     assert result.confidence == pytest.approx(0.25)
 
 
-async def test_only_so_many_photos_are_decoded_at_once(gate: Gate) -> None:
-    async with pipeline(gate, max_batch_size=1, cpu_threads=1) as service:
-        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(8)]
+async def test_only_so_many_bytes_of_photos_are_decoded_at_once(gate: Gate) -> None:
+    # 600 × 500 pixels are 900,000 bytes: of 2,000,000 two photos are let in.
+    async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=2_000_000) as service:
+        photo = png(plain(9, 600, 500))
+        inside = [asyncio.ensure_future(service.run(photo, Output.MATTE)) for _ in range(8)]
         await asyncio.to_thread(gate.entered.wait, 10)
         registry = service._metrics.registry
 
@@ -81,17 +76,46 @@ async def test_only_so_many_photos_are_decoded_at_once(gate: Gate) -> None:
         def decoded() -> float:
             return value("matte_stage_seconds_count", stage="decode")
 
-        # One in the network, two waiting for it decoded, five waiting as files.
-        await until(lambda: decoded() == 3 and value("matte_queue_depth") == 7)
+        # One in the network, one waiting for it decoded, six waiting as files.
+        await until(lambda: decoded() == 2 and value("matte_queue_depth") == 7)
         gate.opened.set()
         await asyncio.gather(*inside)
         assert decoded() == 8
         assert value("matte_queue_depth") == 0
 
 
+async def test_a_photo_larger_than_the_budget_is_served_alone() -> None:
+    async with pipeline(max_decoded_bytes=1_000_000) as service:
+        large = png(plain(9, 1_000, 1_000))
+        results = await asyncio.gather(*(service.run(large, Output.MATTE) for _ in range(3)))
+    assert [result.height for result in results] == [1_000] * 3
+
+
+async def test_a_lone_photo_does_not_wait_for_company() -> None:
+    async with pipeline(batch_wait_ms=10_000) as service:
+        result = await asyncio.wait_for(service.run(png(plain(9)), Output.MATTE), 5)
+    assert result.timings.queue_s < 1
+
+
+async def test_photos_that_come_together_leave_together() -> None:
+    sizes: list[int] = []
+
+    def counted(batch: Batch) -> Alphas:
+        sizes.append(int(batch.any(axis=(1, 2, 3)).sum()))  # without the padding, which is black
+        return mean_colour(batch)
+
+    async with pipeline(counted, batch_wait_ms=10_000, cpu_threads=1, max_batch_size=8) as service:
+        broken = service.run(b"\x89PNG\r\n\x1a\n", Output.MATTE)
+        photos = [service.run(png(plain(value, 300, 300)), Output.MATTE) for value in range(1, 6)]
+        done = await asyncio.wait_for(asyncio.gather(*photos, broken, return_exceptions=True), 5)
+    assert isinstance(done[-1], UnreadableImage)
+    assert sizes == [5]
+
+
 async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
-    async with pipeline(gate, max_batch_size=1, cpu_threads=1) as service:
-        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(8)]
+    async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=1_000_000) as service:
+        photo = png(plain(9, 500, 600))
+        inside = [asyncio.ensure_future(service.run(photo, Output.MATTE)) for _ in range(8)]
         await asyncio.to_thread(gate.entered.wait, 10)
         for photo in inside[1:]:
             photo.cancel()

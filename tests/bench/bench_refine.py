@@ -80,10 +80,14 @@ def errors(made: Alpha, truth: Alpha) -> NDArray[np.float64]:
     )
 
 
+def refined_alpha(image: Image, coarse: Alpha, size: int) -> Alpha:
+    return refine(image, stretch(image, size, size), coarse).astype(np.float32) / np.float32(255)
+
+
 def before_and_after(image: Image, truth: Alpha, size: int) -> tuple[NDArray[np.float64], float]:
     """Rows before and after of `errors`, and the largest change far from any edge."""
     coarse = coarse_alpha(truth, size)
-    plain, refined = stretch(coarse, *truth.shape), refine(image, stretch(image, size, size), coarse)
+    plain, refined = stretch(coarse, *truth.shape), refined_alpha(image, coarse, size)
     reach = round(FLAT * max(truth.shape) / size) | 1
     edge = cv2.dilate(((plain > 0.01) & (plain < 0.99)).astype(np.uint8), np.ones((reach, reach), np.uint8))
     flat = edge == 0
@@ -122,7 +126,7 @@ def real_photos(data_root: Path, size: int) -> Iterator[tuple[Image, Alpha, int]
 def write_sheet(path: Path, image: Image, truth: Alpha, size: int) -> None:
     """Photo, truth, before and after, of the hair at the upper left, at full resolution."""
     coarse = coarse_alpha(truth, size)
-    made = [truth, stretch(coarse, *truth.shape), refine(image, stretch(image, size, size), coarse)]
+    made = [truth, stretch(coarse, *truth.shape), refined_alpha(image, coarse, size)]
     box = (slice(int(SIDE * 0.16), int(SIDE * 0.40)), slice(int(SIDE * 0.24), int(SIDE * 0.48)))
     grey = [np.repeat(np.rint(alpha[box] * 255).astype(np.uint8)[:, :, None], 3, 2) for alpha in made]
     cv2.imwrite(str(path), np.hstack([image[box], *grey])[:, :, ::-1])

@@ -4,10 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from model.refine import refine
-from model.transforms import stretch
+from model import refine as module
+from model.transforms import stretch, to_8_bits
 
 SIZE = 64
+
+
+def refine(image, square, alpha):
+    """In 0..1."""
+    matte = module.refine(image, square, alpha)
+    assert matte.dtype == np.uint8
+    return matte / np.float32(255)
 
 
 def photo(height=400, width=300):
@@ -37,8 +44,8 @@ def test_flat_areas_are_as_the_network_gave_them():
     square, coarse = seen_by_the_network(image, truth)
     # A photo full of texture that the matte must not pick up where it is decided.
     image = np.clip(image + np.random.default_rng(0).normal(0, 40, image.shape), 0, 255).astype(np.uint8)
-    plain, refined = stretch(coarse, *truth.shape), refine(image, square, coarse)
-    far = cv2.erode(((plain == 0) | (plain == 1)).astype(np.uint8), np.ones((41, 41), np.uint8)) == 1
+    plain, refined = stretch(to_8_bits(coarse), *truth.shape), module.refine(image, square, coarse)
+    far = cv2.erode(((plain == 0) | (plain == 255)).astype(np.uint8), np.ones((41, 41), np.uint8)) == 1
     assert far.mean() > 0.3
     np.testing.assert_array_equal(refined[far], plain[far])
 
@@ -53,16 +60,14 @@ def test_a_decided_matte_stays_constant(value):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (64, 64), (129, 257), (90, 40)])
-def test_every_size_gives_a_finite_matte_in_0_to_1(size):
+def test_every_size_gives_a_matte_of_that_size(size):
     draws = np.random.default_rng(1)
     image = draws.integers(0, 256, (*size, 3), np.uint8)
     alpha = draws.uniform(0, 1, (SIZE, SIZE)).astype(np.float32)
     refined = refine(image, stretch(image, SIZE, SIZE), alpha)
     assert refined.shape == size
-    assert refined.dtype == np.float32
-    assert np.isfinite(refined).all()
-    assert refined.min() >= 0
-    assert refined.max() <= 1
+    # Chance has no edge to follow: the matte is about as opaque as it was.
+    assert abs(refined.mean() - stretch(alpha, *size).mean()) < 0.15
 
 
 def test_a_one_coloured_photo_leaves_the_matte_to_the_network():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.contract import GEOMETRIES
-from model.transforms import BAR_COLOUR, content_box, to_image_size, to_model_input
+from model.transforms import BAR_COLOUR, content_box, to_8_bits, to_image_size, to_model_input
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -74,3 +74,13 @@ def test_alpha_stays_within_its_range():
         back = to_image_size(alpha, *size, "letterbox")
         assert back.min() >= 0
         assert back.max() <= 1
+
+
+def test_every_step_of_alpha_is_kept():
+    steps = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(to_8_bits((steps / 255).astype(np.float32)), steps)
+
+
+def test_alpha_is_rounded_and_not_stretched():
+    alpha = np.array([[0.2, 0.4016]], np.float32)
+    assert to_8_bits(alpha).tolist() == [[51, 102]]

@@ -20,27 +20,38 @@ def draw_portrait(rng, height=96, width=72):
     return np.clip(image, 0, 255).astype(np.uint8), alpha
 
 
-def write_data_set(root, *, train=6, validation=3, validation_level=True, seed=0):
+def write_data_set(root, *, train=6, validation=3, validation_level=True, seed=0, size=(96, 72)):
     """`root/train` and `root[/validation]/P3M-500-NP` (with trimaps) and -P; returns `root`."""
     rng = np.random.default_rng(seed)
     level = root / "validation" if validation_level else root
-    _write_split(root / "train", "blurred_image", train, rng)
+    _write_split(root / "train", "blurred_image", train, rng, size)
     for split, folder in (("P3M-500-NP", "original_image"), ("P3M-500-P", "blurred_image")):
-        _write_split(level / split, folder, validation, rng, trimaps=True)
+        _write_split(level / split, folder, validation, rng, size, trimaps=True)
     return root
 
 
-def _write_split(folder, images, count, rng, *, trimaps=False):
+def _write_split(folder, images, count, rng, size, *, trimaps=False):
     for name in (images, "mask", "trimap") if trimaps else (images, "mask"):
         (folder / name).mkdir(parents=True)
     for i in range(count):
-        image, alpha = draw_portrait(rng)
+        image, alpha = draw_portrait(rng, *size)
         stem = f"p_{i:08x}"
         cv2.imwrite(str(folder / images / f"{stem}.jpg"), image[:, :, ::-1])
         cv2.imwrite(str(folder / "mask" / f"{stem}.png"), alpha)
         if trimaps:
             trimap = np.where((alpha > 0) & (alpha < 255), 128, alpha).astype(np.uint8)
             cv2.imwrite(str(folder / "trimap" / f"{stem}.png"), trimap)
+
+
+def write_own_folder(root, count):
+    """`root/image` and `root/mask` with `count` pairs; returns `root`."""
+    for name in ("image", "mask"):
+        (root / name).mkdir(parents=True)
+    image, alpha = draw_portrait(np.random.default_rng(0))
+    for i in range(count):
+        cv2.imwrite(str(root / "image" / f"photo {i}.jpg"), image[:, :, ::-1])
+        cv2.imwrite(str(root / "mask" / f"photo {i}.png"), alpha)
+    return root
 
 
 def write_backgrounds(folder, count=3):

@@ -1,11 +1,9 @@
-"""P3M-10k's folders become pairs, and pairs become the same samples however a run was cut."""
+"""Folders become pairs: P3M-10k's in both of its layouts, and one's own."""
 
-import numpy as np
 import pytest
 
-from tests.training.p3m_folders import write_backgrounds, write_data_set
-from training.config import AugmentConfig
-from training.dataset import DatasetError, list_backgrounds, list_pairs, training_samples
+from tests.training.p3m_folders import write_data_set, write_own_folder
+from training.dataset import DatasetError, list_backgrounds, list_pairs, splits_of
 
 
 @pytest.mark.parametrize("validation_level", [True, False])
@@ -53,49 +51,29 @@ def test_a_split_without_a_whole_pair_is_an_error(tmp_path):
         list_pairs(root, "train")
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    pairs = list_pairs(write_data_set(folder / "p3m", train=5), "train").pairs
-    return pairs, list_backgrounds(write_backgrounds(folder / "backgrounds"))
+def test_ones_own_folder_is_split_by_its_stems(tmp_path):
+    root = write_own_folder(tmp_path / "own", 40)
+    train, held_out = (list_pairs(root, split) for split in ("train", "held-out"))
+    stems = [{pair.stem for pair in split.pairs} for split in (train, held_out)]
+    assert not stems[0] & stems[1]
+    assert len(stems[0] | stems[1]) == 40
+    assert 1 <= len(stems[1]) <= 10
+    assert (train.name, held_out.name) == splits_of(root) == ("train", "held-out")
 
 
-def batches(sources, first, last, seed=3):
-    pairs, backgrounds = sources
-    settings = AugmentConfig(background_share=0.5)
-    samples = training_samples(
-        pairs, backgrounds, settings, size=64, batch_size=2, seed=seed, first_step=first, last_step=last
-    )
-    return [tuple(part.numpy() for part in batch) for batch in samples]
+def test_a_pair_stays_held_out_when_others_come(tmp_path):
+    few = {pair.stem for pair in list_pairs(write_own_folder(tmp_path / "few", 40), "held-out").pairs}
+    many = {pair.stem for pair in list_pairs(write_own_folder(tmp_path / "many", 80), "held-out").pairs}
+    assert few < many
 
 
-def test_batches_have_the_promised_shapes_and_ranges(sources):
-    image, alpha, index = batches(sources, 0, 1)[0]
-    assert image.shape == (2, 64, 64, 3)
-    assert alpha.shape == (2, 64, 64, 1)
-    assert image.dtype == alpha.dtype == np.float32
-    assert image.min() >= 0
-    assert 1 < image.max() <= 255
-    assert alpha.min() >= 0
-    assert alpha.max() <= 1
-    assert index.shape == (2,)
+def test_of_a_few_own_pairs_one_is_held_out(tmp_path):
+    root = write_own_folder(tmp_path / "own", 2)
+    assert [len(list_pairs(root, split).pairs) for split in ("train", "held-out")] == [1, 1]
 
 
-def test_a_run_cut_anywhere_sees_the_same_samples(sources):
-    whole = batches(sources, 0, 7)
-    resumed = batches(sources, 4, 7)
-    assert len(whole) == 7
-    for expected, actual in zip(whole[4:], resumed, strict=True):
-        for a, b in zip(expected, actual, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def test_every_epoch_shows_every_pair_once_in_its_own_order(sources):
-    indices = np.concatenate([index for _, _, index in batches(sources, 0, 10)])
-    epochs = indices.reshape(4, 5)
-    assert [sorted(epoch) for epoch in epochs.tolist()] == [[0, 1, 2, 3, 4]] * 4
-    assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
-
-
-def test_another_seed_gives_other_samples(sources):
-    assert not np.array_equal(batches(sources, 0, 1)[0][0], batches(sources, 0, 1, seed=4)[0][0])
+def test_ones_own_folder_has_no_other_splits_and_needs_two_pairs(tmp_path):
+    with pytest.raises(DatasetError, match="its splits are train, held-out, not 'P3M-500-NP'"):
+        list_pairs(write_own_folder(tmp_path / "own", 2), "P3M-500-NP")
+    with pytest.raises(DatasetError, match="two pairs are the least"):
+        list_pairs(write_own_folder(tmp_path / "one", 1), "train")

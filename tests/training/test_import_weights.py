@@ -1,71 +1,14 @@
-"""Official checkpoints are read without PyTorch, safely, and every tensor finds its place."""
-
-import collections
-import pickle
-import sys
-import types
-import zipfile
+"""Every tensor of an official checkpoint finds its place."""
 
 import numpy as np
 import pytest
 
 from model.contract import verify
-from model.u2net import u2net
-from training.evaluate import load_network
+from model.u2net import normalise, u2net
+from tests.training.official_u2net import forward
+from tests.training.pytorch_files import one_storage_each, write_older
 from training.import_weights import WeightsError, assign_official, import_weights
-from training.pytorch_checkpoint import CheckpointError, read_state_dict
-
-
-class Storage:
-    """Pickled as PyTorch pickles a storage: by persistent id."""
-
-    def __init__(self, kind, key, count):
-        self.pid = ("storage", kind, key, "cpu", count)
-
-
-class Tensor:
-    """Pickled as PyTorch pickles a tensor: a call of torch._utils._rebuild_tensor_v2."""
-
-    def __init__(self, storage, offset, shape, strides):
-        self.arguments = (storage, offset, shape, strides, False, collections.OrderedDict())
-
-    def __reduce__(self):
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
-
-
-@pytest.fixture(autouse=True)
-def torch_names(monkeypatch):
-    """Modules that only carry PyTorch's names, so that pickle can write references to them."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in ("FloatStorage", "LongStorage"):
-        setattr(torch, name, type(name, (), {"__module__": "torch"}))
-    utils._rebuild_tensor_v2 = types.FunctionType((lambda *a: a).__code__, {}, "_rebuild_tensor_v2")
-    utils._rebuild_tensor_v2.__module__ = "torch._utils"
-    utils._rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, obj):
-        return obj.pid if isinstance(obj, Storage) else None
-
-
-def write_checkpoint(path, arrays, tensors=None):
-    """`arrays` as a state dict in PyTorch's zip format; `tensors` replaces the pickled objects."""
-    torch = sys.modules["torch"]
-    storages, state = {}, collections.OrderedDict()
-    for i, (name, array) in enumerate(arrays.items()):
-        kind = torch.LongStorage if array.dtype == np.int64 else torch.FloatStorage
-        strides = tuple(step // array.itemsize for step in np.ascontiguousarray(array).strides)
-        storages[str(i)] = array.tobytes()
-        state[name] = Tensor(Storage(kind, str(i), array.size), 0, array.shape, strides if array.ndim else ())
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open("weights/data.pkl", "w") as file:
-            Pickler(file, protocol=2).dump(state if tensors is None else tensors)
-        for key, data in storages.items():
-            archive.writestr(f"weights/data/{key}", data)
-    return path
+from training.mattes import load_network
 
 
 def official_tensors(variant):
@@ -88,21 +31,9 @@ def official_tensors(variant):
     return floats | {"stage1.rebnconvin.bn_s1.num_batches_tracked": np.array(7)}
 
 
-def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
-    arrays = {
-        "a": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-        "b": np.array(5),
-        "c": np.float32([1]),
-    }
-    back = read_state_dict(write_checkpoint(tmp_path / "x.pth", arrays))
-    assert list(back) == ["a", "b", "c"]
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(back[name], array)
-
-
 def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(tmp_path):
     tensors = official_tensors("lite")
-    checkpoint = write_checkpoint(tmp_path / "u2netp.pth", tensors)
+    checkpoint = write_older(tmp_path / "u2netp.pth", *one_storage_each(tensors))
     manifest = import_weights(checkpoint, tmp_path / "artifact", "lite", size=32)
     assert verify(tmp_path / "artifact") == manifest
     assert manifest.name == "u2netp"
@@ -111,6 +42,38 @@ def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(tmp_path):
     kernel = network.get_layer("stage2.rebnconv3d.conv_s1").get_weights()[0]
     np.testing.assert_array_equal(kernel[1, 2, 3, 4], tensors["stage2.rebnconv3d.conv_s1.weight"][4, 3, 1, 2])
     assert load_network(tmp_path / "artifact")(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32, 32)
+
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
+
+
+def official_maps(tensors, image):
+    """The official network's logits of a picture uint8 `[N,H,W,3]`, in our layout."""
+    normalised = ((image / 255 - MEAN) / DEVIATION).astype(np.float32)
+    return [each.transpose(0, 2, 3, 1) for each in forward(tensors, normalised.transpose(0, 3, 1, 2))]
+
+
+@pytest.mark.parametrize("variant", ["full", "lite"])
+def test_the_imported_network_computes_what_the_official_one_computes(variant):
+    tensors = official_tensors(variant)
+    network = u2net(variant)
+    assign_official(network, tensors)
+    image = np.random.default_rng(5).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    expected = official_maps(tensors, image)
+    maps = network(normalise(image), training=False)
+    assert len(maps) == len(expected) == 7
+    for ours, theirs in zip(maps, expected, strict=True):
+        # Random weights give logits of any size; float32 sums them in another order.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_the_imported_artifact_gives_the_official_alpha(tmp_path):
+    tensors = official_tensors("lite")
+    checkpoint = write_older(tmp_path / "u2netp.pth", *one_storage_each(tensors))
+    import_weights(checkpoint, tmp_path / "artifact", "lite", size=64)
+    image = np.random.default_rng(6).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    expected = 1 / (1 + np.exp(-official_maps(tensors, image)[0][..., 0].astype(np.float64)))
+    np.testing.assert_allclose(load_network(tmp_path / "artifact")(image), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -130,50 +93,3 @@ def test_tensors_of_another_network_are_refused_and_nothing_changes(change, mess
         assign_official(network, tensors)
     for a, b in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_a_pickle_that_calls_anything_else_is_refused_and_never_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return exec, (f"open({str(tmp_path / 'owned')!r}, 'w')",)
-
-    path = write_checkpoint(tmp_path / "evil.pth", {}, tensors={"a": Evil()})
-    with pytest.raises(CheckpointError, match=r"refers to \w+\.exec"):
-        read_state_dict(path)
-    assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        (["a"], "holds a list, not a state dict"),
-        ({"a": 1}, "'a' is a int, not a tensor"),
-    ],
-)
-def test_other_pickles_are_refused(tmp_path, tensors, message):
-    with pytest.raises(CheckpointError, match=message):
-        read_state_dict(write_checkpoint(tmp_path / "x.pth", {}, tensors=tensors))
-
-
-@pytest.mark.parametrize(
-    ("offset", "shape", "strides"), [(0, (5,), (1,)), (3, (2,), (1,)), (0, (2, 2), (1, 3))]
-)
-def test_a_tensor_that_reaches_outside_of_its_storage_is_refused(tmp_path, offset, shape, strides):
-    float_storage = sys.modules["torch"].FloatStorage
-    tensor = Tensor(Storage(float_storage, "0", 4), offset, shape, strides)
-    path = tmp_path / "x.pth"
-    write_checkpoint(path, {"a": np.zeros(4, np.float32)}, tensors={"a": tensor})
-    with pytest.raises(CheckpointError, match="outside of its storage"):
-        read_state_dict(path)
-
-
-def test_files_that_are_no_checkpoint_are_told_apart(tmp_path):
-    (tmp_path / "old.pth").write_bytes(b"\x80\x02\x8a\nl\xfc")
-    with pytest.raises(CheckpointError, match="not in PyTorch's zip format"):
-        read_state_dict(tmp_path / "old.pth")
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        read_state_dict(tmp_path / "none.pth")
-    with zipfile.ZipFile(tmp_path / "empty.pth", "w") as archive:
-        archive.writestr("x", "")
-    with pytest.raises(CheckpointError, match=r"no data\.pkl"):
-        read_state_dict(tmp_path / "empty.pth")

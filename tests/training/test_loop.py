@@ -4,7 +4,7 @@ import pytest
 
 from training.config import PhaseConfig, TrainConfig
 from training.loop import remaining_phases
-from training.state import learning_rate
+from training.schedule import learning_rate
 
 SMALL, LARGE = PhaseConfig(32, 5), PhaseConfig(64, 3)
 CONFIG = TrainConfig(phases=(SMALL, LARGE), learning_rate=0.5, warmup_steps=2)

@@ -1,9 +1,13 @@
-"""A whole run on drawn portraits: trained, stopped, resumed, exported, evaluated."""
+"""The smoke document on drawn portraits: trained, killed, resumed, exported, evaluated."""
 
+import dataclasses
 import json
-import os
 import re
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,34 +15,26 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
+import training
 from model.contract import verify
+from tests.training import small_network
 from tests.training.p3m_folders import write_backgrounds, write_data_set
 from training import loop
 from training.__main__ import cli
 from training.config import load_config
-from training.dataset import list_backgrounds, list_pairs
-from training.evaluate import load_network
+from training.dataset import Sources, TrainData, list_pairs
 from training.history import read_history
 from training.initial_weights import load_artifact_weights
-from training.loop import TrainData, train
+from training.layout import weight_name
+from training.loop import train
+from training.mattes import load_network
 from training.progress import Progress
-from training.state import RunError, build_network, claim, load_trained
+from training.run_dir import Checkpoints, RunError, claim
+from training.state import TrainState, build_network
 
-DOCUMENT = """
-batch_size = 2
-learning_rate = 1e-2
-warmup_steps = 2
-validate_every = 4
-checkpoint_every = 2
-ema_decay = 0.5
-seed = 5
-phases = [{ input_size = 32, steps = 6 }]
-[network]
-name = "tiny"
-variant = "lite"
-width = 0.25
-serve_size = 64
-"""
+SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
+STEPS = 8
+TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +42,18 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     write_data_set(folder / "p3m")
     write_backgrounds(folder / "backgrounds")
-    (folder / "tiny.toml").write_text(DOCUMENT)
     return folder
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config(SMOKE)
+
+
+def data_of(folder):
+    root = folder / "p3m"
+    pairs = list_pairs(root, "train").pairs
+    return TrainData(pairs, list_pairs(root, "P3M-500-NP").pairs, Sources.of(pairs))
 
 
 def invoke(*arguments):
@@ -55,21 +61,25 @@ def invoke(*arguments):
     return result.exit_code, result.output
 
 
+def train_command(folder, run_dir):
+    return (
+        *("train", SMOKE, "--data-root", folder / "p3m", "--backgrounds", folder / "backgrounds"),
+        *("--run-dir", run_dir),
+    )
+
+
+def vectors_of(run_dir, config):
+    """The run's whole state at its last step."""
+    state = TrainState(config)
+    assert Checkpoints(run_dir, state).restore_last()
+    assert state.step.numpy() == STEPS
+    return {name: vector.numpy() for name, vector in state.vectors.items()}
+
+
 @pytest.fixture(scope="module")
 def finished(folder):
     """A run of the command line from the first step to the last."""
-    code, output = invoke(
-        "train",
-        folder / "tiny.toml",
-        *(
-            "--data-root",
-            folder / "p3m",
-            "--backgrounds",
-            folder / "backgrounds",
-            "--run-dir",
-            folder / "whole",
-        ),
-    )
+    code, output = invoke(*train_command(folder, folder / "whole"))
     assert code == 0, output
     return folder / "whole"
 
@@ -79,6 +89,67 @@ def artifact(folder, finished):
     code, output = invoke("export", finished, folder / "tiny", "--version", "7", "--data", "drawn portraits")
     assert code == 0, output
     return folder / "tiny"
+
+
+def test_a_run_leaves_history_curves_mattes_and_checkpoints(finished):
+    rows = read_history(finished / "history.csv")
+    assert [(row["step"], row["input_size"]) for row in rows] == [(4, 32), (8, 64)]
+    assert all(0 <= row["MAD"] <= 1 and 0 <= row["mIoU"] <= 1 for row in rows)
+    assert all(0 < row["loss"] < 10 for row in rows)
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["best", "last"]
+    # Three pictures of 64 × 64, in two columns of four panels.
+    assert cv2.imread(str(finished / "validation.png")).shape == (128, 512, 3)
+    assert cv2.imread(str(finished / "curves.png")).std() > 10
+
+
+def test_tensorboard_shows_losses_scores_and_mattes(finished):
+    tags = set()
+    for path in (finished / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            tags |= {value.tag for value in event.summary.value}
+    assert tags == {"validation/MAD", "validation/mIoU", "validation/mattes"}, (
+        "8 steps are fewer than EVERY_STEPS"
+    )
+
+
+def test_curves_can_be_drawn_again(finished):
+    (finished / "curves.png").unlink()
+    code, output = invoke("plot", finished)
+    assert code == 0
+    assert str(finished / "curves.png") in output.replace("\n", "")
+    assert cv2.imread(str(finished / "curves.png")).std() > 10
+    with pytest.raises(FileNotFoundError, match=r"no history\.csv with a validation yet"):
+        invoke("plot", finished / "checkpoints")
+
+
+def test_a_killed_run_ends_with_the_same_bits_as_an_uninterrupted_one(folder, finished, config):
+    run = folder / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", *map(str, train_command(folder, run))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    # TensorFlow's list of checkpoints is the last file that a checkpoint writes.
+    while not (run / "checkpoints" / "last" / "checkpoint").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (run / "checkpoints" / "last" / f"ckpt-{STEPS}.index").exists()
+
+    code, output = invoke(*train_command(folder, run))
+    assert code == 0, output
+    assert "resumed at step" in output
+    expected, actual = vectors_of(finished, config), vectors_of(run, config)
+    assert len(expected) == 10
+    for name, vector in expected.items():
+        np.testing.assert_array_equal(actual[name], vector, err_msg=name)
+    # The loss of a row is the mean since the row before, or since the kill.
+    expected_rows, rows = (read_history(each / "history.csv") for each in (finished, run))
+    for name in ("step", "MAD", "mIoU", "learning_rate"):
+        assert [row[name] for row in rows] == [row[name] for row in expected_rows]
 
 
 class StopAt(Progress):
@@ -91,80 +162,75 @@ class StopAt(Progress):
     def step(self, step, loss, size):
         super().step(step, loss, size)
         if step == self._stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_run_leaves_history_and_checkpoints(finished):
-    rows = read_history(finished / "history.csv")
-    assert [(row["step"], row["input_size"]) for row in rows] == [(4, 32), (6, 32)]
-    assert all(0 <= row["MAD"] <= 1 and 0 <= row["mIoU"] <= 1 for row in rows)
-    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["best", "last"]
-
-
-def test_a_stopped_run_ends_with_the_same_weights_as_an_uninterrupted_one(folder, finished):
-    config = load_config(folder / "tiny.toml")
-    root = folder / "p3m"
-    data = TrainData(
-        list_pairs(root, "train").pairs,
-        list_pairs(root, "P3M-500-NP").pairs,
-        list_backgrounds(folder / "backgrounds"),
-    )
-    run = folder / "cut"
-    claim(run, folder / "tiny.toml", config)
-    with StopAt(3) as progress:
-        assert train(config, data, run, progress) is False
+def test_a_signal_ends_a_run_after_the_step_in_hand_with_a_checkpoint(folder, config):
+    run = folder / "stopped"
+    claim(run, SMOKE, config)
+    with StopAt(2) as progress:
+        assert train(config, data_of(folder), run, progress) is False
+    # The loss of step 2 is told while step 3 runs.
     assert tf.train.latest_checkpoint(str(run / "checkpoints" / "last")).endswith("ckpt-3")
-    with Progress() as progress:
-        assert train(config, data, run, progress) is True
-    expected, _ = load_trained(finished, config)
-    actual, _ = load_trained(run, config)
-    for a, b in zip(expected.get_weights(), actual.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_a_run_of_another_recipe_is_not_taken_up(folder, finished):
     other = folder / "other.toml"
-    other.write_text(DOCUMENT.replace("seed = 5", "seed = 6"))
+    other.write_text(SMOKE.read_text().replace("seed = 5", "seed = 6"))
     with pytest.raises(RunError, match="was begun with other values"):
         claim(finished, other, load_config(other))
 
 
-def test_a_run_begun_with_a_model_takes_its_weights_and_remembers_it(folder, artifact, monkeypatch):
+def test_a_checkpoint_of_another_network_is_not_taken_up(folder, finished, config, monkeypatch):
+    small_network.use(monkeypatch)
+    with pytest.raises(RunError, match="is not of this network or version"):
+        Checkpoints(finished, TrainState(config)).restore_last()
+
+
+def test_a_run_begun_with_a_model_takes_its_weights_and_remembers_it(folder, artifact, config, monkeypatch):
     """The steps themselves are another test's: here the run stops before its first."""
-    config, run = load_config(folder / "tiny.toml"), folder / "begun"
-    pairs = list_pairs(folder / "p3m", "train").pairs
+    run = folder / "begun"
     states = []
-    monkeypatch.setattr("training.loop._Run.train_phase", lambda self, *_: states.append(self.state))
-    claim(run, folder / "tiny.toml", config, artifact)
-    claim(run, folder / "tiny.toml", config)
+    monkeypatch.setattr("training.loop._Run.to_the_end", lambda self: states.append(self._state))
+    claim(run, SMOKE, config, artifact)
+    claim(run, SMOKE, config)
     with Progress() as progress:
-        assert train(config, TrainData(pairs, pairs, ()), run, progress, artifact) is False
+        train(config, data_of(folder), run, progress, artifact)
     expected = build_network(config.network)
     load_artifact_weights(artifact, expected)
-    for network in (states[0].network, states[0].average):
-        for a, b in zip(network.get_weights(), expected.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
+    (state,) = states
+    for layout, vectors in (
+        (state.layout, (state.weights, state.average)),
+        (state.moving_layout, (state.moving, state.moving_average)),
+    ):
+        for vector in vectors:
+            values = layout.by_name(vector.numpy())
+            for weight in expected.weights:
+                if weight_name(weight) in values:
+                    np.testing.assert_array_equal(values[weight_name(weight)], weight.numpy())
+    assert len(state.layout.names) + len(state.moving_layout.names) == len(expected.weights)
 
 
-def test_a_checkpoint_comes_before_the_model_a_run_began_with(folder, finished, artifact, monkeypatch):
-    config = load_config(folder / "tiny.toml")
+def test_a_checkpoint_comes_before_the_model_a_run_began_with(
+    folder, finished, artifact, config, monkeypatch
+):
     origins = []
     monkeypatch.setattr(Progress, "start", lambda self, *_, origin, **__: origins.append(origin))
     with Progress() as progress:
-        assert train(config, TrainData((), (), ()), finished, progress, artifact) is True
-    assert origins == ["resumed at step 6"]
+        assert train(config, data_of(folder), finished, progress, artifact) is True
+    assert origins == ["resumed at step 8"]
 
 
-def test_a_run_is_not_taken_up_with_a_model_it_did_not_begin_with(folder, finished, artifact):
+def test_a_run_is_not_taken_up_with_a_model_it_did_not_begin_with(finished, artifact, config):
     with pytest.raises(RunError, match="was not begun with the weights of"):
-        claim(finished, folder / "tiny.toml", load_config(folder / "tiny.toml"), artifact)
+        claim(finished, SMOKE, config, artifact)
 
 
-def test_an_export_is_a_verified_artifact_that_matches_the_network(folder, finished, artifact):
+def test_an_export_is_a_verified_artifact_that_matches_the_network(artifact, config):
     manifest = verify(artifact)
-    assert manifest.label == "tiny@7"
+    assert manifest.label == "smoke@7"
     assert (manifest.input_size, manifest.geometry, manifest.data) == (64, "stretch", "drawn portraits")
-    assert manifest.training_config_sha256 == load_config(folder / "tiny.toml").digest()
+    assert manifest.training_config_sha256 == config.digest()
     alpha = load_network(artifact)(np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8))
     assert alpha.shape == (3, 64, 64)
     assert alpha.dtype == np.float32
@@ -197,7 +263,7 @@ def test_an_evaluation_reports_prints_and_records(folder, artifact):
     assert report["protocol"] == "served 64x64 stretch, refined"
     mads = [scores["MAD"] for scores in report["images"].values()]
     assert report["mean"]["MAD"] == pytest.approx(np.mean(mads))
-    metrics = {"SAD", "MSE", "MAD", "mIoU", "GRAD", "SAD-T", "MSE-T", "MAD-T"}
+    metrics = {"SAD", "MSE", "MAD", "mIoU", "GRAD", "CONN", "SAD-T", "MSE-T", "MAD-T", "SAD-FG", "SAD-BG"}
     assert set(report["mean"]) == metrics | {"confidence", "person"}
     recorded = verify(artifact).metrics
     assert set(recorded) == {f"P3M-500-NP/{name}" for name in metrics}
@@ -221,6 +287,11 @@ def test_a_report_shows_every_figure_and_the_worst_mattes(folder, artifact):
     page = (folder / "report" / "index.html").read_text()
     scores = json.loads((folder / "r.json").read_text())
     assert f"<td>{scores['mean']['MAD']:.4f}</td>" in page
+    confidences = [image["confidence"] for image in scores["images"].values()]
+    assert f"X-Matte-Confidence averages {np.mean(confidences):.3f}" in page
+    counts = re.findall(r"<td>0\.\d\d to \d\.\d\d</td><td>(\d+)</td>", page)
+    assert len(counts) == 4
+    assert sum(map(int, counts)) == len(confidences)
     pictures = re.findall(r'src="([^"]+)"', page)
     assert pictures[0] == "spread.png"
     ranked = sorted(scores["images"], key=lambda stem: scores["images"][stem]["mIoU"])
@@ -237,7 +308,7 @@ def test_an_evaluation_can_differ_from_what_is_served_but_is_then_not_recorded(f
     assert code == 0
     report = json.loads((folder / "other.json").read_text())
     assert report["protocol"] == "served 64x64 stretch, not refined, quality high, cut landscape"
-    with pytest.raises(ValueError, match="--record keeps what is served"):
+    with pytest.raises(ValueError, match="--record keeps what is served, or resize"):
         invoke("evaluate", artifact, "--data-root", folder / "p3m", "--record", *options)
 
 
@@ -260,13 +331,61 @@ def test_a_sharper_export_moves_alpha_towards_0_and_1_by_its_logit(folder, finis
     assert np.abs(sharp - plain).max() > 0.01
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_compiled_step", lambda *_: lambda image, alpha: float("nan"))
-    pairs = list_pairs(folder / "p3m", "train").pairs
-    data = TrainData(pairs, pairs[:1], ())
+def test_p3ms_own_protocol_sees_half_of_each_side_and_is_recorded_apart(folder, artifact):
+    options = (
+        "--data-root",
+        folder / "p3m",
+        "--protocol",
+        "resize",
+        "--split",
+        "P3M-500-P",
+        "--split",
+        "P3M-500-NP",
+    )
+    code, _ = invoke("evaluate", artifact, *options, "--json", folder / "both.json", "--record")
+    assert code == 0
+    report = json.loads((folder / "both.json").read_text())
+    assert set(report) == {"P3M-500-P", "P3M-500-NP"}
+    assert report["P3M-500-P"]["protocol"] == "resize: half of each side, a multiple of 32, at most 1600"
+    recorded = verify(artifact).metrics
+    for split in report:
+        assert recorded[f"{split}@resize/MAD"] == pytest.approx(report[split]["mean"]["MAD"], rel=1e-4)
+
+
+def test_written_mattes_are_scored_as_the_evaluation_scored_them(folder, artifact):
+    code, _ = invoke(
+        *("evaluate", artifact, "--data-root", folder / "p3m", "--json", folder / "own.json"),
+        *("--mattes", folder / "mattes"),
+    )
+    assert code == 0
+    truths = folder / "p3m" / "validation" / "P3M-500-NP"
+    code, output = invoke(
+        *("score", folder / "mattes", truths / "mask", "--trimap", truths / "trimap"),
+        *("--json", folder / "scored.json"),
+    )
+    assert code == 0
+    assert "SAD-T" in output
+    own, scored = (json.loads((folder / name).read_text()) for name in ("own.json", "scored.json"))
+    for stem, scores in scored["images"].items():
+        expected = own["images"][stem]
+        assert scores == {name: expected[name] for name in expected if name not in ("confidence", "person")}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(folder, config, tmp_path, monkeypatch):
+    bad = tf.constant([np.nan, 1, 0])
+    monkeypatch.setattr(loop, "compiled_step", lambda *_: lambda image, alpha, stopping: bad)
     with (
         Progress() as progress,
-        pytest.raises(RunError, match=r"not finite at step \d+; the batch was p_\w+, p_\w+\."),
+        pytest.raises(RunError, match=r"not finite at step 1; the batch was (p_\w+, ){3}p_\w+\."),
     ):
-        train(load_config(folder / "tiny.toml"), data, tmp_path / "hot", progress)
+        train(config, data_of(folder), tmp_path / "hot", progress)
     assert not list((tmp_path / "hot").rglob("ckpt-*"))
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(folder, config, tmp_path):
+    odd = dataclasses.replace(config, batch_size=5)
+    with (
+        Progress() as progress,
+        pytest.raises(RunError, match="batch_size 5 cannot be shared by 1 replicas in 2"),
+    ):
+        train(odd, data_of(folder), tmp_path / "odd", progress)

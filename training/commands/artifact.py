@@ -1,0 +1,67 @@
+"""`export` and `import-weights`: a run, or official weights, as an artifact that the service loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from model.contract import Geometry
+from training.commands import console
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="A run of `train`, finished or not.")],
+    artifact_dir: Annotated[Path, typer.Argument(help="Where the artifact goes.")],
+    version: Annotated[str, typer.Option(help="Version in the manifest and the X-Model header.")] = "1",
+    data: Annotated[str, typer.Option(help="What it was trained on, for the manifest.")] = "",
+    licence: Annotated[str, typer.Option(help="Under which terms the weights may be used.")] = "",
+    storage: Annotated[
+        Literal["float16", "float32"], typer.Option(help="How kernels are stored; 16 bits halve the size.")
+    ] = "float16",
+    serve_size: Annotated[
+        int | None, typer.Option(help="Side of the served square in pixels [default: the document's].")
+    ] = None,
+    geometry: Annotated[
+        Geometry | None,
+        typer.Option(help="How photos are laid into the square [default: the document's]."),
+    ] = None,
+    sharpness: Annotated[
+        float, typer.Option(min=0.1, max=10, help="Factor on the logits; above 1 alpha is more decided.")
+    ] = 1.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
+) -> None:
+    """Make a SavedModel and its manifest from a run's best checkpoint."""
+    from training.export import export_run
+
+    manifest = export_run(
+        run_dir,
+        artifact_dir,
+        version=version,
+        data=data,
+        licence=licence,
+        storage=storage,
+        serve_size=serve_size,
+        geometry=geometry,
+        sharpness=sharpness,
+        overwrite=overwrite,
+    )
+    megabytes = sum(path.stat().st_size for path in artifact_dir.rglob("*") if path.is_file()) / 1e6
+    console.print(
+        f"{manifest.label}: {manifest.architecture}, {manifest.parameters / 1e6:.2f} M parameters, "
+        f"{manifest.input_size}×{manifest.input_size}, {megabytes:.1f} MB in {artifact_dir}"
+    )
+
+
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="u2net.pth, u2netp.pth or the like.")],
+    artifact_dir: Annotated[Path, typer.Argument(help="Where the artifact goes.")],
+    variant: Annotated[Literal["full", "lite"], typer.Option(help="lite is the official u2netp.")] = "full",
+    size: Annotated[int, typer.Option(help="Side of the served square in pixels.")] = 320,
+) -> None:
+    """Make an artifact from official PyTorch weights, without PyTorch."""
+    import training.import_weights as importing
+
+    manifest = importing.import_weights(checkpoint, artifact_dir, variant, size)
+    console.print(f"{manifest.label}: {manifest.parameters / 1e6:.2f} M parameters in {artifact_dir}")

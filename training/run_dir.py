@@ -1,0 +1,117 @@
+"""A run on disk.
+
+<run>/config.toml            the run's document, as given; a run is only resumed with the same values
+<run>/init_from.txt          the model whose weights it began with, where it began with one
+<run>/checkpoints/last/      everything, for an exact resume
+<run>/checkpoints/best/      the average of the best validation of the last phase
+<run>/history.csv            a row per validation
+<run>/curves.png             history.csv as a picture
+<run>/validation.png         mattes of the last validation
+<run>/tensorboard/           the same for TensorBoard, and every step's loss
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from model.contract import verify
+from training.config import TrainConfig, load_config
+from training.state import TrainState
+
+
+class RunError(RuntimeError):
+    """The run cannot go on; the message says why and what to do."""
+
+
+def claim(run_dir: Path, document: Path, config: TrainConfig, init_from: Path | None = None) -> None:
+    """Keep a copy of the document in a new run directory, and the name of the model it begins with.
+
+    Raises RunError when the directory holds a run of other values, or one that began with other weights: half a
+    run with one recipe and half with another would be nobody's result. An existing run may be taken up without
+    `init_from`; its weights come from the checkpoint anyway. Raises ContractError for a damaged artifact.
+    """
+    origin = _origin(init_from)
+    copy, note = run_dir / "config.toml", run_dir / "init_from.txt"
+    if not copy.exists():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if origin:
+            _write(note, origin.encode())
+        _write(copy, document.read_bytes())
+        return
+    if load_config(copy).digest() != config.digest():
+        raise RunError(f"{run_dir} was begun with other values than {document}; give another --run-dir")
+    if origin and origin != (note.read_text(encoding="utf-8") if note.exists() else ""):
+        raise RunError(f"{run_dir} was not begun with the weights of {init_from}; give another --run-dir")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, whenever the process may be killed."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _origin(init_from: Path | None) -> str:
+    """`name@version <SHA-256>` of an artifact; "" for none."""
+    if init_from is None:
+        return ""
+    manifest = verify(init_from)
+    return f"{manifest.label} {manifest.sha256}\n"
+
+
+class Checkpoints:
+    """The two checkpoints of a run directory. Each is written beside its predecessor, which goes only afterwards."""
+
+    def __init__(self, run_dir: Path, state: TrainState) -> None:
+        self._state = state
+        # Kept beside the vectors, whose lengths alone do not tell whose they are.
+        self._layout = tf.Variable(state.layout_digest(), trainable=False)
+        folder = run_dir / "checkpoints"
+        everything = tf.train.Checkpoint(layout=self._layout, **state.vectors)
+        averages = tf.train.Checkpoint(
+            layout=self._layout, average=state.average, moving_average=state.moving_average
+        )
+        self._last = tf.train.CheckpointManager(everything, str(folder / "last"), max_to_keep=2)
+        self._best = tf.train.CheckpointManager(averages, str(folder / "best"), max_to_keep=1)
+
+    def restore_last(self) -> bool:
+        """Take up the last checkpoint; False when there is none. Raises RunError for one of another network."""
+        return self._restore(self._last) is not None
+
+    def restore_averages(self) -> str | None:
+        """Take up the averages of the best checkpoint, else of the last, and say which; None when there is none."""
+        return self._restore(self._best) or self._restore(self._last)
+
+    def save_last(self) -> None:
+        self._last.save(checkpoint_number=int(self._state.step.numpy()))
+
+    def save_best(self) -> None:
+        self._best.save(checkpoint_number=int(self._state.step.numpy()))
+
+    def _restore(self, manager: tf.train.CheckpointManager) -> str | None:
+        path = manager.latest_checkpoint
+        if path is None:
+            return None
+        expected = self._state.layout_digest()
+        try:
+            manager.checkpoint.restore(path).assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise RunError(f"{path} is not of this network or version; begin a new run") from error
+        if self._layout.numpy().decode() != expected:
+            raise RunError(f"{path} is of a network with other weights; begin a new run")
+        return f"{Path(manager.directory).name}-{Path(path).name.removeprefix('ckpt-')}"
+
+
+def load_trained(run_dir: Path, config: TrainConfig) -> tuple[keras.Model, str]:
+    """The averaged network of a run and the checkpoint it came from: the best validated one, else the last.
+
+    Raises FileNotFoundError when the run has no checkpoint yet, and RunError when it is of another network.
+    """
+    state = TrainState(config)
+    found = Checkpoints(run_dir, state).restore_averages()
+    if found is None:
+        raise FileNotFoundError(f"{run_dir}: no checkpoint yet; train first")
+    return state.averaged_network(), found
