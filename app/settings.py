@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         default=5.0,
         ge=0,
         le=10_000,
-        description="Longest wait for company after the first picture of a batch arrived, in milliseconds.",
+        description="Longest wait of a batch's first picture for others that are being decoded, in milliseconds.",
     )
     max_queue: int = Field(
         default=64,

@@ -122,5 +122,5 @@ def lost_hosts_named(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         raise RunError(
             "another host went away; start the same command on every host again: "
-            f"the run goes on from its last checkpoint ({str(error).splitlines()[0]})"
+            "the run goes on from its last checkpoint"
         ) from error
