@@ -21,9 +21,9 @@ def confidence(alpha: Alpha, sharpness: float = 1.0) -> float:
     """The mIoU, in 0..1, that this matte may be expected to have when it is cut at 0.5.
 
     Each alpha, its model's `sharpness` (`model.contract.Manifest`) undone, is read as the probability that its pixel
-    is foreground, as cross-entropy trains it to be. Then the
-    intersection and the union of the matte with an unknown truth have expected areas, for the foreground and for the
-    background; this is the mean of the two quotients. A matte of 0 and 1 alone has 1, one of 0.5 everywhere 0.25.
+    is foreground, as cross-entropy trains it to be. Then the intersection and the union of the matte with an unknown
+    truth have expected areas, for the foreground and for the background; this is the mean of the two quotients. A
+    matte of 0 and 1 alone has 1, one of 0.5 everywhere 0.25.
     """
     inside = alpha >= FOREGROUND
     if sharpness != 1:

@@ -23,6 +23,7 @@ from app import codec, predictor
 from app.recipe import Output, encode
 from app.settings import BUILT_IN_MODEL
 from model import matting
+from model.refine import UNDECIDED
 from tests.bench.load import photo
 
 T = TypeVar("T")
@@ -71,7 +72,8 @@ def main() -> None:
     _, cutout = measured("encode the cut-out", partial(encode, image, matte, Output.CUTOUT))
     tell("outside the network, cut-out", header + decode + square + refine + cutout)
     measured("for comparison: copy the photo", image.copy)
-    undecided = float(np.mean((alphas[0] > 0.02) & (alphas[0] < 0.98)))
+    low, high = UNDECIDED
+    undecided = float(np.mean((alphas[0] > low) & (alphas[0] < high)))
     print(f"undecided, which refinement looks at: {undecided:.1%} of the square")
 
 
