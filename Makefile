@@ -2,6 +2,7 @@
 # make test    set up and run the test suite
 # make check   what CI runs: lint, types, tests
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
+# make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
 # make docs    README's picture, and the tables of README and MODEL_CARD
 # make clean   remove everything that these targets made, models and runs excepted
 
@@ -13,7 +14,7 @@ DATA ?= data/P3M-10k
 BACKGROUNDS ?=
 INIT ?=
 
-.PHONY: serve test check lint types train docs lock clean
+.PHONY: serve test check lint types train bench docs lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -33,6 +34,9 @@ types: $(VENV)/.dev
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
 		$(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS)) $(if $(INIT),--init-from $(INIT))
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.bench_targets
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/make_pictures.py

@@ -1,23 +1,32 @@
-"""The service: a photo comes in over HTTP or from a folder, its alpha matte goes out.
+"""The service: a photo comes in over HTTP or from a folder, its alpha matte or cut-out goes out.
 
 The path of one request, one line per module:
 
     middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
         |
-    routes       the only module that knows both HTTP and the pipeline
-        |            uploads     content type, form fields, options -> bytes of the photo
+    routes       /v1/matte and /v1/cutout; rembg and removebg (with removebg_options) speak as those services do
+        |            uploads     body -> bytes of the photo, other files, texts
+        |            options     texts -> output: what is to become of the photo
+        |            delivery    the pipeline's result -> the answer and its headers
     pipeline     prepare (CPU) -> await batch -> finish (CPU)
         |            budget      so many bytes of decoded photos at once
         |            recipe      one photo's way without its waits
         |            codec       bytes -> upright RGB pixels; pixels -> PNG
         |            model.matting   photo -> the network's square; alpha -> matte of the photo, edge refined
         |            batching    many waiting pictures -> one call of the network
-        |            predictor   one padded batch on the device; with frozen_graph the only TensorFlow here
-        |            cutout      image + alpha -> RGBA
+        |            predictor   one padded batch on the device
+        |            rendering   photo + matte -> the picture that is wished for
+        |            encoding    pixels -> PNG, WebP, JPEG, ZIP
         |
     schemas      what the JSON answers look like
 
-Around it: `__main__` (command line), `main` (wiring), `settings` (the environment), `errors` (every way to
-fail, with its HTTP status), `metrics` (Prometheus), `logs` (JSON lines). Nothing here knows how a model was
-trained: it gets an artifact directory, as `model.contract` describes it.
+    predictor    session (runs a graph), tensorflow_start, frozen_graph (SavedModel -> constants), and for CPUs with
+                 bfloat16: upsampling, fusion, bfloat16
+    rendering    framing (region, crop, size), foreground (the person's own colours), cutout (RGBA, lay over, lay
+                 under), backdrop (picture or blurred photo), shadow; tiles and layers are what these share
+
+Around it: `__main__` and `commands` (command line), `client` (Python client), `site` and `page` (the page, /docs),
+`openapi` (what it says there), `main` (wiring), `settings` (the environment), `errors` (every way to fail, with its
+HTTP status), `metrics` (Prometheus), `logs` (JSON lines). Nothing here knows how a model was trained: it gets an
+artifact directory, as `model.contract` describes it.
 """

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from app.errors import InferenceFailed, NotReady, QueueFull, ServiceError
@@ -43,10 +44,10 @@ class _Waiter(Generic[In, Out]):
 
 
 class Batcher(Generic[In, Out]):
-    """Groups items for `run`, which is awaited for one batch at a time.
+    """Groups items for `run`, which is awaited for as many batches at a time as there are `lanes`.
 
-    A batch leaves when it is full, when its first item has waited `max_wait_s`, or at once when `on_the_way` says
-    that nobody is there to wait for; `look` tells the batcher that this may have changed.
+    As soon as a lane is free, a batch leaves when it is full, when its first item has waited `max_wait_s`, or at once
+    when `on_the_way` says that nobody is there to wait for; `look` tells the batcher that this may have changed.
 
     A waiter that is cancelled (its client left, or its deadline passed) leaves the queue at once. Every other
     waiter is settled exactly once: with its output, InferenceFailed, or NotReady when the batcher closes or
@@ -60,6 +61,7 @@ class Batcher(Generic[In, Out]):
         max_size: int,
         max_wait_s: float,
         max_queue: int,
+        lanes: int = 1,
         on_the_way: Callable[[], int] | None = None,
     ) -> None:
         self._run = run
@@ -68,7 +70,8 @@ class Batcher(Generic[In, Out]):
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
         self._waiting: deque[_Waiter[In, Out]] = deque()
-        self._running: list[_Waiter[In, Out]] = []
+        self._running: list[list[_Waiter[In, Out]]] = [[] for _ in range(lanes)]
+        self._assembling = asyncio.Lock()  # One lane at a time takes from the queue.
         self._changed = asyncio.Event()
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -82,7 +85,7 @@ class Batcher(Generic[In, Out]):
 
     @property
     def depth(self) -> int:
-        """Items waiting for a batch, without those in the running one."""
+        """Items waiting for a batch, without those in the running ones."""
         return len(self._waiting)
 
     async def submit(self, item: In) -> Batched[Out]:
@@ -121,10 +124,20 @@ class Batcher(Generic[In, Out]):
         await asyncio.wait({self._task})
 
     async def _serve(self) -> None:
-        while batch := await self._next_batch():
-            self._running = batch
+        """If one lane dies, all end: a service that is half dead would hide it."""
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(len(self._running)):
+                lanes.create_task(self._lane(number), name=f"lane {number}")
+
+    async def _lane(self, number: int) -> None:
+        while True:
+            async with self._assembling:
+                batch = await self._next_batch()
+            if not batch:
+                return
+            self._running[number] = batch
             await self._run_batch(batch)
-            self._running = []
+            self._running[number] = []
 
     async def _next_batch(self) -> list[_Waiter[In, Out]]:
         """The next 1..max_size waiters in order of arrival; none when closing and nothing waits."""
@@ -163,6 +176,6 @@ class Batcher(Generic[In, Out]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("the batch loop has died", exc_info=error)
-        for waiter in (*self._running, *self._waiting):
+        for waiter in (*chain(*self._running), *self._waiting):
             waiter.fail(NotReady("The service shut down before this picture was done."))
         self._waiting.clear()

@@ -36,6 +36,7 @@ _UPRIGHT: Final[dict[int, Callable[[Image], Image]]] = {
     7: lambda stored: np.asarray(cv2.transpose(cv2.rotate(stored, cv2.ROTATE_180)), np.uint8),
     8: lambda stored: np.asarray(cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8),
 }
+_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR: Final = {1: 0, 3: 2, 4: 6}
 _PNG_UP: Final = 2
@@ -50,6 +51,14 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image:
     laid over white, of an animation the first picture is taken.
     Raises UnsupportedType, TooManyPixels or UnreadableImage.
     """
+    return decode_reduced(data, max_pixels=max_pixels, reduction=lambda _height, _width: 1)[0]
+
+
+def decode_reduced(
+    data: bytes, *, max_pixels: int, reduction: Callable[[int, int], int]
+) -> tuple[Image, tuple[int, int]]:
+    """`decode_image`, and the photo's upright height and width. A JPEG comes as many times smaller as `reduction` of
+    them says, 1 or 2, its sides rounded up: so it takes three quarters of the time."""
     kind = sniff(data)
     try:
         if kind == "WEBP":
@@ -59,11 +68,13 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image:
             _check_pixels(*opened.size, max_pixels)
             if not _has_end(kind, data):
                 raise EOFError
-            pixels = _plain_jpeg(data, opened.size) if kind == "JPEG" else None
+            orientation = _orientation(opened)
+            width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
+            pixels = _plain_jpeg(data, opened.size, reduction(height, width)) if kind == "JPEG" else None
             if pixels is None:
                 pixels = np.asarray(_to_rgb(opened))
-            upright = _UPRIGHT.get(_orientation(opened))
-            return pixels if upright is None else upright(pixels)
+            upright = _UPRIGHT.get(orientation)
+            return pixels if upright is None else upright(pixels), (height, width)
     except DECODER_ERRORS:
         raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
 
@@ -141,7 +152,7 @@ def _has_end(kind: str, data: bytes) -> bool:
     # the end: phones put films there.
     while data[at : at + 1] == b"\xff" and data[at + 1] != _JPEG_SCAN:
         at += 1 if data[at + 1] == _JPEG_FILL else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data.find(b"\xff\xd9", at) > 0
+    return data.rfind(b"\xff\xd9", at) > 0
 
 
 def _check_pixels(width: int, height: int, limit: int) -> None:
@@ -170,7 +181,7 @@ def _orientation(opened: PIL.Image.Image) -> int:
         return 1  # A photo with a broken EXIF block is still a photo.
 
 
-def _plain_jpeg(data: bytes, size: tuple[int, int]) -> Image | None:
+def _plain_jpeg(data: bytes, size: tuple[int, int], reduction: int) -> Image | None:
     """Of a JPEG without anything odd, in half the time that Pillow takes to the same pixels; None: ask Pillow.
 
     CMYK, and whatever libjpeg would warn of, are Pillow's to judge: it takes stray bytes and refuses a file cut off.
@@ -180,7 +191,9 @@ def _plain_jpeg(data: bytes, size: tuple[int, int]) -> Image | None:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if (width, height) != size:
             return None
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True), np.uint8)
+        least = {"min_height": -(-height // reduction), "min_width": -(-width // reduction)}
+        smaller = least | {"min_factor": reduction} if reduction > 1 else {}
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True, **smaller), np.uint8)
     except ValueError:
         return None
 

@@ -12,7 +12,24 @@
         TooManyPixels        413      resolution_too_high
         UnsupportedType      415      invalid_file_type
         UnknownOption        422      unknown_option
-        InvalidQuality       422      invalid_quality
+        InvalidOption        422      invalid_option
+          InvalidQuality     422      invalid_quality
+          InvalidFormat      422      invalid_format
+          InvalidChannels    422      invalid_channels
+          InvalidType        422      invalid_type
+          InvalidBackground  422      invalid_bg_color
+          MultipleBackgrounds 422     multiple_bg_sources
+          InvalidBlur        422      invalid_blur
+          InvalidCrop        422      invalid_crop
+          InvalidMargin      422      invalid_crop_margin
+          InvalidSize        422      invalid_size
+          InvalidScale       422      invalid_scale
+          InvalidPosition    422      invalid_position
+          InvalidShadow      422      invalid_shadow
+          InvalidRegion      422      invalid_roi
+          RegionEmpty        422      roi_region_empty
+          RegionOutside      422      roi_exceeds_bounds
+        UnknownForeground    422      unknown_foreground      (remove.bg's clients expect an error where nobody is)
         ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
@@ -96,8 +113,78 @@ class UnknownOption(ClientError):
     status, code, title = 422, "unknown_option", "Unknown option"
 
 
-class InvalidQuality(ClientError):
-    status, code, title = 422, "invalid_quality", "Invalid quality"
+class InvalidOption(ClientError):
+    """An option has a value that it cannot have."""
+
+    status, code, title = 422, "invalid_option", "Invalid option"
+
+
+class InvalidQuality(InvalidOption):
+    code, title = "invalid_quality", "Invalid quality"
+
+
+class InvalidFormat(InvalidOption):
+    code, title = "invalid_format", "Invalid format"
+
+
+class InvalidChannels(InvalidOption):
+    code, title = "invalid_channels", "Invalid channels"
+
+
+class InvalidType(InvalidOption):
+    code, title = "invalid_type", "Invalid type"
+
+
+class InvalidBackground(InvalidOption):
+    code, title = "invalid_bg_color", "Invalid background colour"
+
+
+class MultipleBackgrounds(InvalidOption):
+    code, title = "multiple_bg_sources", "More than one background given"
+
+
+class InvalidBlur(InvalidOption):
+    code, title = "invalid_blur", "Invalid blur"
+
+
+class InvalidCrop(InvalidOption):
+    code, title = "invalid_crop", "Invalid crop"
+
+
+class InvalidMargin(InvalidOption):
+    code, title = "invalid_crop_margin", "Invalid margin"
+
+
+class InvalidSize(InvalidOption):
+    code, title = "invalid_size", "Invalid size"
+
+
+class InvalidScale(InvalidOption):
+    code, title = "invalid_scale", "Invalid scale"
+
+
+class InvalidPosition(InvalidOption):
+    code, title = "invalid_position", "Invalid position"
+
+
+class InvalidShadow(InvalidOption):
+    code, title = "invalid_shadow", "Invalid shadow"
+
+
+class InvalidRegion(InvalidOption):
+    code, title = "invalid_roi", "Invalid region"
+
+
+class RegionEmpty(InvalidOption):
+    code, title = "roi_region_empty", "Nobody in the region"
+
+
+class RegionOutside(InvalidOption):
+    code, title = "roi_exceeds_bounds", "Region outside the photo"
+
+
+class UnknownForeground(ClientError):
+    status, code, title = 422, "unknown_foreground", "Could not identify foreground in image"
 
 
 class ClientGone(ClientError):
@@ -124,16 +211,17 @@ class InferenceFailed(ServiceError):
     """The network failed on a batch, or gave numbers that are no alpha. Each waiter gets its own instance."""
 
 
-def to_response(error: Exception) -> Response:
+def to_response(error: Exception, *, status: int | None = None) -> Response:
     """The one place where errors become HTTP: any exception to status, JSON body and headers.
 
-    Unexpected exceptions become a 500 that says nothing about the inside.
+    `status` takes the place of a ServiceError's own, for clients of another service's conventions. Unexpected
+    exceptions become a 500 that says nothing about the inside.
     """
     if isinstance(error, ServiceError):
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         if isinstance(error, Unauthorised):
             headers["WWW-Authenticate"] = "Bearer"
-        return _answer(error.status, error.title, error.code, error.detail, headers)
+        return _answer(status or error.status, error.title, error.code, error.detail, headers)
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return _answer(

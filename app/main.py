@@ -16,13 +16,14 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app import predictor
+from app import predictor, rembg, removebg, site
 from app.errors import ServiceError, handle
 from app.metrics import Metrics
 from app.middleware import Admission, Observation
 from app.pipeline import Pipeline
-from app.predictor import LoadError, Predict, Predictor
+from app.predictor import Predictor
 from app.routes import router
+from app.session import LoadError, Predict
 from app.settings import Settings
 from model.contract import ContractError, Manifest
 
@@ -43,8 +44,10 @@ def create_app(settings: Settings, predict: Predict | None = None) -> FastAPI:
     pipeline = Pipeline(settings, metrics)
     app = FastAPI(
         title="u2matte",
-        summary="Background removal for portraits: post a photo, get its alpha matte.",
+        summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
         version="1",
+        docs_url=None,  # Its own is a page that loads from elsewhere.
+        redoc_url=None,
         lifespan=partial(_lifespan, load=model_loader(settings, predict)),
         exception_handlers={
             ServiceError: handle,
@@ -52,7 +55,10 @@ def create_app(settings: Settings, predict: Predict | None = None) -> FastAPI:
             RequestValidationError: handle,
         },
     )
-    app.include_router(router)
+    pages = [site.page_router] if settings.ui else []
+    routers = [*pages, site.docs_router, router, removebg.router, rembg.router]
+    for each in routers:
+        app.include_router(each)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.pipeline = pipeline
@@ -60,7 +66,11 @@ def create_app(settings: Settings, predict: Predict | None = None) -> FastAPI:
     app.state.on_load_failure = lambda: None
     # The one added last is the outermost.
     app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=pipeline.check_ready)
-    app.add_middleware(Observation, metrics=metrics, routes=(*router.routes, *app.routes))
+    app.add_middleware(
+        Observation,
+        metrics=metrics,
+        routes=(*(route for each in routers for route in each.routes), *app.routes),
+    )
     return app
 
 
@@ -91,7 +101,7 @@ class Server(uvicorn.Server):
 def model_loader(settings: Settings, predict: Predict | None = None) -> Callable[[], Predictor]:
     """What loads the model that the settings name, or puts `predict` in its place."""
     if predict is not None:
-        sizes = predictor.batch_sizes_up_to(settings.max_batch_size)
+        sizes = predictor.batch_sizes_up_to(settings.max_batch_size or predictor.LARGEST_ON_CPU)
         return partial(Predictor, STAND_IN, "none", "float32", sizes, predict)
     return partial(
         predictor.load,
@@ -99,6 +109,8 @@ def model_loader(settings: Settings, predict: Predict | None = None) -> Callable
         device=settings.device,
         precision=settings.precision,
         max_batch_size=settings.max_batch_size,
+        lanes=settings.lanes,
+        cores=settings.core_count,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from app.recipe import Finished
+
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -58,10 +60,12 @@ class Metrics:
         )
         self.model = Info("matte_model", "The model in service.", registry=self.registry)
 
-    def observe_matte(self, confidence: float, found: str) -> None:
-        """Count a finished matte; `found` is `app.recipe.Result.found`."""
-        self.confidence.observe(confidence)
-        self.foreground.labels(found).inc()
+    def observe(self, finished: Finished) -> None:
+        """Count a finished photo."""
+        self.confidence.observe(finished.confidence)
+        self.foreground.labels(finished.found).inc()
+        for stage, seconds in finished.seconds.items():
+            self.stage_seconds.labels(stage).observe(seconds)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: list[str] | None = None

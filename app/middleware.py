@@ -1,7 +1,7 @@
 """Requests and answers pass through as raw ASGI messages. Knows no pixels, no form and no model.
 
     Observation (outermost)   request id, access log, metrics, nosniff, the last resort for exceptions
-      Admission               keys; then for the matte route: readiness, capacity, byte cap, deadlines
+      Admission               keys; then for the routes that take photos: readiness, capacity, byte cap, deadlines
 
 Admission decides before a byte of the body is read, so that a full service refuses a large upload cheaply.
 """
@@ -35,8 +35,8 @@ from app.logs import request_id
 from app.metrics import Metrics
 from app.settings import Settings
 
-GUARDED: Final = frozenset({("POST", "/v1/matte")})
-KEYED_PREFIX: Final = "/v1/"
+GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
+KEYED: Final = ("/v1/", "/v1.0/", "/api/")  # how their paths begin
 UNMATCHED: Final = "unmatched"
 
 # A refused upload is read away for this long before the connection closes: closing at once would reset it,
@@ -154,9 +154,9 @@ class Admission:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        guarded = (scope["method"], scope["path"]) in GUARDED
+        guarded = scope["method"] == "POST" and scope["path"] in GUARDED
         try:
-            if scope["path"].startswith(KEYED_PREFIX):
+            if scope["path"].startswith(KEYED):
                 self._check_key(headers)
             if guarded:
                 self._check_capacity(headers)

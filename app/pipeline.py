@@ -1,41 +1,45 @@
-"""The bytes of one photo come in, the PNG of its matte or cutout goes out: `recipe` with its waits. Knows no HTTP.
+"""The bytes of one photo come in, the file of its matte or cutout goes out: `recipe` with its waits. Knows no HTTP.
 
-    prepare (CPU pool)                await batch (device thread)     finish (CPU pool)
-    decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, edge refined, 8 bits, PNG
+    prepare (CPU pool)                await batch (device threads)    finish (CPU pool)
+    decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, refined; composed; file
 
-It owns what that takes: the pool, the device thread, the batcher and, once loaded, the model.
+It owns what that takes: the pool, the device threads, the batcher and, once loaded, the model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from app import codec
 from app.batching import Batched, Batcher
 from app.budget import Budget
 from app.errors import NotReady
 from app.metrics import Metrics
+from app.output import Output
 from app.predictor import Predictor
-from app.recipe import Output, Prepared, Result, Timings, encode, prepare
+from app.recipe import Finished, Prepared, count_pixels, finish, prepare
 from app.settings import Settings
-from model import matting
 from model.matting import VIEWS_MAX, Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
 
 
-# What a photo takes while it is inside, of its decoded RGB.
-BYTES_PER_PIXEL: Final = 3
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a photo, and the seconds of each stage of its way by name; `queue` and `infer` are waits."""
+
+    finished: Finished
+    seconds: Mapping[str, float]
 
 
 class Pipeline:
@@ -47,7 +51,7 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._cpu = ThreadPoolExecutor(settings.cpu_thread_count, "cpu")
-        self._device = ThreadPoolExecutor(1, "device")
+        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device")
         self._predictor: Predictor | None = None
         self._batcher: Batcher[Image, Alpha] | None = None
         self._draining = False
@@ -73,9 +77,10 @@ class Pipeline:
         self._predictor = predictor
         self._batcher = Batcher(
             self._run_batch,
-            max_size=self._settings.max_batch_size,
+            max_size=self._settings.max_batch_size or predictor.batch_sizes[-1],
             max_wait_s=self._settings.batch_wait_ms / 1000,
             max_queue=self._settings.max_queue * VIEWS_MAX,
+            lanes=predictor.lanes,
             on_the_way=lambda: self._arriving,
         )
 
@@ -108,30 +113,19 @@ class Pipeline:
             raise NotReady("The model is still loading.")
         manifest = self.predictor.manifest
         with self._one_inside():
-            pixels = await self._count_pixels(data)
-            async with self._budget.reserve(pixels * BYTES_PER_PIXEL) as waited_s:
+            pixels = await self._count_pixels(data, output)
+            async with self._budget.reserve(pixels * output.bytes_per_pixel) as waited_s:
                 if not batcher.alive:
                     raise NotReady("The service shut down before this picture was done.")
-                prepared, decode_s, waiting = await self._prepare(batcher, data, quality)
+                prepared, decode_s, waiting = await self._prepare(batcher, data, output, quality)
                 batched = await _all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
-                finish = partial(
-                    matting.finish,
-                    prepared.image,
-                    prepared.views,
-                    [each.output for each in batched],
-                    manifest.geometry,
-                    sharpness=manifest.sharpness,
-                )
-                matte, refine_s = await self._on_cpu("refine", finish)
-                png, encode_s = await self._on_cpu("encode", partial(encode, prepared.image, matte, output))
+                work = partial(finish, prepared, [each.output for each in batched], output, manifest)
+                finished, _ = await self._on_cpu(work)
+        self._metrics.observe(finished)
         infer_s = max(each.run_s for each in batched)
-        timings = Timings(decode_s, queue_s, infer_s, refine_s, encode_s)
-        height, width = matte.alpha.shape
-        result = Result(png, height, width, matte.confidence, matte.foreground, timings)
-        self._metrics.observe_matte(result.confidence, result.found)
-        return result
+        return Result(finished, {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds})
 
     async def close(self) -> None:
         """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""
@@ -149,12 +143,12 @@ class Pipeline:
     def _queue_depth(self) -> int:
         return self._budget.waiting + (self._batcher.depth if self._batcher else 0)
 
-    async def _count_pixels(self, data: bytes) -> int:
-        count = partial(codec.count_pixels, data, max_pixels=self._settings.max_pixels)
+    async def _count_pixels(self, data: bytes, output: Output) -> int:
+        count = partial(count_pixels, data, output, max_pixels=self._settings.max_pixels)
         return await asyncio.get_running_loop().run_in_executor(self._cpu, count)
 
     async def _prepare(
-        self, batcher: Batcher[Image, Alpha], data: bytes, quality: Quality
+        self, batcher: Batcher[Image, Alpha], data: bytes, output: Output, quality: Quality
     ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
         """The decoded photo, seconds of work, and its views on their way through the batcher."""
         manifest, limit = self.predictor.manifest, self._settings.max_pixels
@@ -165,8 +159,10 @@ class Pipeline:
 
         self._arriving += 1
         try:
-            work = partial(prepare, data, manifest.input_size, manifest.geometry, quality, max_pixels=limit)
-            prepared, decode_s = await self._on_cpu("decode", work)
+            size, geometry = manifest.input_size, manifest.geometry
+            work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
+            prepared, decode_s = await self._on_cpu(work)
+            self._metrics.stage_seconds.labels("decode").observe(decode_s)
             return prepared, decode_s, [asyncio.create_task(batcher.submit(view)) for view in prepared.views]
         finally:
             # After the tasks have put the views into the queue: else a batch might leave without them.
@@ -191,7 +187,7 @@ class Pipeline:
             )
         return list(alphas)
 
-    async def _on_cpu(self, stage: str, work: Callable[[], T]) -> tuple[T, float]:
+    async def _on_cpu(self, work: Callable[[], T]) -> tuple[T, float]:
         """(result, seconds of work without the wait for a thread)."""
 
         def timed() -> tuple[T, float]:
@@ -199,9 +195,7 @@ class Pipeline:
             result = work()
             return result, time.perf_counter() - started
 
-        result, seconds = await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
-        self._metrics.stage_seconds.labels(stage).observe(seconds)
-        return result, seconds
+        return await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
 
 
 async def _all_of(waiting: Sequence[asyncio.Task[Batched[Alpha]]]) -> list[Batched[Alpha]]:

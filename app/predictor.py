@@ -1,59 +1,54 @@
 """An artifact directory comes in, a warm `Predictor` goes out: pictures `[N,S,S,3]` to alphas `[N,S,S]`.
 
-With `frozen_graph` the only module of app/ that imports TensorFlow, and only inside functions, so that `--help` is
-quick. Knows no HTTP, no queue and no file format; normalisation and sigmoid are inside the SavedModel.
+Imports TensorFlow, and what does, only inside functions, so that `--help` is quick. Knows no HTTP, no queue and no
+file format; normalisation and sigmoid are inside the SavedModel.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InferenceFailed
+from app.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
+from app.tensorflow_start import tensorflow
 from model import contract
 from model.contract import Manifest
 
-Batch = NDArray[np.uint8]
-Alphas = NDArray[np.float32]
-Predict = Callable[[Batch], Alphas]
-Frozen = Any  # A TensorFlow ConcreteFunction; TensorFlow has no types.
-
 CPU_INFO: Final = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
-_BFLOAT16_OPTION: Final = "auto_mixed_precision_onednn_bfloat16"
 BFLOAT16_TOLERANCE: Final = 2 / 255
 """How far an alpha may be from float32's: two of the 256 steps of the answer, which no eye sees."""
 BFLOAT16_PERCENTILE: Final = 99.9
 """The share of the probe's pixels, in per cent, that must keep to it. At a steep border a pixel or two may differ by
 more in the middle of the step, in any precision below float32."""
 
+LARGEST_ON_CUDA: Final = 16
+LARGEST_ON_CPU: Final = 2
+"""Pictures in a batch where nothing else is asked for. What the network holds of more no longer fits into a core's
+cache (tests/bench/bench_batching.py)."""
+
 _log = logging.getLogger(__name__)
-
-
-class LoadError(Exception):
-    """The model cannot be served on this machine as asked. The message says what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A model that is ready to run. `run` takes exactly the `batch_sizes` and gives float32 `[N,S,S]`."""
+    """A model that is ready to run. `run` takes exactly the `batch_sizes` and gives float32 `[N,S,S]`; as many
+    threads as there are `lanes` may call it at once."""
 
     manifest: Manifest
     device: str
     precision: str
     batch_sizes: tuple[int, ...]
     run: Predict
+    lanes: int = 1
 
     @property
     def input_size(self) -> int:
@@ -97,17 +92,26 @@ def load(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "float32", "bfloat16"],
     max_batch_size: int,
+    lanes: int = 0,
+    cores: int = 1,
 ) -> Predictor:
     """Verify the artifact, choose device and precision, freeze the model and warm every batch size.
 
+    `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`. On a CPU a picture
+    by one core takes less of all cores' time than a picture by several, so each lane has its own.
     Raises ContractError for a bad artifact, LoadError for a device or precision that is not to be had.
     """
     manifest = contract.verify(model_dir)
     chosen_device = _choose_device(device)
     path = model_dir / contract.SAVED_MODEL_DIR
-    run, chosen_precision = _choose_precision(path, manifest, chosen_device, precision)
-    predictor = Predictor(manifest, chosen_device, chosen_precision, batch_sizes_up_to(max_batch_size), run)
+    on_cuda = chosen_device == "cuda"
+    lanes = lanes or (1 if on_cuda else cores)
+    place = Place(chosen_device, max(1, cores // lanes))
+    run, chosen_precision = _choose_precision(path, manifest, place, precision)
+    sizes = batch_sizes_up_to(max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU))
+    predictor = Predictor(manifest, chosen_device, chosen_precision, sizes, run, lanes)
     predictor.warm()
+    _give_memory_back()
     unasked = device == "auto" and chosen_device == "cpu"
     _log.log(
         logging.WARNING if unasked else logging.INFO,
@@ -118,6 +122,15 @@ def load(
         ": no GPU was found" if unasked else "",
     )
     return predictor
+
+
+def _give_memory_back() -> None:
+    """Each step of loading leaves some 200 MB of freed memory in glibc's hands, in pieces, and the next one would add
+    its own. Other C libraries have no such call."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
@@ -144,7 +157,7 @@ def probe_picture(size: int) -> Batch:
 
 
 def _choose_device(asked: str) -> str:
-    tf = _tensorflow()
+    tf = tensorflow()
     gpus = [] if asked == "cpu" else tf.config.list_physical_devices("GPU")
     if asked == "cuda" and not gpus:
         raise LoadError(
@@ -161,77 +174,26 @@ def _choose_device(asked: str) -> str:
     return "cuda" if gpus else "cpu"
 
 
-def _choose_precision(path: Path, manifest: Manifest, device: str, asked: str) -> tuple[Predict, str]:
+def _choose_precision(path: Path, manifest: Manifest, place: Place, asked: str) -> tuple[Predict, str]:
     """The model as a function, and the precision it works in. Raises LoadError if asked for too much."""
-    possible = device == "cpu" and has_bfloat16()
+    possible = place.device == "cpu" and has_bfloat16()
     if asked == "bfloat16" and not possible:
         raise LoadError(
             "MATTE_PRECISION=bfloat16 needs a CPU with AVX512-BF16 or AMX; set it to auto or float32."
         )
-    function = _freeze(path)
-    exact = partial(_run, function, bfloat16=False)
+    graph = frozen(path, place)
     if asked == "float32" or not possible:
-        return exact, "float32"
-    quick = partial(_run, function, bfloat16=True)
+        return runner(graph, place), "float32"
     probe = probe_picture(manifest.input_size)
-    difference = float(np.percentile(np.abs(quick(probe) - exact(probe)), BFLOAT16_PERCENTILE))
+    exact = runner(graph, place, optimised=False)(probe)
+    _give_memory_back()
+    quick = quick_runner(graph, place, probe)
+    difference = float(np.percentile(np.abs(quick(probe) - exact), BFLOAT16_PERCENTILE))
+    _give_memory_back()
     if difference <= BFLOAT16_TOLERANCE:
         return quick, "bfloat16"
     problem = f"an alpha in bfloat16 is {difference:.4f} off float32's, the limit is {BFLOAT16_TOLERANCE:.4f}"
     if asked == "bfloat16":
         raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
     _log.warning("%s: staying with float32", problem)
-    return exact, "float32"
-
-
-def _freeze(path: Path) -> Frozen:
-    """The SavedModel's signature with its variables made constants: `[N,S,S,3]` -> one output `[N,S,S,1]`."""
-    tf = _tensorflow()
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    from app.frozen_graph import with_constants_computed
-
-    try:
-        saved = tf.saved_model.load(str(path))  # The signature alone does not keep its variables alive.
-        return with_constants_computed(
-            convert_variables_to_constants_v2(saved.signatures[contract.SIGNATURE])
-        )
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
-
-
-def _run(function: Frozen, batch: Batch, *, bfloat16: bool) -> Alphas:
-    tf = _tensorflow()
-    # TensorFlow looks at this option at each call and keeps it per thread, so each call says it (0.5 µs).
-    tf.config.optimizer.set_experimental_options({_BFLOAT16_OPTION: bfloat16})
-    (alphas,) = function(tf.constant(batch))
-    return np.asarray(alphas.numpy(), np.float32)[..., 0]
-
-
-def _tensorflow() -> Any:
-    if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Read when it is first imported.
-        with _start_up_notes_as_debug_log():
-            import tensorflow
-
-            tensorflow.config.list_physical_devices()
-    import tensorflow
-
-    return tensorflow
-
-
-@contextmanager
-def _start_up_notes_as_debug_log() -> Iterator[None]:
-    """TensorFlow's libraries write notes, and an error about CUDA on every host without a GPU, straight to file
-    descriptor 2, whatever the log level. They frighten people; here they become log lines of level debug."""
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            notes.seek(0)
-            for line in notes.read().decode(errors="replace").splitlines():
-                _log.debug("TensorFlow: %s", line)
+    return runner(graph, place), "float32"

@@ -1,52 +1,49 @@
-"""One photo's way without its waits: bytes to squares for the network, and alphas to a PNG. Knows no queue."""
+"""One photo's way without its waits: bytes to squares for the network, and alphas to a file. Knows no queue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from app import codec, cutout
+from app import codec, encoding
+from app.errors import ClientError
+from app.framing import Box
+from app.output import MATTE, Output
+from app.rendering import render
 from model import matting
-from model.matting import Matte, Quality
-from model.transforms import Image
+from model.contract import Manifest
+from model.matting import Quality
+from model.transforms import Alpha, Image
 
-
-class Output(StrEnum):
-    """What becomes of the alpha: a grey picture, or the photo's alpha channel."""
-
-    MATTE = "matte"
-    CUTOUT = "cutout"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A decoded photo uint8 `[H,W,3]` and the squares uint8 `[S,S,3]` that the network is to see of it."""
+    """A decoded photo uint8 `[H,W,3]` or smaller, its own height and width, the squares uint8 `[S,S,3]` that the
+    network is to see of it, and the decoded background, if a picture is one."""
 
     image: Image
+    size: tuple[int, int]
     views: list[Image]
+    picture: Image | None
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds of one photo's way: work on the CPU, wait for its batch, the batch's run, work on the CPU."""
+class Finished:
+    """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), what
+    `model.matting.Matte` says of it, and the seconds of each stage of `finish` by its name."""
 
-    decode_s: float
-    queue_s: float
-    infer_s: float
-    refine_s: float
-    encode_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished PNG of `height` x `width` pixels, and what `model.matting.Matte` says of it."""
-
-    png: bytes
+    data: bytes
+    media_type: str
     height: int
     width: int
+    person: Box | None
     confidence: float
     foreground: bool
-    timings: Timings
+    seconds: Mapping[str, float]
 
     @property
     def found(self) -> str:
@@ -54,14 +51,67 @@ class Result:
         return "person" if self.foreground else "none"
 
 
-def prepare(data: bytes, size: int, geometry: str, quality: Quality, *, max_pixels: int) -> Prepared:
+def count_pixels(data: bytes, output: Output, *, max_pixels: int) -> int:
+    """Of the photo and of the background's picture, by their headers. Raises codec's ClientErrors."""
+    pixels = codec.count_pixels(data, max_pixels=max_pixels)
+    ground = output.background
+    if isinstance(ground, bytes):
+        pixels += _of_background(lambda: codec.count_pixels(ground, max_pixels=max_pixels))
+    return pixels
+
+
+def prepare(
+    data: bytes, output: Output, size: int, geometry: str, quality: Quality, *, max_pixels: int
+) -> Prepared:
     """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
-    image = codec.decode_image(data, max_pixels=max_pixels)
-    return Prepared(image, matting.views(image, size, geometry, quality))
+
+    def reduction(height: int, width: int) -> int:
+        # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
+        return matting.reduction(height, width, size, quality) if output == MATTE else 1
+
+    image, own_size = codec.decode_reduced(data, max_pixels=max_pixels, reduction=reduction)
+    ground, picture = output.background, None
+    if isinstance(ground, bytes):
+        picture = _of_background(lambda: codec.decode_image(ground, max_pixels=max_pixels))
+    return Prepared(image, own_size, matting.views(image, size, geometry, quality), picture)
 
 
-def encode(image: Image, matte: Matte, output: Output) -> bytes:
-    """The PNG of the photo's size: grey, or the photo with the matte as its alpha channel."""
-    if output is Output.MATTE:
-        return codec.encode_png(matte.alpha)
-    return codec.encode_png(cutout.compose_rgba(image, matte.alpha))
+def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
+    """From the network's alpha of each view to the file that is wished for; the whole photo's where nobody is found.
+
+    Raises rendering's and encoding's ClientErrors.
+    """
+    watch = _Stopwatch()
+    size = None if prepared.image.shape[:2] == prepared.size else prepared.size
+    matte = matting.finish(
+        prepared.image, prepared.views, alphas, manifest.geometry, sharpness=manifest.sharpness, size=size
+    )
+    watch.lap("refine")
+    wished = output if matte.foreground else replace(output, crop=None, placement=None)
+    rendered = render(prepared.image, matte.alpha, wished, prepared.picture)
+    if output != MATTE:
+        watch.lap("compose")
+    data = encoding.encode(rendered.pixels, output.format)
+    watch.lap("encode")
+    height, width = rendered.pixels.shape[:2]
+    kind = output.format.media_type
+    person = rendered.person if matte.foreground else None
+    return Finished(data, kind, height, width, person, matte.confidence, matte.foreground, watch.seconds)
+
+
+def _of_background(work: Callable[[], T]) -> T:
+    """So that its errors are not taken for the photo's."""
+    try:
+        return work()
+    except ClientError as error:
+        raise type(error)(f"Background: {error.detail}") from None
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._since = now - self._since, now

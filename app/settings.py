@@ -5,6 +5,7 @@ Knows nothing of what the values are used for beyond their description, unit and
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from model import contract
 
 PREFIX: Final = "MATTE_"
+CGROUP: Final = Path("/sys/fs/cgroup")
 BUILT_IN_MODEL: Final = Path(contract.__file__).parent / "artifacts" / "portrait"
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -45,7 +47,16 @@ class Settings(BaseSettings):
         description="`auto` is bfloat16 on CPUs that have it, if 99.9 % of a probe keeps to 2/255 of float32.",
     )
     max_batch_size: int = Field(
-        default=8, ge=1, le=256, description="Most pictures in one call of the network."
+        default=0,
+        ge=0,
+        le=256,
+        description="Most pictures in one call of the network; 0 is 16 on a GPU and 2 on a CPU.",
+    )
+    lanes: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Batches that run at once and share the cores; 0 is one on a GPU and one per core on a CPU.",
     )
     batch_wait_ms: float = Field(
         default=5.0,
@@ -69,10 +80,10 @@ class Settings(BaseSettings):
         description="Largest picture, width times height in pixels, read from its header before decoding.",
     )
     max_decoded_bytes: int = Field(
-        default=256_000_000,
+        default=160_000_000,
         ge=1_000_000,
         le=1_000_000_000_000,
-        description="Most bytes of decoded photos at once, 3 per pixel; more photos wait as the files they came as.",
+        description="Most bytes of decoded photos at once: 3 per pixel, for cut-outs 10. Other photos wait as files.",
     )
     request_timeout_ms: int = Field(
         default=60_000,
@@ -102,6 +113,9 @@ class Settings(BaseSettings):
         default=(),
         description="Comma-separated keys; each /v1 request must carry one of them. Empty: open to all.",
     )
+    ui: bool = Field(
+        default=True, description="Whether `/` is a page for browsers; off, it is the JSON index for all."
+    )
     log_level: LogLevel = Field(default="info", description="Least severity that is logged.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
@@ -123,7 +137,27 @@ class Settings(BaseSettings):
     @property
     def cpu_thread_count(self) -> int:
         """`cpu_threads`, with 0 replaced by the number of cores this process may use."""
-        return self.cpu_threads or len(os.sched_getaffinity(0))
+        return self.cpu_threads or self.core_count
+
+    @property
+    def core_count(self) -> int:
+        """Cores that this process may use, by its affinity and by its container's limit."""
+        return min(len(os.sched_getaffinity(0)), container_cores() or 1_024)
+
+
+def container_cores(cgroup: Path = CGROUP) -> int | None:
+    """The CPU limit of a container in cores, rounded up; None where there is none. By Linux's cgroups, 2 and 1."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+    if not (quota.isdecimal() and period.isdecimal()):
+        return None  # "max", or -1
+    return max(1, math.ceil(int(quota) / int(period)))
 
 
 def load_settings(*, host: str | None = None, port: int | None = None) -> Settings:

@@ -1,9 +1,16 @@
-"""An HTTP request comes in, the photo's bytes and the options that it names go out. Knows no pixels."""
+"""An HTTP request comes in, the photo's bytes and the options that it names go out. Knows no pixels.
+
+read_parts    what a body holds: files and texts by their names, in any of the forms that clients send
+read_upload   of that, or of a body that is the photo itself: the one photo, and options that exist
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -12,91 +19,180 @@ from starlette.requests import ClientDisconnect, Request
 from app.errors import (
     BadForm,
     ClientGone,
-    InvalidQuality,
+    InvalidOption,
     MissingSource,
     MultipleSources,
     UnknownOption,
     UnsupportedType,
 )
-from model.matting import Quality
 
 FIELD: Final = "image"
-QUALITY: Final = "quality"
 FORM: Final = "multipart/form-data"
-_URL_FIELDS: Final = ("image_url", "url")
+URLENCODED: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+TEXT_MAX: Final = 64 * 1024  # bytes of a field that is no file
+FIELDS_MAX: Final = 32
+FILES_MAX: Final = 4
+# Commas, brackets and braces of a JSON body: each value takes one, and many times its own bytes once it is read.
+_JSON_MARKS: Final = b",[{"
+_JSON_MARKS_MAX: Final = 1_000
+_SHOWN: Final = 100  # letters of what a client wrote that an error repeats
+NO_URLS: Final = (
+    "Photos are not fetched from URLs, on purpose: who can make a service fetch addresses can look into its network. "
+    "Send the file itself"
+)
+_URL_ENDING: Final = "url"
 
 
-async def read_upload(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The photo's bytes from the form field `image` or the raw body, and the options from the form and the query.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a body holds. Of a text that came more than once, the last."""
 
-    Raises ClientErrors.
+    texts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, list[bytes]] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> set[str]:
+        return {*self.texts, *self.files}
+
+    def file(self, name: str) -> bytes | None:
+        """The one file of this name that is not empty: browsers send empty ones for fields left alone.
+
+        Raises MultipleSources.
+        """
+        found = [data for data in self.files.get(name, []) if data]
+        if len(found) > 1:
+            raise MultipleSources(f"Send one `{name}` in each request.")
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A photo's bytes, the options that came with it, and the other files."""
+
+    photo: bytes = field(repr=False)
+    options: Mapping[str, str]
+    parts: Parts
+
+
+async def read_upload(
+    request: Request, options: Collection[str], *, files: Collection[str] = (), name: str = FIELD
+) -> Upload:
+    """The photo from the form field `name` or the raw body, and `options` from the form and the query.
+
+    `files`: those options that may be files, too. Raises ClientErrors.
     """
-    options = dict(request.query_params)
-    _refuse_unknown(options)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    query = dict(request.query_params)
+    _refuse_unknown(query, options)
+    kind = content_type(request)
+    parts = Parts()
+    if kind == FORM:
+        parts = await read_parts(request)
+        photo = _photo(parts, name)
+        _refuse_unknown(parts.names - {name}, options)
+        for each in sorted({*parts.files} - {name, *files}):
+            raise InvalidOption(f"`{each}` is text, not a file.")
+    else:
+        photo = await _body(request)
+        problem = UnsupportedType if photo else MissingSource
+        if not (photo and kind.startswith("image/")):
+            raise problem(f"Send the photo as form field `{name}`, or as the body with its image/* type.")
+    return Upload(photo, query | dict(parts.texts), parts)
+
+
+async def read_parts(request: Request, *, text_max: int = TEXT_MAX) -> Parts:
+    """Of a multipart or urlencoded form or a JSON object. Raises BadForm, UnsupportedType or ClientGone."""
+    kind = content_type(request)
+    if kind == JSON:
+        return Parts(_json_texts(await _body(request)))
+    if kind == URLENCODED:
+        return Parts(_urlencoded_texts(await _body(request)))
+    if kind != FORM:
+        raise UnsupportedType(f"Send the options and the photo as {FORM}.")
     try:
-        if kind == FORM:
-            data, fields = await _from_form(request)
-            return data, options | fields
-        data = await request.body()
-    except ClientDisconnect:
-        raise ClientGone("The client left during the upload.") from None
-    if not data:
-        raise MissingSource(f"Send the photo as form field `{FIELD}`, or as the body with its image/* type.")
-    if not kind.startswith("image/"):
-        raise UnsupportedType(
-            f"Send the photo as form field `{FIELD}`, or as the body with its image/* type."
+        parser = MultiPartParser(
+            request.headers,
+            request.stream(),
+            max_files=FILES_MAX,
+            max_fields=FIELDS_MAX,
+            max_part_size=text_max,
         )
-    return data, options
-
-
-def quality_of(options: Mapping[str, str]) -> Quality:
-    """Raises InvalidQuality."""
-    asked = options.get(QUALITY, Quality.STANDARD)
-    if asked not in set(Quality):
-        raise InvalidQuality(f"`{QUALITY}` is one of {', '.join(Quality)}, not {asked!r}.")
-    return Quality(asked)
-
-
-async def _from_form(request: Request) -> tuple[bytes, dict[str, str]]:
-    parser = MultiPartParser(
-        request.headers, request.stream(), max_files=4, max_fields=16, max_part_size=64 * 1024
-    )
-    # Starlette spools larger files to disk; photos never go there, and admission has capped the body already.
-    parser.spool_max_size = request.app.state.settings.max_upload_bytes
-    try:
-        form = await parser.parse()
+        # Starlette spools larger files to disk; photos never go there, and admission has capped the body already.
+        parser.spool_max_size = request.app.state.settings.max_upload_bytes
+        return await _parts_of(await parser.parse())
     except MultiPartException as error:
         raise BadForm(error.message) from None
+    except ClientDisconnect:
+        raise ClientGone("The client left during the upload.") from None
+
+
+def content_type(request: Request) -> str:
+    """Without its parameters, in small letters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _body(request: Request) -> bytes:
+    """Not by `request.body()`, which would keep a copy until the request is answered."""
     try:
-        return await _photo(form), _options(form)
+        return b"".join([chunk async for chunk in request.stream()])
+    except ClientDisconnect:
+        raise ClientGone("The client left during the upload.") from None
+
+
+async def _parts_of(form: FormData) -> Parts:
+    texts: dict[str, str] = {}
+    files: dict[str, list[bytes]] = {}
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files.setdefault(name, []).append(await value.read())
+            else:
+                texts[name] = value
     finally:
         await form.close()
+    return Parts(texts, files)
 
 
-async def _photo(form: FormData) -> bytes:
-    sources = form.getlist(FIELD)
-    if not sources and any(name in form for name in _URL_FIELDS):
-        raise MissingSource(f"Photos are not fetched from URLs, on purpose; send the file as `{FIELD}`.")
-    if not sources:
-        others = sorted(set(form) - {FIELD})
-        sent = f"; `{others[0]}` was sent" if others else ""
-        raise MissingSource(f"Form field `{FIELD}` must hold a file{sent}.")
-    if len(sources) > 1:
-        raise MultipleSources(f"Send one `{FIELD}` in each request.")
-    data = await sources[0].read() if isinstance(sources[0], UploadFile) else b""
-    if not data:
-        raise MissingSource(f"Form field `{FIELD}` must hold a file.")
-    return data
+def _urlencoded_texts(body: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
+    except ValueError:  # UnicodeDecodeError is one
+        raise BadForm(f"The body is no form of at most {FIELDS_MAX} fields.") from None
 
 
-def _options(form: FormData) -> dict[str, str]:
-    fields = {name: value for name, value in form.items() if name != FIELD}
-    _refuse_unknown(fields)
-    return {name: value if isinstance(value, str) else "a file" for name, value in fields.items()}
+def _json_texts(body: bytes) -> dict[str, str]:
+    if sum(body.count(mark) for mark in _JSON_MARKS) > _JSON_MARKS_MAX:
+        raise BadForm("The JSON holds too many values.")
+    try:
+        values = json.loads(body)
+    except ValueError:  # UnicodeDecodeError is one
+        raise BadForm("The body is no JSON.") from None
+    except RecursionError:
+        raise BadForm("The JSON is nested too deeply.") from None
+    if not isinstance(values, dict):
+        raise BadForm("The JSON must be an object of options.")
+    texts = {}
+    for name, value in values.items():
+        if isinstance(value, str | bool | int | float):
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        elif value is not None:
+            raise BadForm(f"The option {name[:_SHOWN]!r} must be a string, a number or a truth value.")
+    return texts
 
 
-def _refuse_unknown(options: Collection[str]) -> None:
-    for name in sorted(options):
-        if name != QUALITY:
-            raise UnknownOption(f"There is no option {name!r}; there is `{QUALITY}`.")
+def _photo(parts: Parts, name: str) -> bytes:
+    photo = parts.file(name)
+    if photo is not None:
+        return photo
+    if any(text.endswith(_URL_ENDING) for text in parts.texts):
+        raise MissingSource(f"{NO_URLS} as `{name}`.")
+    others = sorted(parts.names - {name})
+    sent = f"; {others[0][:_SHOWN]!r} was sent" if others and name not in parts.names else ""
+    raise MissingSource(f"Form field `{name}` must hold a file{sent}.")
+
+
+def _refuse_unknown(sent: Collection[str], known: Collection[str]) -> None:
+    for name in sorted(sent):
+        if name not in known:
+            listed = ", ".join(f"`{each}`" for each in known)
+            raise UnknownOption(f"There is no option {name[:_SHOWN]!r}; there is {listed}.")

@@ -23,7 +23,7 @@ COLUMNS = ("SAD", "MSE", "MAD", "mIoU", "SAD-T", "MAD-T")
 def settings_table() -> list[str]:
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = field.default
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         shown = {BUILT_IN_MODEL: "the built-in model", (): "none"}.get(default, f"`{default}`")
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return rows
@@ -31,7 +31,7 @@ def settings_table() -> list[str]:
 
 def errors_table() -> list[str]:
     """One row per error that a client can see, by status."""
-    kinds = sorted(_leaves(errors.ServiceError), key=lambda kind: (kind.status, kind.code))
+    kinds = sorted(_seen(errors.ServiceError), key=lambda kind: (kind.status, kind.code))
     rows = ["| status | code | meaning |", "|---|---|---|"]
     for kind in kinds:
         retry = ", with `Retry-After`" if kind.retry_after_s is not None else ""
@@ -49,13 +49,12 @@ def figures_table() -> list[str]:
     return rows
 
 
-def _leaves(kind: type[errors.ServiceError]) -> Iterable[type[errors.ServiceError]]:
-    """Subclasses that are raised themselves; 499 is never seen by a client, who has gone."""
-    below = kind.__subclasses__()
-    if not below and kind is not errors.ClientGone:
+def _seen(kind: type[errors.ServiceError]) -> Iterable[type[errors.ServiceError]]:
+    """Those with a code of their own; 499 is never seen by a client, who has gone."""
+    if "code" in vars(kind) and kind is not errors.ClientGone:
         yield kind
-    for each in below:
-        yield from _leaves(each)
+    for each in kind.__subclasses__():
+        yield from _seen(each)
 
 
 TABLES = {"settings": settings_table, "errors": errors_table, "figures": figures_table}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 
 from model.transforms import Alpha
@@ -27,7 +28,7 @@ def confidence(alpha: Alpha, sharpness: float = 1.0) -> float:
     """
     inside = alpha >= FOREGROUND
     if sharpness != 1:
-        ours, others = alpha ** (1 / sharpness), (1 - alpha) ** (1 / sharpness)
+        ours, others = (cv2.pow(each, 1 / sharpness) for each in (alpha, 1 - alpha))
         alpha = np.asarray(ours / (ours + others), np.float32)
     foreground = float(alpha.sum(dtype=np.float64))
     return (

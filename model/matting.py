@@ -1,8 +1,9 @@
 """From a photo to what the network sees, and from what it answers to the photo's matte: the recipe that the service
 and the evaluation share, so that what is measured is what is served.
 
-    views   photo -> one or two squares uint8 `[S,S,3]`
-    finish  photo and the network's alpha of each view -> Matte, at the photo's own size
+    reduction  how much smaller the photo may be for all this
+    views      photo -> one or two squares uint8 `[S,S,3]`
+    finish     photo and the network's alpha of each view -> Matte, at the photo's own size
 
 Knows nothing of files, of the network or of HTTP.
 """
@@ -18,17 +19,29 @@ import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.refine import refine
-from model.transforms import Alpha, Alpha8, Image, content_box, to_8_bits, to_image_size, to_model_input
+from model.transforms import (
+    Alpha,
+    Alpha8,
+    Image,
+    content_box,
+    stretch,
+    to_8_bits,
+    to_image_size,
+    to_model_input,
+)
 
 
 class Quality(StrEnum):
-    """What a matte may cost: one run of the network, or two."""
+    """What a matte may cost: one run of the network, and edges at half the size of large photos; or two, and edges at
+    the photo's own."""
 
     STANDARD = "standard"
     HIGH = "high"
 
 
 VIEWS_MAX: Final = 2
+REDUCTION: Final = 2
+FINE: Final = 4  # pixels of a reduced photo to one of the network's square, at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,15 @@ class Matte:
     alpha: Alpha8
     confidence: float
     foreground: bool
+
+
+def reduction(height: int, width: int, size: int, quality: Quality = Quality.STANDARD) -> int:
+    """1, or REDUCTION where the edges of a photo of this size are followed at so many times a smaller one, at half of
+    the work. On real photos it costs a fifth of what following them gains, on single drawn hairs more than half
+    (tests/bench/bench_refine.py), so high quality does without.
+    """
+    large = min(height, width) >= REDUCTION * FINE * size
+    return REDUCTION if large and quality is Quality.STANDARD else 1
 
 
 def views(image: Image, size: int, geometry: str, quality: Quality = Quality.STANDARD) -> list[Image]:
@@ -54,18 +76,27 @@ def finish(
     *,
     sharpness: float = 1.0,
     refined: bool = True,
+    size: tuple[int, int] | None = None,
 ) -> Matte:
-    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`.
+    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of them for high quality.
+
+    `size`: height and width of the photo, where `image` is one already that is smaller by its `reduction`.
 
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
     `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
     """
     alpha = alphas[0] if len(alphas) == 1 else (alphas[0] + alphas[1][:, ::-1]) * np.float32(0.5)
-    height, width = image.shape[:2]
+    height, width = size or image.shape[:2]
     box = content_box(height, width, alpha.shape[0], geometry)
     content = alpha[box]
     if refined:
-        full = refine(image, seen[0][box], content)
+        quality = Quality.STANDARD if len(alphas) == 1 else Quality.HIGH
+        followed = image if size else _reduced(image, reduction(height, width, alpha.shape[0], quality))
+        full = stretch(refine(followed, seen[0][box], content), height, width)
     else:
         full = to_8_bits(to_image_size(alpha, height, width, geometry))
     return Matte(full, confidence(content, sharpness), has_foreground(content))
+
+
+def _reduced(image: Image, by: int) -> Image:
+    return image if by == 1 else stretch(image, -(-image.shape[0] // by), -(-image.shape[1] // by))

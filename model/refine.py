@@ -6,13 +6,14 @@ float32 `[S,S]` in 0..1. Out: the matte uint8 `[H,W]`, 255 is 1. Knows nothing o
 A fast guided filter (He & Sun, "Fast Guided Filter", arXiv:1505.00996; colour guide as in He, Sun & Tang, "Guided
 Image Filtering", TPAMI 2013, Eq. 19-21): around each pixel of the square alpha is fitted as a linear function of
 colour, the fit's coefficients are enlarged instead of the alpha, and the photo's own pixels go in. It is blended in
-only where the network itself is undecided, so that flat areas stay as the network gave them.
+only where the network itself is undecided, so that flat areas stay as the network gave them, and cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -23,12 +24,14 @@ from model.transforms import Alpha, Alpha8, Image, stretch, to_8_bits
 RADIUS: Final = 4  # of the fit's window, in pixels of the square
 EPSILON: Final = 1e-4  # what colour must vary, of 1, squared, to be trusted
 UNDECIDED: Final = (0.02, 0.98)  # alpha between these makes the band
-TILE: Final = 64  # side in pixels of the photo: tiles without a piece of the band are not touched
+STRIP: Final = 64  # rows of the photo refined together: fewer follow the band more closely, in more calls
+WIDEST: Final = 512  # columns of the photo that are refined together: more do not fit into a core's cache
+JOINED: Final = 8  # columns of the square between two pieces of the band that are refined together
+FOUR: Final = np.ones(4, np.float32)
 
-CHANNEL_SUM: Final = np.ones((1, 4), np.float32)
-
+Plane = NDArray[Any]  # `[S,S]` float32
 # `[S,S,4]` float32: alpha near each pixel is slope · (red, green, blue) + offset, colours in 0..1.
-Coefficients = NDArray[np.float32]
+Coefficients = NDArray[Any]
 
 
 def refine(image: Image, square: Image, alpha: Alpha) -> Alpha8:
@@ -38,97 +41,110 @@ def refine(image: Image, square: Image, alpha: Alpha) -> Alpha8:
     weight = _band(alpha)
     if not weight.any() or (height <= alpha.shape[0] and width <= alpha.shape[1]):
         return refined
-    coefficients = _blended(fit_to_colour(square, alpha, weight > 0), alpha, weight)
-    for rows, columns in _tiles_of(weight, height, width):
-        # Red, green, blue and 255, times slope and offset: alpha in 0..255.
-        pixels = cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA)
-        products = cv2.multiply(
-            _enlarged(coefficients, rows, columns, height, width), pixels, dtype=cv2.CV_32F
-        )
-        levels = np.maximum(cv2.transform(products, CHANNEL_SUM), 0)
-        refined[rows, columns] = cv2.convertScaleAbs(levels)  # rounded, and 255 at the most
+    coefficients = _blended(fit_to_colour(square, alpha), alpha, weight)
+    for rows, columns in _pieces_of(weight, height, width):
+        enlarged = _enlarged(coefficients, rows, columns, height, width)
+        refined[rows, columns] = _alpha_of(image[rows, columns], enlarged)
     return refined
 
 
-def fit_to_colour(square: Image, alpha: Alpha, where: NDArray[np.bool_]) -> Coefficients:
-    """The fit at the pixels `where`; elsewhere it may be anything."""
-    window = np.ones((2 * RADIUS + 1, 2 * RADIUS + 1), np.uint8)
-    near = cv2.dilate(where.view(np.uint8), window) > 0  # what a window of `where` reaches
-    guide = square.astype(np.float32) * np.float32(1 / 255)
-    mean, mean_alpha = _window_mean(guide)[near], _window_mean(alpha)[near]
-    covariance = _window_mean(guide * alpha[..., None])[near] - mean * mean_alpha[:, None]
-    fit = np.empty((len(mean), 4), np.float32)
-    fit[:, :3] = _solve_symmetric(_colour_covariance(guide, mean, near), covariance)
-    fit[:, 3] = mean_alpha - (fit[:, :3] * mean).sum(axis=1)
-    coefficients = np.zeros((*alpha.shape, 4), np.float32)
-    coefficients[near] = fit
-    return _window_mean(coefficients)
-
-
-def _blended(fit: Coefficients, alpha: Alpha, weight: NDArray[np.float32]) -> Coefficients:
-    """The fit by its weight, and for the rest the alpha as it is, which is an offset without a slope."""
-    blended = fit * weight[..., None]
-    blended[..., 3] += (1 - weight) * alpha
-    return blended
-
-
-def _colour_covariance(
-    guide: NDArray[np.float32], mean: NDArray[np.float32], near: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """The six different entries rr rg rb gg gb bb of each window's covariance, EPSILON on the diagonal: `[N,6]` at
-    the N pixels `near`, whose window means are `mean` `[N,3]`."""
-    red, green, blue = cv2.split(guide)
-    products = ([red * red, red * green, red * blue], [green * green, green * blue, blue * blue])
-    covariance = np.concatenate([_window_mean(np.dstack(each))[near] for each in products], axis=1)
-    covariance -= mean[:, [0, 0, 0, 1, 1, 2]] * mean[:, [0, 1, 2, 1, 2, 2]]
-    covariance[:, [0, 3, 5]] += EPSILON
-    return covariance.astype(np.float64)
-
-
-def _solve_symmetric(matrix: NDArray[np.float64], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`x` `[N,3]` of `A x = b` by Cramer's rule; A as `_colour_covariance` gives it, b `[N,3]`."""
-    rr, rg, rb, gg, gb, bb = matrix.T
-    inverse = [
-        [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg],
-        [rb * gb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb],
-        [rg * gb - rb * gg, rb * rg - rr * gb, rr * gg - rg * rg],
+def fit_to_colour(square: Image, alpha: Alpha) -> Coefficients:
+    """Alpha as a linear function of colour, in the window around each pixel of the square."""
+    # Colours around zero: what is left of their products after the means' products are taken off is more exact.
+    colours = [
+        plane.astype(np.float32) * np.float32(1 / 255) - np.float32(0.5) for plane in cv2.split(square)
     ]
-    determinant = rr * inverse[0][0] + rg * inverse[1][0] + rb * inverse[2][0]
-    rows = [sum(row[i] * right[:, i] for i in range(3)) / determinant for row in inverse]
-    return np.stack(rows, axis=1)
+    means, mean_alpha = [_window_mean(colour) for colour in colours], _window_mean(alpha)
+    with_alpha = [
+        _window_mean(colour * alpha) - mean * mean_alpha for colour, mean in zip(colours, means, strict=True)
+    ]
+    slopes = _solve_symmetric(_covariance(colours, means), with_alpha)
+    offset = mean_alpha
+    for slope, mean in zip(slopes, means, strict=True):
+        offset = offset - slope * (mean + np.float32(0.5))
+    return _window_mean(cv2.merge([*slopes, offset]))
 
 
-def _window_mean(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blended(fit: Coefficients, alpha: Alpha, weight: Plane) -> Coefficients:
+    """The fit by its weight, and for the rest the alpha as it is, which is an offset without a slope."""
+    blended = cv2.multiply(fit, cv2.merge([weight] * 4))
+    blended[..., 3] = blended[..., 3] + (1 - weight) * alpha
+    return np.asarray(blended, np.float32)
+
+
+def _covariance(colours: Sequence[Plane], means: Sequence[Plane]) -> Sequence[Plane]:
+    """The six different entries rr rg rb gg gb bb of each window's covariance, EPSILON added on the diagonal."""
+    entries = []
+    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+        entry = _window_mean(colours[i] * colours[j]) - means[i] * means[j]
+        entries.append(entry + np.float32(EPSILON) if i == j else entry)
+    return entries
+
+
+def _solve_symmetric(matrix: Sequence[Plane], right: Sequence[Plane]) -> Sequence[Plane]:
+    """`x` of `A x = b` by A = L D Lᵀ, which float32 bears and Cramer's rule does not; A as `_covariance` gives it."""
+    rr, rg, rb, gg, gb, bb = matrix
+    r, g, b = right
+    l21, l31 = rg / rr, rb / rr
+    d2, rest = gg - l21 * rg, gb - l21 * rb
+    l32 = rest / d2
+    d3 = bb - l31 * rb - l32 * rest
+    y2 = g - l21 * r
+    y3 = b - l31 * r - l32 * y2
+    x3 = y3 / d3
+    x2 = y2 / d2 - l32 * x3
+    return [r / rr - l21 * x2 - l31 * x3, x2, x3]
+
+
+def _window_mean(pixels: Plane) -> Plane:
     """Mean over the square window of RADIUS."""
     side = 2 * RADIUS + 1
     return np.asarray(cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
 
 
-def _band(alpha: Alpha) -> NDArray[np.float32]:
-    """How much of the guided alpha each pixel of the square takes: 1 where undecided, 0 elsewhere, between the two a
-    pixel's ramp. A wider band lets a haze of the fit's windows out into flat areas (tests/bench/bench_refine.py)."""
+def _band(alpha: Alpha) -> Plane:
+    """How much of the guided alpha each pixel of the square takes: 1 where undecided, 0 elsewhere; enlarging makes a
+    ramp of a pixel between the two. A wider band lets a haze of the fit's windows out into flat areas, and is farther
+    from real mattes in every metric (`python -m training evaluate`)."""
     low, high = UNDECIDED
-    undecided = ((alpha > low) & (alpha < high)).astype(np.float32)
-    return np.asarray(cv2.blur(undecided, (3, 3)), np.float32)
+    return ((alpha > low) & (alpha < high)).astype(np.float32)
 
 
-def _tiles_of(weight: NDArray[np.float32], height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """The photo's tiles that the band touches."""
+def _pieces_of(weight: Plane, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Rectangles of the photo, STRIP rows high, that hold all of the band and little else."""
     high, wide = weight.shape
-    for top in range(0, height, TILE):
-        bottom = min(top + TILE, height)
-        rows = slice(max(0, top * high // height - 1), bottom * high // height + 2)
-        for left in range(0, width, TILE):
-            right = min(left + TILE, width)
-            columns = slice(max(0, left * wide // width - 1), right * wide // width + 2)
-            if weight[rows, columns].any():
-                yield slice(top, bottom), slice(left, right)
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        near = weight[max(0, top * high // height - 1) : bottom * high // height + 2]
+        for first, last in _runs(near.max(axis=0) > 0):
+            # Enlarged, a pixel of the square reaches to its neighbours' middles.
+            left = max(0, math.floor((first - 0.5) * width / wide - 0.5))
+            right = min(math.ceil((last + 0.5) * width / wide + 0.5), width)
+            for start in range(left, right, WIDEST):
+                yield slice(top, bottom), slice(start, min(start + WIDEST, right))
+
+
+def _runs(inside: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """(first, one past the last) of each run of True; runs with less than JOINED between them are one."""
+    places = np.flatnonzero(inside)
+    if len(places):
+        gaps = np.flatnonzero(np.diff(places) > JOINED)
+        yield from zip(places[[0, *(gaps + 1)]].tolist(), (places[[*gaps, -1]] + 1).tolist(), strict=True)
+
+
+def _alpha_of(pixels: Image, coefficients: Coefficients) -> Alpha8:
+    """Slope · colour + offset, in 0..255 as the colours are."""
+    # Red, green, blue and 255, times slopes and offset. The sum of the four by a product of matrices takes a quarter
+    # of the time that OpenCV's or NumPy's sums over channels do; they are too small for BLAS to start threads.
+    products = cv2.multiply(coefficients, cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA), dtype=cv2.CV_32F)
+    levels = np.maximum(products @ FOUR, 0)
+    return np.asarray(cv2.convertScaleAbs(levels), np.uint8)  # rounded, and 255 at the most
 
 
 def _enlarged(
     coefficients: Coefficients, rows: slice, columns: slice, height: int, width: int
 ) -> Coefficients:
-    """One tile of what `coefficients` `[S,S,…]` are at the photo's size: bilinear, half-pixel centres."""
+    """A piece of what `coefficients` `[S,S,…]` are at the photo's size: bilinear, half-pixel centres."""
     high, wide = coefficients.shape[:2]
     y_scale, x_scale = high / height, wide / width
     to_square = np.array(

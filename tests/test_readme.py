@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import skimage.data
 
@@ -16,6 +17,17 @@ from tests.processes import serving
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+# What follows height and width of each picture that README's lines write: grey, with alpha, or colours alone.
+SHAPES = {
+    "matte": (),
+    "mask": (),
+    "cutout": (4,),
+    "small": (4,),
+    "no-bg": (4,),
+    "blue": (3,),
+    "on-beach": (3,),
+    "blurred": (3,),
+}
 CURLS = re.findall(r"^curl .*$", TEXT, flags=re.MULTILINE)
 
 
@@ -39,16 +51,18 @@ def test_links_lead_somewhere(target):
 def test_curl_lines_work_as_they_stand(tmp_path):
     photo = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(tmp_path / "photo.jpg"), photo)
-    assert len(CURLS) >= 5
+    cv2.imwrite(str(tmp_path / "beach.jpg"), np.full((300, 500, 3), (180, 220, 240), np.uint8))
+    assert len(CURLS) >= 8
     with serving(BUILT_IN_MODEL, MATTE_MAX_BATCH_SIZE="1") as (_, address):
         for line in CURLS:
             command = shlex.split(line.replace("http://127.0.0.1:8000", address))
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
             assert done.returncode == 0, line
-            written = tmp_path / "matte.png"
-            if "-o" in command:
-                matte = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)
-                assert matte.shape == photo.shape[:2]
-                written.unlink()
+            written = tmp_path / command[command.index("-o") + 1]
+            picture = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)
+            if "size=0.25" in command:
+                assert picture.shape[0] * picture.shape[1] <= 250_000, line
             else:
-                assert done.stdout, line
+                assert picture.shape[:2] == photo.shape[:2], line
+            assert SHAPES[written.stem] == picture.shape[2:], line
+            written.unlink()

@@ -63,9 +63,17 @@ def batcher(
     max_size: int = 4,
     max_wait_s: float = 0.1,
     max_queue: int = 100,
+    lanes: int = 1,
     on_the_way: Callable[[], int] | None = None,
 ) -> Batcher[int, int]:
-    return Batcher(run, max_size=max_size, max_wait_s=max_wait_s, max_queue=max_queue, on_the_way=on_the_way)
+    return Batcher(
+        run,
+        max_size=max_size,
+        max_wait_s=max_wait_s,
+        max_queue=max_queue,
+        lanes=lanes,
+        on_the_way=on_the_way,
+    )
 
 
 def test_items_leave_in_order_and_get_their_own_output() -> None:
@@ -289,7 +297,39 @@ def test_close_fails_what_is_left_at_its_deadline() -> None:
     in_no_time(test)
 
 
-def test_dead_loop_is_visible_and_strands_nobody() -> None:
+def test_as_many_batches_run_at_once_as_there_are_lanes() -> None:
+    async def test() -> None:
+        run = Doubling(seconds=1)
+        b = batcher(run, max_size=2, lanes=2)
+        answers = await asyncio.gather(*(b.submit(item) for item in range(7)))
+        assert [answer.output for answer in answers] == [2 * item for item in range(7)]
+        assert run.batches == [[0, 1], [2, 3], [4, 5], [6]]
+        assert run.began == [0.0, 0.0, 1.0, 1.0]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_a_slow_batch_does_not_hold_up_the_other_lane() -> None:
+    async def test() -> None:
+        async def run(items: Sequence[int]) -> list[int]:
+            await asyncio.sleep(items[0])
+            return list(items)
+
+        b = batcher(run, max_size=1, lanes=2)
+        slow = asyncio.ensure_future(b.submit(100))
+        quick = [await b.submit(1) for _ in range(3)]
+        assert [answer.output for answer in quick] == [1, 1, 1]
+        assert asyncio.get_running_loop().time() == pytest.approx(3.0)
+        assert not slow.done()
+        await b.close(200)
+        assert (await slow).output == 100
+
+    in_no_time(test)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_dead_loop_is_visible_and_strands_nobody(lanes: int) -> None:
     class Fatal(BaseException):
         pass
 
@@ -297,7 +337,7 @@ def test_dead_loop_is_visible_and_strands_nobody() -> None:
         async def die(_items: Sequence[int]) -> list[int]:
             raise Fatal
 
-        b = batcher(die, max_size=1)
+        b = batcher(die, max_size=1, lanes=lanes)
         results = await asyncio.gather(b.submit(1), b.submit(2), return_exceptions=True)
         assert [type(error) for error in results] == [NotReady, NotReady]
         assert not b.alive

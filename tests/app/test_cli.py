@@ -1,246 +1,146 @@
-"""`python -m app`: the commands in this process, and the service as a process of its own."""
+"""`python -m app`: what is typed, and what the commands get of it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 from pathlib import Path
-from typing import NoReturn
 
-import httpx
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app import __main__ as command
-from app.__main__ import cli, plan
-from tests.portraits import pixels, plain, png, portrait
-from tests.processes import PATIENCE_S, serving
+from app.__main__ import cli
+from app.commands import bulk, serve
+from app.commands.bulk import Order, Service
+from app.commands.wish import Wish
 
 
 @pytest.fixture
-def runner(monkeypatch: pytest.MonkeyPatch, tiny_artifact: Path) -> CliRunner:
-    monkeypatch.setenv("MATTE_MODEL_DIR", str(tiny_artifact))
-    monkeypatch.setenv("MATTE_MAX_BATCH_SIZE", "2")
-    monkeypatch.setenv("COLUMNS", "200")
-    return CliRunner()
+def orders(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    given: list[Order] = []
+    monkeypatch.setattr(bulk, "run", given.append)
+    return given
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    (folder / "inner").mkdir(parents=True)
-    for index, name in enumerate(["a.png", "b.jpg", "inner/a.png"]):
-        (folder / name).write_bytes(png(plain(50 * (index + 1))))
-    (folder / "notes.txt").write_text("not a photo")
-    return folder
-
-
-def test_folder_is_matted_with_its_structure(runner: CliRunner, photos: Path, tmp_path: Path) -> None:
-    result = runner.invoke(cli, ["matte", str(photos), "-o", str(tmp_path / "out")])
+def invoke(*arguments: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
-    assert written == ["a.png", "b.png", "inner/a.png"]
-    for name, value in (("a.png", 50), ("b.png", 100), ("inner/a.png", 150)):
-        # bfloat16 may move a value by two steps.
-        assert abs(int(pixels((tmp_path / "out" / name).read_bytes()).mean()) - value) <= 2
-    assert "3/3" in result.output
-    assert "images/s" in result.output
-    # Alpha is the grey value: below 128 that is no foreground.
-    assert "nobody was found in 2:" in result.output
 
 
-def test_high_quality_is_the_mean_with_the_mirror_image(runner: CliRunner, tmp_path: Path) -> None:
-    (tmp_path / "p.png").write_bytes(png(portrait()))
-    mattes = {}
-    for quality in ("standard", "high"):
-        out = tmp_path / quality
-        arguments = ["matte", str(tmp_path / "p.png"), "-o", str(out), "--quality", quality]
-        result = runner.invoke(cli, arguments)
-        assert result.exit_code == 0, result.output
-        mattes[quality] = pixels((out / "p.png").read_bytes()).astype(int)
-    # The tiny network sees each pixel alone, so the mirror image adds nothing but bfloat16's noise.
-    assert np.abs(mattes["high"] - mattes["standard"]).max() <= 2
-
-
-def test_cutout_is_rgba_with_the_colours_of_the_photo(runner: CliRunner, tmp_path: Path) -> None:
-    (tmp_path / "p.png").write_bytes(png(portrait()))
-    result = runner.invoke(
-        cli, ["matte", str(tmp_path / "p.png"), "-o", str(tmp_path / "out"), "--output", "cutout"]
+def test_help_waits_for_no_library():
+    program = (
+        "import sys; sys.argv = ['app', *sys.argv[1:]]\n"
+        "from app.__main__ import cli\n"
+        "cli(standalone_mode=False)\n"
+        "heavy = {'tensorflow', 'numpy', 'cv2', 'fastapi', 'httpx', 'uvicorn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
-    assert result.exit_code == 0, result.output
-    rgba = pixels((tmp_path / "out" / "p.png").read_bytes())
-    assert rgba.shape == (60, 80, 4)
-    assert np.array_equal(rgba[..., :3], portrait())
+    for arguments in (["--help"], ["cutout", "--help"]):
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
 
 
-def test_failures_are_listed_and_the_rest_is_written(runner: CliRunner, photos: Path, tmp_path: Path) -> None:
-    (photos / "b.jpg").write_bytes(b"\xff\xd8\xffnot a photo")
-    (photos / "empty.webp").touch()
-    result = runner.invoke(cli, ["matte", str(photos), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "2 of 4 failed" in result.output
-    assert "b.jpg" in result.output
-    assert "truncated or damaged" in result.output
-    assert "empty.webp" in result.output
-    assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a.png", "a.png"]
-
-
-def test_nothing_to_do_is_an_error(runner: CliRunner, tmp_path: Path) -> None:
-    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "no .jpg" in result.output
-
-
-def test_model_that_is_missing_is_said_in_one_line(
-    runner: CliRunner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MATTE_MODEL_DIR", str(tmp_path / "none"))
-    result = runner.invoke(cli, ["matte", str(photos), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "no such model directory" in result.output
-    assert "Traceback" not in result.output
-
-
-def test_interruption_ends_cleanly(
-    runner: CliRunner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_target: Path, _data: bytes) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def leave(code: int) -> NoReturn:
-        raise SystemExit(code)
-
-    # Shells start background jobs with SIGINT ignored, test runs among them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(command, "_write", interrupt)
-    monkeypatch.setattr(command, "_leave", leave)
-    result = runner.invoke(cli, ["matte", str(photos), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 130
-    assert "interrupted" in result.output
-
-
-def test_inputs_of_one_stem_get_a_file_each(tmp_path: Path) -> None:
-    names = ["a.jpg", "a.png", "A.webp", "x/a.jpg", "y/a.jpg"]
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    jobs = plan([tmp_path / name for name in names], tmp_path / "out")
-    assert [target.name for _, target in jobs] == [
-        "a.png",
-        "a.png.png",
-        "A.webp.png",
-        "a.jpg.png",
-        "a.jpg-2.png",
+def test_matte_is_a_grey_png_of_this_process(orders):
+    invoke("matte", "a.jpg", "b", "-o", "out")
+    assert orders == [
+        Order(paths=[Path("a.jpg"), Path("b")], out=Path("out"), wish=Wish(output="matte"), format="png")
     ]
 
 
-def test_no_input_is_ever_overwritten(tmp_path: Path) -> None:
-    for name in ("a.png", "b.jpg", "b.png"):
-        (tmp_path / name).touch()
-    jobs = plan([tmp_path], tmp_path)
-    sources, targets = zip(*jobs, strict=True)
-    assert not set(sources) & set(targets)
-    assert len(set(targets)) == 3
+def test_matte_may_be_a_cutout(orders):
+    invoke("matte", "a.jpg", "--out-dir", "out", "--output", "cutout", "--quality", "high")
+    assert orders[0].wish == Wish(output="cutout", quality="high")
 
 
-def test_photo_that_is_named_twice_is_done_once(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    assert len(plan([tmp_path, tmp_path / "a.png"], tmp_path / "out")) == 1
+def test_cutout_hands_on_every_option(orders, tmp_path):
+    (tmp_path / "beach.jpg").write_bytes(b"beach")
+    options = {
+        "--format": "webp",
+        "--background": str(tmp_path / "beach.jpg"),
+        "--blur": "5",
+        "--margin": "10% 20px",
+        "--size": "1.5",
+        "--shadow": "30",
+        "--quality": "high",
+        "--url": "http://matte",
+        "--concurrency": "3",
+        "--api-key": "k",
+    }
+    flags = ["--crop", "--no-recursive", "--watch", "--overwrite"]
+    invoke("cutout", "a.jpg", "-o", "out", *flags, *(word for pair in options.items() for word in pair))
+    assert orders == [
+        Order(
+            paths=[Path("a.jpg")],
+            out=Path("out"),
+            wish=Wish(
+                output="cutout",
+                quality="high",
+                background=b"beach",
+                blur=5,
+                crop=True,
+                margin="10% 20px",
+                size="1.5",
+                shadow=30,
+            ),
+            format="webp",
+            recursive=False,
+            watch=True,
+            overwrite=True,
+            service=Service("http://matte", 3, "k"),
+        )
+    ]
 
 
-def test_results_of_an_earlier_run_inside_the_folder_are_no_input(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    for name in ("a.png", "out/a.png"):
-        (tmp_path / name).touch()
-    assert plan([tmp_path], tmp_path / "out") == [(tmp_path / "a.png", tmp_path / "out" / "a.png")]
+def test_cutout_leaves_the_rest_to_the_service(orders):
+    invoke("cutout", "a.jpg", "-o", "out")
+    assert orders == [Order(paths=[Path("a.jpg")], out=Path("out"), wish=Wish(output="cutout"))]
 
 
-@pytest.mark.parametrize("arguments", [["serve"], ["matte", ".", "-o", "out"]])
-def test_unknown_setting_is_refused(
-    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.setenv("MATTE_MAX_QUEU", "4")
-    result = runner.invoke(cli, arguments)
+def test_background_may_be_a_colour(orders):
+    invoke("cutout", "a.jpg", "-o", "out", "--background", "#ff0")
+    assert orders[0].wish.background == "#ff0"
+
+
+def test_picture_to_lay_under_must_be_there(orders):
+    result = CliRunner().invoke(cli, ["cutout", "a.jpg", "-o", "out", "--background", "none.jpg"])
     assert result.exit_code == 1
-    assert "unknown setting: MATTE_MAX_QUEU" in result.output
+    assert "no picture to lay under" in result.output
+    assert not orders
 
 
-def test_service_whose_model_cannot_load_stops_with_the_reason(
-    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MATTE_MODEL_DIR", str(tmp_path / "none"))
-    result = runner.invoke(cli, ["serve", "--port", "0"])
-    assert result.exit_code == 1
-    assert "no such model directory" in result.stderr
-    assert "Traceback" not in result.output
+def test_key_is_read_from_the_environment_and_never_shown(orders, monkeypatch):
+    monkeypatch.setenv("U2MATTE_API_KEY", "secret")
+    invoke("matte", "a.jpg", "-o", "out", "--url", "http://matte")
+    assert orders[0].service == Service("http://matte", 8, "secret")
+    assert "secret" not in repr(orders[0])
+    help_text = CliRunner().invoke(cli, ["matte", "--help"]).output
+    assert "U2MATTE_API_KEY" in help_text
+    assert "secret" not in help_text
 
 
-def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        result = runner.invoke(cli, ["serve", "--port", str(taken.getsockname()[1])])
-    assert result.exit_code == 1
-    assert "Address already in use" in result.stderr
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["matte", "a.jpg"],
+        ["matte", "-o", "out"],
+        ["matte", "a.jpg", "-o", "out", "--quality", "best"],
+        ["matte", "a.jpg", "-o", "out", "--concurrency", "0"],
+        ["cutout", "a.jpg", "-o", "out", "--format", "gif"],
+        ["cutout", "a.jpg", "-o", "out", "--blur", "101"],
+        ["cutout", "a.jpg", "-o", "out", "--shadow", "-1"],
+        ["serve", "--port", "65536"],
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(orders, arguments):
+    assert CliRunner().invoke(cli, arguments).exit_code == 2
+    assert not orders
 
 
-def inside(client: httpx.Client) -> float:
-    page = client.get("/metrics").text
-    return float(page.split("\nmatte_inflight ")[1].split("\n")[0])
-
-
-def test_sigterm_under_load_finishes_accepted_requests_and_exits_0(tiny_artifact: Path) -> None:
-    # Five photos of 12 megapixels, decoded by one thread, so they are inside when the signal comes.
-    waiting = {"MATTE_CPU_THREADS": "1", "MATTE_MAX_BATCH_SIZE": "8", "MATTE_API_KEYS": "k"}
-    with (
-        serving(tiny_artifact, **waiting) as (process, address),
-        ThreadPoolExecutor(5) as pool,
-        httpx.Client(base_url=address, headers={"X-Api-Key": "k"}, timeout=PATIENCE_S) as client,
-    ):
-        values = [10, 60, 110, 160, 210]
-        photos = [png(plain(value, 3_000, 4_000)) for value in values]
-        posts = [pool.submit(client.post, "/v1/matte", files={"image": photo}) for photo in photos]
-        deadline = time.monotonic() + PATIENCE_S
-        while inside(client) < 5:
-            assert time.monotonic() < deadline
-        process.child.send_signal(signal.SIGTERM)
-        answers = [post.result() for post in posts]
-        assert [answer.status_code for answer in answers] == [200] * 5
-        for answer, value in zip(answers, values, strict=True):
-            assert abs(int(pixels(answer.content).mean()) - value) <= 2  # bfloat16
-        assert process.child.wait(PATIENCE_S) == 0
-        process.reader.join()
-        requests = [line for line in process.lines if line["message"] == "request"]
-        assert sum(line["route"] == "/v1/matte" for line in requests) == 5
-        assert all("request_id" in line for line in requests)
-
-
-def test_ctrl_c_stops_an_idle_service_with_0(tiny_artifact: Path) -> None:
-    with serving(tiny_artifact, MATTE_MAX_BATCH_SIZE="1") as (process, address):
-        assert httpx.get(f"{address}/readyz").status_code == 200
-        process.child.send_signal(signal.SIGINT)
-        assert process.child.wait(PATIENCE_S) == 0
-
-
-def test_sigterm_while_the_model_loads_ends_at_once_with_0(tiny_artifact: Path) -> None:
-    with serving(tiny_artifact, ready=False) as (process, address):
-        assert httpx.get(f"{address}/healthz").status_code == 200
-        process.child.send_signal(signal.SIGTERM)
-        assert process.child.wait(PATIENCE_S) == 0
-        process.reader.join()
-        assert "ready" not in [line["message"] for line in process.lines]
-
-
-def test_refused_uploads_get_their_answers_over_a_real_connection(tiny_artifact: Path) -> None:
-    limits = {"MATTE_MAX_BATCH_SIZE": "1", "MATTE_MAX_UPLOAD_BYTES": "1000000"}
-    with serving(tiny_artifact, **limits) as (_, address):
-        answers = [
-            httpx.post(f"{address}/v1/matte", files={"image": b"x" * size}, timeout=PATIENCE_S)
-            for size in (1_100_000, 3_000_000, 30_000_000)
-        ]
-    assert [answer.status_code for answer in answers] == [413] * 3
-    assert {answer.headers["connection"] for answer in answers} == {"close"}
+def test_serve_gets_its_address(monkeypatch):
+    given: list[tuple[str | None, int | None]] = []
+    monkeypatch.setattr(serve, "serve", lambda host, port: given.append((host, port)))
+    invoke("serve", "--host", "::1", "--port", "0")
+    invoke("serve")
+    assert given == [("::1", 0), (None, None)]

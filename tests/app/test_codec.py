@@ -279,3 +279,48 @@ def test_png_without_isal_is_made_by_zlib(monkeypatch: pytest.MonkeyPatch) -> No
 def test_png_of_a_strided_view_is_right() -> None:
     view = portrait()[::2, ::3]
     assert np.array_equal(pixels(codec.encode_png(view)), view)
+
+
+def halved(data: bytes, limit: int = 1_000_000) -> tuple[Image, tuple[int, int]]:
+    return codec.decode_reduced(data, max_pixels=limit, reduction=lambda height, width: 2)
+
+
+@pytest.mark.parametrize("size", [(60, 80), (61, 81), (1, 1), (64, 41)])
+def test_jpeg_comes_at_half_its_size_with_its_own(size: tuple[int, int]) -> None:
+    image = portrait(*size)
+    half, own = halved(jpeg(image))
+    assert own == size
+    assert half.shape[:2] == (-(-size[0] // 2), -(-size[1] // 2))
+    averaged = cv2.resize(image, half.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(half.astype(int) - averaged).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_half_a_jpeg_is_upright_too(orientation: int) -> None:
+    image = portrait(60, 80)
+    half, own = halved(jpeg(np.ascontiguousarray(STORED[orientation](image)), orientation=orientation))
+    assert own == (60, 80)
+    assert np.abs(half.astype(int) - cv2.resize(image, (40, 30), interpolation=cv2.INTER_AREA)).mean() < 4
+
+
+def test_reduction_is_asked_for_the_upright_size() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def reduction(height: int, width: int) -> int:
+        asked.append((height, width))
+        return 1
+
+    codec.decode_reduced(jpeg(portrait(60, 80), orientation=6), max_pixels=10_000, reduction=reduction)
+    assert asked == [(80, 60)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_formats_come_whole(kind: str) -> None:
+    whole, own = halved(saved(portrait(60, 80), kind))
+    assert whole.shape == (60, 80, 3)
+    assert own == (60, 80)
+
+
+def test_damaged_jpeg_is_no_better_at_half_its_size() -> None:
+    with pytest.raises(UnreadableImage):
+        halved(jpeg(portrait(200, 200))[:-300])

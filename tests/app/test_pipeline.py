@@ -9,9 +9,10 @@ import pytest
 
 from app.errors import NotReady, TooManyPixels, UnreadableImage
 from app.metrics import Metrics
+from app.output import CUTOUT, MATTE
 from app.pipeline import Pipeline
-from app.predictor import Alphas, Batch, Predict, Predictor
-from app.recipe import Output
+from app.predictor import Predictor
+from app.session import Alphas, Batch, Predict
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
@@ -37,13 +38,13 @@ async def test_matte_has_the_photo_size_and_the_networks_values() -> None:
         return alphas
 
     async with pipeline(lower_half) as service:
-        result = await service.run(png(plain(1, 100, 64)), Output.MATTE)
-    matte = pixels(result.png)
+        result = await service.run(png(plain(1, 100, 64)), MATTE)
+    matte = pixels(result.finished.data)
     assert matte.shape == (100, 64)
     assert (matte[:45] == 0).all()
     assert (matte[55:] == 255).all()
-    assert result.foreground
-    assert result.confidence == 1
+    assert result.finished.foreground
+    assert result.finished.confidence == 1
 
 
 async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
@@ -56,17 +57,17 @@ async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
         return alphas
 
     async with pipeline(left_half) as service:
-        result = await service.run(png(plain(1, 32, 32)), Output.MATTE, Quality.HIGH)
+        result = await service.run(png(plain(1, 32, 32)), MATTE, Quality.HIGH)
     assert sum(seen) == 2
-    assert set(np.unique(pixels(result.png))) <= {127, 128}
-    assert result.confidence == pytest.approx(0.25)
+    assert set(np.unique(pixels(result.finished.data))) <= {127, 128}
+    assert result.finished.confidence == pytest.approx(0.25)
 
 
 async def test_only_so_many_bytes_of_photos_are_decoded_at_once(gate: Gate) -> None:
     # 600 × 500 pixels are 900,000 bytes: of 2,000,000 two photos are let in.
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=2_000_000) as service:
         photo = png(plain(9, 600, 500))
-        inside = [asyncio.ensure_future(service.run(photo, Output.MATTE)) for _ in range(8)]
+        inside = [asyncio.ensure_future(service.run(photo, MATTE)) for _ in range(8)]
         await asyncio.to_thread(gate.entered.wait, 10)
         registry = service._metrics.registry
 
@@ -87,14 +88,14 @@ async def test_only_so_many_bytes_of_photos_are_decoded_at_once(gate: Gate) -> N
 async def test_a_photo_larger_than_the_budget_is_served_alone() -> None:
     async with pipeline(max_decoded_bytes=1_000_000) as service:
         large = png(plain(9, 1_000, 1_000))
-        results = await asyncio.gather(*(service.run(large, Output.MATTE) for _ in range(3)))
-    assert [result.height for result in results] == [1_000] * 3
+        results = await asyncio.gather(*(service.run(large, MATTE) for _ in range(3)))
+    assert [result.finished.height for result in results] == [1_000] * 3
 
 
 async def test_a_lone_photo_does_not_wait_for_company() -> None:
     async with pipeline(batch_wait_ms=10_000) as service:
-        result = await asyncio.wait_for(service.run(png(plain(9)), Output.MATTE), 5)
-    assert result.timings.queue_s < 1
+        result = await asyncio.wait_for(service.run(png(plain(9)), MATTE), 5)
+    assert result.seconds["queue"] < 1
 
 
 async def test_photos_that_come_together_leave_together() -> None:
@@ -105,8 +106,8 @@ async def test_photos_that_come_together_leave_together() -> None:
         return mean_colour(batch)
 
     async with pipeline(counted, batch_wait_ms=10_000, cpu_threads=1, max_batch_size=8) as service:
-        broken = service.run(b"\x89PNG\r\n\x1a\n", Output.MATTE)
-        photos = [service.run(png(plain(value, 300, 300)), Output.MATTE) for value in range(1, 6)]
+        broken = service.run(b"\x89PNG\r\n\x1a\n", MATTE)
+        photos = [service.run(png(plain(value, 300, 300)), MATTE) for value in range(1, 6)]
         done = await asyncio.wait_for(asyncio.gather(*photos, broken, return_exceptions=True), 5)
     assert isinstance(done[-1], UnreadableImage)
     assert sizes == [5]
@@ -115,31 +116,41 @@ async def test_photos_that_come_together_leave_together() -> None:
 async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=1_000_000) as service:
         photo = png(plain(9, 500, 600))
-        inside = [asyncio.ensure_future(service.run(photo, Output.MATTE)) for _ in range(8)]
+        inside = [asyncio.ensure_future(service.run(photo, MATTE)) for _ in range(8)]
         await asyncio.to_thread(gate.entered.wait, 10)
         for photo in inside[1:]:
             photo.cancel()
         gate.opened.set()
         await asyncio.gather(*inside, return_exceptions=True)
-        last = await asyncio.gather(*(service.run(png(plain(9)), Output.MATTE) for _ in range(8)))
-        assert [result.height for result in last] == [24] * 8
+        last = await asyncio.gather(*(service.run(png(plain(9)), MATTE) for _ in range(8)))
+        assert [result.finished.height for result in last] == [24] * 8
 
 
-async def test_cutout_keeps_the_colours_and_has_the_matte_as_alpha() -> None:
+async def test_cutout_has_the_matte_as_alpha_and_the_photos_colours_where_it_is_opaque() -> None:
     image = portrait()
-    async with pipeline() as service:
-        matte = await service.run(png(image), Output.MATTE)
-        cutout = await service.run(png(image), Output.CUTOUT)
-    rgba = pixels(cutout.png)
-    assert np.array_equal(rgba[..., :3], image)
-    assert np.array_equal(rgba[..., 3], pixels(matte.png))
+
+    def left_half(batch: Batch) -> Alphas:
+        alphas = np.zeros(batch.shape[:3], np.float32)
+        alphas[:, :, :16] = 1
+        return alphas
+
+    async with pipeline(left_half) as service:
+        matte = await service.run(png(image), MATTE)
+        cutout = await service.run(png(image), CUTOUT)
+    rgba, alpha = pixels(cutout.finished.data), pixels(matte.finished.data)
+    assert np.array_equal(rgba[..., 3], alpha)
+    opaque = alpha == 255
+    assert 0.3 < opaque.mean() < 0.6
+    assert np.array_equal(rgba[..., :3][opaque], image[opaque])
+    assert matte.seconds.keys() == {"decode", "queue", "infer", "refine", "encode"}
+    assert cutout.seconds.keys() == matte.seconds.keys() | {"compose"}
 
 
 async def test_error_of_one_photo_is_its_own() -> None:
     async with pipeline(max_pixels=1000) as service:
         good, bad = await asyncio.gather(
-            service.run(png(plain(50, 20, 20)), Output.MATTE),
-            service.run(png(plain(50, 100, 100)), Output.MATTE),
+            service.run(png(plain(50, 20, 20)), MATTE),
+            service.run(png(plain(50, 100, 100)), MATTE),
             return_exceptions=True,
         )
     assert not isinstance(good, BaseException)
@@ -148,21 +159,21 @@ async def test_error_of_one_photo_is_its_own() -> None:
 
 async def test_closing_finishes_what_is_inside(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1) as service:
-        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(3)]
+        inside = [asyncio.ensure_future(service.run(png(plain(9)), MATTE)) for _ in range(3)]
         await asyncio.to_thread(gate.entered.wait, 10)
         closing = asyncio.ensure_future(service.close())
         await asyncio.sleep(0)
         with pytest.raises(NotReady):
             service.check_ready()
         gate.opened.set()
-        assert [(await photo).height for photo in inside] == [24, 24, 24]
+        assert [(await photo).finished.height for photo in inside] == [24, 24, 24]
         await closing
 
 
 async def test_closing_gives_up_at_the_drain_deadline(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, drain_timeout_ms=20) as service:
         # One in the network, some decoded, the last ones still waiting as files.
-        inside = [asyncio.ensure_future(service.run(png(plain(9)), Output.MATTE)) for _ in range(12)]
+        inside = [asyncio.ensure_future(service.run(png(plain(9)), MATTE)) for _ in range(12)]
         await asyncio.to_thread(gate.entered.wait, 10)
         await service.close()
         ends = await asyncio.gather(*inside, return_exceptions=True)
@@ -174,5 +185,5 @@ async def test_pipeline_without_a_model_is_not_ready() -> None:
     with pytest.raises(NotReady, match="loading"):
         service.check_ready()
     with pytest.raises(NotReady, match="loading"):
-        await service.run(png(plain(9)), Output.MATTE)
+        await service.run(png(plain(9)), MATTE)
     await service.close()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,8 @@ import pytest
 
 from app import predictor
 from app.errors import InferenceFailed
-from app.predictor import Alphas, Batch, LoadError, Predictor, batch_sizes_up_to, has_bfloat16, probe_picture
+from app.predictor import Predictor, batch_sizes_up_to, has_bfloat16, probe_picture
+from app.session import Alphas, Batch, LoadError, Place
 from model import contract
 from model.contract import ContractError, Manifest
 from tests.conftest import TINY_SIZE, mean_colour
@@ -42,6 +42,31 @@ def stand_in(run: predictor.Predict, sizes: tuple[int, ...] = (1, 2, 4)) -> Pred
 )
 def test_allowed_sizes_are_powers_of_two_and_the_largest(largest: int, sizes: tuple[int, ...]) -> None:
     assert batch_sizes_up_to(largest) == sizes
+
+
+@pytest.mark.parametrize(("asked", "cores", "lanes"), [(0, 1, 1), (0, 6, 6), (2, 6, 2)])
+def test_each_core_has_its_lane_unless_others_are_asked_for(
+    tiny_artifact: Path, asked: int, cores: int, lanes: int
+) -> None:
+    loaded = load(tiny_artifact, max_batch_size=0, lanes=asked, cores=cores)
+    assert loaded.lanes == lanes
+    assert loaded.batch_sizes == (1, 2)
+
+
+def test_lanes_answer_at_once_and_each_its_own_pictures(tiny_artifact: Path) -> None:
+    loaded = load(tiny_artifact, lanes=2, cores=2)
+    batches = [random_batch(2) + np.uint8(shift) for shift in range(12)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(loaded.predict, batches))
+    for batch, alphas in zip(batches, together, strict=True):
+        assert np.allclose(alphas, batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
+
+
+def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
+    cpu, cuda = Place("cpu", 3).options(), Place("cuda", 1).options()
+    assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
+    assert cpu.device_count["GPU"] == 0
+    assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -121,15 +146,27 @@ def test_precisions_do_not_disturb_each_other_on_any_thread(tiny_artifact: Path)
 def test_bfloat16_that_is_too_coarse_is_not_used(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def run(_function: object, batch: Batch, *, bfloat16: bool) -> Alphas:
-        return mean_colour(batch) + np.float32(0.05 * bfloat16)
-
     monkeypatch.setattr(predictor, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(predictor, "_run", run)
+    monkeypatch.setattr(
+        predictor, "quick_runner", lambda *_: lambda batch: mean_colour(batch) + np.float32(0.05)
+    )
     assert load(tiny_artifact, precision="auto").precision == "float32"
     assert "staying with float32" in caplog.text
     with pytest.raises(LoadError, match=r"MATTE_PRECISION=auto or float32"):
         load(tiny_artifact, precision="bfloat16")
+
+
+@pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
+def test_without_onednns_own_operations_the_service_is_slower_and_says_so(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    as_expected = load(tiny_artifact, precision="bfloat16")
+    assert "slower" not in caplog.text
+    monkeypatch.setattr("app.fusion.FUSED", "_AnotherName")  # which another version may give it
+    batch = random_batch(2)
+    slower = load(tiny_artifact, precision="bfloat16")
+    assert "the network will be slower" in caplog.text
+    assert np.allclose(slower.predict(batch), as_expected.predict(batch), atol=predictor.BFLOAT16_TOLERANCE)
 
 
 def test_bfloat16_is_refused_where_the_cpu_lacks_it(
@@ -205,16 +242,3 @@ def test_probe_has_flat_parts_and_edges() -> None:
 def test_predictor_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         stand_in(mean_colour).device = "other"  # type: ignore[misc]
-
-
-def test_start_up_notes_of_native_libraries_become_debug_lines(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with caplog.at_level(logging.DEBUG), predictor._start_up_notes_as_debug_log():
-        os.write(2, b"E0000 no CUDA\nI0000 oneDNN is on\n")
-    os.write(2, b"later\n")
-    assert [record.getMessage() for record in caplog.records] == [
-        "TensorFlow: E0000 no CUDA",
-        "TensorFlow: I0000 oneDNN is on",
-    ]
-    assert capfd.readouterr().err == "later\n"

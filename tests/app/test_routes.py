@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from app.predictor import Alphas, Batch
+from app.session import Alphas, Batch
 from tests.conftest import Running, mean_colour
 from tests.portraits import jpeg, pixels, plain, png, portrait, saved
 
@@ -149,7 +149,7 @@ FORMS = [
         422,
         "invalid_quality",
     ),
-    ("quality as a file", {"files": {"image": b"x", "quality": b"high"}}, 422, "invalid_quality"),
+    ("quality as a file", {"files": {"image": b"x", "quality": b"high"}}, 422, "invalid_option"),
     ("query option", {"files": {"image": b"x"}, "params": {"size": "4k"}}, 422, "unknown_option"),
 ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import BUILT_IN_MODEL, Settings, SettingsError, load_settings
+from app.settings import BUILT_IN_MODEL, Settings, SettingsError, container_cores, load_settings
 
 
 def test_defaults_are_valid_and_name_the_built_in_model() -> None:
@@ -39,7 +39,7 @@ def test_settings_are_frozen() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("MATTE_MAX_BATCH_SIZE", "0"),
+        ("MATTE_MAX_BATCH_SIZE", "-1"),
         ("MATTE_MAX_QUEUE", "many"),
         ("MATTE_DEVICE", "tpu"),
         ("MATTE_PORT", "70000"),
@@ -75,3 +75,31 @@ def test_keys_are_split_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "1000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_a_containers_cpu_limit_is_known(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert container_cores(tmp_path) == cores
+
+
+def test_cores_are_no_more_than_the_containers_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(64)))
+    monkeypatch.setattr("app.settings.container_cores", lambda: 2)
+    assert (Settings().core_count, Settings().cpu_thread_count) == (2, 2)
+    monkeypatch.setattr("app.settings.container_cores", lambda: None)
+    assert Settings().core_count == 64

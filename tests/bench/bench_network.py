@@ -1,6 +1,6 @@
-"""What networks cost on this CPU, as the service runs them: frozen, in its precision, in batches.
+"""What networks cost on this CPU, as the service runs them: frozen, in its precision, in batches, one core each.
 
-    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 4] [--runs 15]
+    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 2] [--runs 15]
 
 The yardstick is U²-Net lite at 320², untrained, built on the spot. Networks take turns within each round, so that a
 slow minute hits all alike; the ratio is the median of the rounds' ratios.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from app import predictor
 from app.predictor import Predictor
@@ -46,9 +47,10 @@ def cpu_seconds(network: Predictor, batch: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifacts", type=Path, nargs="+")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         paths = [untrained_lite(Path(folder)), *options.artifacts]
         networks = [

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.matting import REDUCTION
 from model.refine import refine
 from model.transforms import Alpha, Image, stretch
 from training.dataset import list_pairs
@@ -80,26 +81,32 @@ def errors(made: Alpha, truth: Alpha) -> NDArray[np.float64]:
     )
 
 
-def refined_alpha(image: Image, coarse: Alpha, size: int) -> Alpha:
-    return refine(image, stretch(image, size, size), coarse).astype(np.float32) / np.float32(255)
+def refined_alpha(image: Image, coarse: Alpha, size: int, reduction: int = 1) -> Alpha:
+    """By the photo's own edges, or by those of the photo `reduction` times smaller."""
+    high, wide = (-(-side // reduction) for side in image.shape[:2])
+    refined = refine(stretch(image, high, wide), stretch(image, size, size), coarse)
+    return stretch(refined, *image.shape[:2]).astype(np.float32) / np.float32(255)
 
 
 def before_and_after(image: Image, truth: Alpha, size: int) -> tuple[NDArray[np.float64], float]:
-    """Rows before and after of `errors`, and the largest change far from any edge."""
+    """Rows of `errors` before, after, and after at half the photo's size; the largest change far from any edge."""
     coarse = coarse_alpha(truth, size)
     plain, refined = stretch(coarse, *truth.shape), refined_alpha(image, coarse, size)
     reach = round(FLAT * max(truth.shape) / size) | 1
     edge = cv2.dilate(((plain > 0.01) & (plain < 0.99)).astype(np.uint8), np.ones((reach, reach), np.uint8))
     flat = edge == 0
     changed = float(np.abs(refined - plain)[flat].max()) if flat.any() else 0.0
-    return np.stack([errors(plain, truth), errors(refined, truth)]), changed
+    at_half = refined_alpha(image, coarse, size, REDUCTION)
+    return np.stack([errors(each, truth) for each in (plain, refined, at_half)]), changed
 
 
 def report(name: str, rows: NDArray[np.float64], changed: float) -> None:
     print(f"\n{name}")
-    print(f"{'':8s}{'MAD':>10s}{'MAD, band':>12s}{'GRAD/MP':>10s}")
-    for label, row in zip(("before", "after", "ratio"), (*rows, rows[1] / rows[0]), strict=True):
-        print(f"{label:8s}{row[0]:10.5f}{row[1]:12.4f}{row[2]:10.3f}")
+    print(f"{'':18s}{'MAD':>10s}{'MAD, band':>12s}{'GRAD/MP':>10s}")
+    ratios = rows[1:] / rows[0]
+    labels = ("before", "after", "at half", "after ÷ before", "at half ÷ before")
+    for label, row in zip(labels, (*rows, *ratios), strict=True):
+        print(f"{label:18s}{row[0]:10.5f}{row[1]:12.4f}{row[2]:10.3f}")
     print(f"largest change {FLAT} pixels of the square from any edge: {changed:.6f}")
 
 

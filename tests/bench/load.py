@@ -96,6 +96,12 @@ def resident(pid: int) -> int:
     return total
 
 
+def peak_resident(pid: int) -> int:
+    """The most bytes that a process has ever held, its start included."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def closed_loop(send: Send, *, requests: int, concurrency: int, pid: int) -> Load:
     """So many clients, each of which sends its next request when the last one is answered."""
 

@@ -1,10 +1,12 @@
 """The recipe from photo to matte, with a stand-in for the network."""
 
+import cv2
 import numpy as np
 import pytest
 
 from model.contract import GEOMETRIES
-from model.matting import Quality, finish, views
+from model.matting import Quality, finish, reduction, views
+from model.refine import refine
 
 SIZE = 64
 
@@ -61,3 +63,43 @@ def test_bars_are_neither_foreground_nor_doubt():
     matte = finish(image, views(image, SIZE, "letterbox"), [alpha], "letterbox")
     assert not matte.foreground
     assert matte.confidence == 1
+
+
+def large_photo():
+    """Smooth enough to lose nothing at half its size, in both axes just at the limit of a reduction."""
+    y, x = np.mgrid[0 : 8 * SIZE, 0 : 8 * SIZE + 2].astype(np.float32)
+    edge = 1 / (1 + np.exp((np.hypot(x - 260, y - 250) - 150) / 20))
+    return np.rint(20 + 210 * edge).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "quality", "expected"),
+    [
+        (8 * SIZE, 8 * SIZE, Quality.STANDARD, 2),
+        (8 * SIZE - 1, 20 * SIZE, Quality.STANDARD, 1),
+        (20 * SIZE, 8 * SIZE - 1, Quality.STANDARD, 1),
+        (40 * SIZE, 40 * SIZE, Quality.STANDARD, 2),
+        (40 * SIZE, 40 * SIZE, Quality.HIGH, 1),
+    ],
+)
+def test_edges_of_large_photos_are_followed_at_half_their_size(height, width, quality, expected):
+    assert reduction(height, width, SIZE, quality) == expected
+
+
+def test_a_photo_that_comes_reduced_gets_the_matte_of_the_whole():
+    image = large_photo()
+    seen = views(image, SIZE, "limited")
+    whole = finish(image, seen, brightness(seen), "limited")
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    reduced = finish(half, seen, brightness(seen), "limited", size=image.shape[:2])
+    np.testing.assert_array_equal(reduced.alpha, whole.alpha)
+    assert reduced.confidence == whole.confidence
+
+
+def test_following_at_half_the_size_is_within_two_levels_where_the_photo_is_smooth():
+    image = large_photo()
+    seen = views(image, SIZE, "limited")
+    alphas = brightness(seen)
+    at_half = finish(image, seen, alphas, "limited").alpha.astype(int)
+    in_full = refine(image, seen[0], alphas[0]).astype(int)
+    assert np.abs(at_half - in_full).max() <= 2

@@ -1,0 +1,47 @@
+"""The Python client: a photo comes in, a matte or cut-out from a running service goes out.
+
+    from app.client import Client
+
+    with Client("http://127.0.0.1:8000") as service:
+        answer = service.cutout("photo.jpg", background="white", format="jpg")
+        Path("cutout.jpg").write_bytes(answer.data)
+
+`AsyncClient` has the same methods to await. Everything but the sending is written once, as functions of values:
+
+    calls      photo and options -> the request
+    patience   a failed attempt -> how long to wait before the next one, or that there is none
+    answers    the response -> `Answer`, `Model`
+    problems   a response that is an error, or none at all -> `CallError`
+    terms      address, key and limits, for httpx
+    sending    the two clients, and the loop over attempts
+
+Needs httpx alone: it knows neither the service's code nor a model, and decodes no picture.
+"""
+
+from __future__ import annotations
+
+from app.client.answers import Answer, Box, Model
+from app.client.calls import CutoutOptions, Format, Quality, Source
+from app.client.patience import OnRetry, Patience
+from app.client.problems import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
+from app.client.sending import AsyncClient, Client
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Box",
+    "Busy",
+    "CallError",
+    "Client",
+    "CutoutOptions",
+    "Disconnected",
+    "Format",
+    "Model",
+    "OnRetry",
+    "Patience",
+    "Quality",
+    "Refused",
+    "Source",
+    "TimedOut",
+    "Unexpected",
+]

@@ -1,0 +1,23 @@
+"""How a command ends before its last line. Knows no command."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Final, NoReturn
+
+import typer
+
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
+
+
+def fail(message: str) -> NoReturn:
+    """Say why on standard error, and exit with 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def leave(code: int) -> NoReturn:
+    """Without waiting for a thread in TensorFlow, which cannot be interrupted while it loads."""
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,94 @@
+"""Photos are done in this process, by the model that the environment names. Knows no file."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from app.commands.wish import Wish
+from app.commands.work import Done, PhotoFailed, WorkEnds
+from app.errors import ServiceError
+from app.logs import configure_logs
+from app.main import model_loader
+from app.metrics import Metrics
+from app.options import read_output
+from app.output import MATTE, Output
+from app.pipeline import Pipeline
+from app.predictor import LARGEST_ON_CUDA
+from app.session import LoadError
+from app.settings import SettingsError, load_settings
+from model.contract import ContractError, read_manifest
+from model.matting import Quality
+
+
+async def local_work(pipeline: Pipeline, data: bytes, wish: Wish) -> Done:
+    """One photo through the service's own pipeline. Raises ServiceErrors."""
+    result = await pipeline.run(data, output_of(wish), Quality(wish.quality))
+    return Done(result.finished.data, result.finished.foreground)
+
+
+def output_of(wish: Wish) -> Output:
+    """The same options as a client's, so that both mean the same. Raises ClientErrors."""
+    if wish.output == "matte":
+        return MATTE
+    given = {
+        "format": wish.format,
+        "background": wish.background if isinstance(wish.background, str) else None,
+        "blur": wish.blur,
+        "crop": str(wish.crop).lower() if wish.crop else None,
+        "margin": wish.margin,
+        "size": wish.size,
+        "shadow": wish.shadow,
+    }
+    picture = wish.background if isinstance(wish.background, bytes) else None
+    return read_output({name: str(value) for name, value in given.items() if value is not None}, picture)
+
+
+class LocalWorker:
+    """The pipeline of this process. Raises WorkEnds for settings that are wrong, or options that it does not know."""
+
+    def __init__(self, wish: Wish, console: Console) -> None:
+        configure_logs("error", sys.stderr)
+        try:
+            self._settings = load_settings()
+        except SettingsError as error:
+            raise WorkEnds(str(error)) from None
+        try:
+            output_of(wish)
+        except ServiceError as error:
+            raise WorkEnds(error.detail) from None
+        self._wish = wish
+        self._console = console
+        self._pipeline = Pipeline(self._settings, Metrics())
+
+    @property
+    def places(self) -> int:
+        """Enough photos to fill the batches while others are decoded, and no more."""
+        settings = self._settings
+        batch = settings.max_batch_size or LARGEST_ON_CUDA
+        return min(settings.max_queue, batch + 2 * settings.cpu_thread_count)
+
+    async def model(self) -> str:
+        """By its manifest alone, so that nothing is loaded where nothing is to be done."""
+        try:
+            manifest = read_manifest(self._settings.model_dir)
+        except ContractError as error:
+            raise WorkEnds(str(error)) from None
+        return f"{manifest.label} {manifest.sha256}"
+
+    async def start(self) -> None:
+        self._console.print(f"loading {self._settings.model_dir.name} …")
+        try:
+            await self._pipeline.start(model_loader(self._settings))
+        except (ContractError, LoadError) as error:
+            raise WorkEnds(str(error)) from None
+
+    async def work(self, data: bytes) -> Done:
+        try:
+            return await local_work(self._pipeline, data, self._wish)
+        except ServiceError as error:
+            raise PhotoFailed(error.detail) from None  # What is wrong with the options was said at the start.
+
+    async def close(self) -> None:
+        await self._pipeline.close()

@@ -1,0 +1,144 @@
+"""The options of a cut-out as a client writes them come in, an `Output` goes out. Knows no pixels and no HTTP.
+
+Whoever lets clients write options, over HTTP or on the command line, reads them here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from PIL import ImageColor
+
+from app.errors import (
+    ClientError,
+    InvalidBackground,
+    InvalidBlur,
+    InvalidCrop,
+    InvalidFormat,
+    InvalidMargin,
+    InvalidQuality,
+    InvalidShadow,
+    InvalidSize,
+    MultipleBackgrounds,
+)
+from app.framing import Margins
+from app.output import Channels, Format, Ground, Output
+from model.matting import Quality
+
+T = TypeVar("T")
+
+NAMES: Final = ("format", "background", "blur", "crop", "margin", "size", "shadow")
+FULL: Final = "full"
+NO_MARGIN: Final = "0px"
+_WHITE: Final = Ground((255, 255, 255))
+_HEX: Final = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
+# Narrower than int() and float(), which also read other scripts' digits, 1_0, nan and inf.
+_WHOLE: Final = re.compile(r"[0-9]{1,3}")
+_NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Output:
+    """From the options by name, all of them optional, and the background's file. Raises ClientErrors."""
+    if sum((picture is not None, "background" in options, "blur" in options)) > 1:
+        raise MultipleBackgrounds("`background` and `blur` exclude each other, and there is one background.")
+    kind = value_of(options, "format", Format, Format.PNG, InvalidFormat, f"is one of {', '.join(Format)}")
+    ground: Ground | bytes | None = picture
+    if picture is None:
+        expected = "is a CSS colour name, a hex value, or a file"
+        ground = value_of(options, "background", colour, None, InvalidBackground, expected)
+    blur = value_of(options, "blur", whole(1, 100), None, InvalidBlur, "is a whole number, 1 to 100")
+    if kind is Format.JPG and blur is None:
+        ground = on_white(ground)
+    expected = "is `full` or a number of megapixels"
+    return Output(
+        channels=Channels.RGBA,
+        format=kind,
+        background=ground,
+        blur=blur,
+        crop=_crop(options),
+        megapixels=value_of(options, "size", megapixels, None, InvalidSize, expected),
+        shadow=value_of(options, "shadow", whole(0, 100), 0, InvalidShadow, "is a whole number, 0 to 100"),
+    )
+
+
+def quality_of(options: Mapping[str, str]) -> Quality:
+    """Raises InvalidQuality."""
+    expected = f"is one of {', '.join(Quality)}"
+    return value_of(options, "quality", Quality, Quality.STANDARD, InvalidQuality, expected)
+
+
+def value_of(
+    written: Mapping[str, str],
+    name: str,
+    read: Callable[[str], T],
+    default: T,
+    problem: type[ClientError],
+    expected: str,
+) -> T:
+    """What the option `name` says, read from its text without spaces around; `default` if it is not there.
+
+    Raises `problem` where `read` raises ValueError, and says that the option is what is `expected`.
+    """
+    if name not in written:
+        return default
+    try:
+        return read(written[name].strip())
+    except ValueError:
+        raise problem(f"`{name}` {expected}, not {written[name][:100]!r}.") from None
+
+
+def colour(text: str) -> Ground:
+    """A CSS name, `#rgb`, `#rgba`, `#rrggbb` or `#rrggbbaa`, the # left out or not. Raises ValueError."""
+    found = _HEX.fullmatch(text)
+    # Pillow reads rgb(…) and hsl(…), too, also to levels that are no byte.
+    if not found and text.lower() not in ImageColor.colormap:
+        raise ValueError(text)
+    red, green, blue, *alpha = ImageColor.getrgb(f"#{found[1]}" if found else text)
+    return Ground((red, green, blue), *alpha)
+
+
+def megapixels(text: str) -> float | None:
+    """`full` is no limit. Raises ValueError."""
+    if text == FULL:
+        return None
+    if not _NUMBER.fullmatch(text) or float(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most`, at most 999, and raises ValueError for all else."""
+
+    def read(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+            raise ValueError(text)
+        return int(text)
+
+    return read
+
+
+def boolean(text: str) -> bool:
+    """Raises ValueError."""
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
+
+
+def on_white(ground: Ground | bytes | None) -> Ground | bytes:
+    """For files that know no transparency: what shows through is white."""
+    if ground is None:
+        return _WHITE
+    if isinstance(ground, bytes) or ground.alpha == 255:
+        return ground
+    mixed = [round(255 + (level - 255) * ground.alpha / 255) for level in ground.colour]
+    return Ground((mixed[0], mixed[1], mixed[2]))
+
+
+def _crop(options: Mapping[str, str]) -> Margins | None:
+    wished = value_of(options, "crop", boolean, "margin" in options, InvalidCrop, "is `true` or `false`")
+    expected = "is 1, 2 or 4 of the kind `10%` (at most 50%) or `20px` (at most 500px)"
+    margins = value_of(options, "margin", Margins.parse, Margins.parse(NO_MARGIN), InvalidMargin, expected)
+    return margins if wished else None

@@ -1,0 +1,235 @@
+// The page: photos come in, wait in a queue, and are shown and saved. Wires the other modules to index.html.
+
+import { Camera, hasCamera } from "./camera.js";
+import { filesOf, hasFiles } from "./intake.js";
+import { Keys } from "./keys.js";
+import { command, LookForm } from "./look.js";
+import { cutOut, Photo } from "./photo.js";
+import { Queue } from "./queue.js";
+import { archive, download, fileName, picture } from "./save.js";
+import { post, readable } from "./service.js";
+import { Stage } from "./stage.js";
+import { Strip } from "./strip.js";
+
+const AT_ONCE = 2;
+const TITLE = document.title;
+
+const part = (id) => document.getElementById(id);
+const limits = { uploadBytes: Number(document.documentElement.dataset.maxUploadBytes) || Infinity };
+const photos = [];
+const saving = new Set();
+let selected = null;
+let drawing = 0;
+
+const keys = new Keys(part("key"));
+const queue = new Queue(AT_ONCE, (photo) => cutOut(photo, { limits, keys, changed: draw }));
+const stage = new Stage({
+  stage: part("stage"), frame: part("frame"), before: part("before"), after: part("after"), split: part("split"),
+  shown: part("shown"), state: part("state"), title: part("state-title"), detail: part("state-detail"),
+  progress: part("state-progress"), again: part("again"), notice: part("notice"), noticeTitle: part("notice-title"),
+  noticeDetail: part("notice-detail"), finer: part("finer"),
+});
+const strip = new Strip(part("photos"), part("photo"), { chosen: select, removed: remove });
+const form = new LookForm(part("look"), { changed: restyle, failed: say });
+const camera = new Camera(part("camera"), (file) => add([file]));
+
+function add(files) {
+  if (!files.length) return;
+  keys.forgive();
+  const first = !photos.length;
+  for (const file of files) {
+    const photo = new Photo(file);
+    photos.push(photo);
+    strip.add(photo);
+    queue.add(photo);
+  }
+  part("welcome").hidden = true;
+  part("work").hidden = false;
+  if (first) select(photos[0], { focus: true });
+  draw();
+}
+
+function select(photo, { focus = false } = {}) {
+  selected = photo;
+  strip.select(photo, { focus });
+  draw();
+}
+
+function remove(photo) {
+  const index = photos.indexOf(photo);
+  photo.leaving.abort(new DOMException("Removed", "AbortError"));
+  queue.drop(photo);
+  photos.splice(index, 1);
+  strip.remove(photo);
+  if (photos.length) {
+    if (photo === selected) select(photos[Math.min(index, photos.length - 1)], { focus: true });
+  } else {
+    selected = null;
+    stage.clear();
+    part("work").hidden = true;
+    part("welcome").hidden = false;
+    part("choose").focus();
+  }
+  draw();
+}
+
+function retry(quality) {
+  keys.forgive();
+  selected.reset(quality);
+  queue.add(selected);
+  strip.select(selected, { focus: true });
+  draw();
+}
+
+/** Show what is so now; many changes between two frames are one drawing. */
+function draw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    for (const photo of photos) strip.update(photo);
+    if (selected) stage.show(selected, form.look);
+    const done = photos.filter((photo) => photo.state === "done");
+    for (const id of ["save", "copy"]) part(id).disabled = saving.has(id) || selected?.state !== "done";
+    part("save-all").disabled = saving.has("save-all");
+    const wanted = done.filter(hasPerson);
+    part("save-all").hidden = wanted.length < 2;
+    part("save-all").lastElementChild.textContent = `Download all ${wanted.length} (ZIP)`;
+    tell(done.length);
+    guard();
+  });
+}
+
+function tell(done) {
+  const failed = photos.filter((photo) => photo.state === "failed").length;
+  const counts = `${done} of ${photos.length} done${failed ? `, ${failed} failed` : ""}.`;
+  const single = photos.length === 1 ? `${photos[0].name}: ${photos[0].condition}.` : counts;
+  const text = photos.length ? single : "";
+  if (part("news").textContent !== text) part("news").textContent = text;
+  document.title = photos.some((photo) => photo.pending) ? `${done}/${photos.length} – ${TITLE}` : TITLE;
+  part("curl").textContent = command(form.look, form.format, { locked: Boolean(keys.value) });
+}
+
+/** Leaving while photos are on their way asks first. Only then: the handler keeps a page out of the back cache. */
+function guard() {
+  const pending = photos.some((photo) => photo.pending);
+  (pending ? addEventListener : removeEventListener)("beforeunload", ask);
+}
+
+function ask(event) {
+  event.preventDefault();
+}
+
+function restyle() {
+  say("");
+  stage.paint(form.look);
+  draw();
+}
+
+function say(text) {
+  part("saved").textContent = text;
+}
+
+function remake(photo, options) {
+  const { signal } = photo.leaving;
+  const all = { ...options, quality: photo.quality };
+  return keys.withKey((key) => post(photo.file, all, { key, signal })).then((answer) => answer.blob);
+}
+
+/** Run `work` with the button `id` switched off meanwhile, and say how it ended. */
+async function busy(id, work) {
+  saving.add(id);
+  draw();
+  try {
+    say(await work());
+  } catch (error) {
+    say(`That did not work. ${error.title ?? ""} ${error.detail ?? error.message}`);
+  } finally {
+    saving.delete(id);
+    draw();
+  }
+}
+
+async function saveOne() {
+  const [photo, format] = [selected, form.format];
+  download(await picture(photo, form.look, format, remake), fileName(photo, format));
+  return `${fileName(photo, format)} is made.`;
+}
+
+async function copy() {
+  const photo = selected;
+  // Given as a promise: Safari allows copying only while the click is handled.
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": picture(photo, form.look, "png", remake) })]);
+  return "The picture is on the clipboard.";
+}
+
+function hasPerson(photo) {
+  return photo.result.found;
+}
+
+async function saveAll() {
+  const done = photos.filter((photo) => photo.state === "done");
+  const wanted = done.filter(hasPerson);
+  const { blob, failures } = await archive(wanted, form.look, form.format, {
+    ask: remake,
+    onProgress: (number) => say(`Making ${number} of ${wanted.length} …`),
+  });
+  download(blob, "cutouts.zip");
+  const empty = done.length - wanted.length;
+  const left = empty ? ` Left out, because nobody was found: ${empty}.` : "";
+  return `cutouts.zip is made, with ${wanted.length - failures.length} pictures.${left}`
+    + (failures.length ? ` Not made: ${failures.map((photo) => photo.name).join(", ")}.` : "");
+}
+
+function listen() {
+  for (const id of ["choose", "more"]) {
+    part(id).addEventListener("change", ({ target }) => {
+      add([...target.files]);
+      target.value = ""; // So that the same file can be chosen again.
+    });
+  }
+  addEventListener("paste", async ({ clipboardData }) => {
+    if (hasFiles(clipboardData)) add(await filesOf(clipboardData));
+  });
+  let inside = 0; // Enters less leaves: each element under the pointer counts as both.
+  const hover = (step) => ({ dataTransfer }) => {
+    if (!hasFiles(dataTransfer)) return;
+    inside = step && Math.max(0, inside + step);
+    part("veil").hidden = !inside;
+  };
+  addEventListener("dragenter", hover(1));
+  addEventListener("dragleave", hover(-1));
+  addEventListener("dragover", (event) => hasFiles(event.dataTransfer) && event.preventDefault());
+  addEventListener("drop", async (event) => {
+    if (!hasFiles(event.dataTransfer)) return;
+    event.preventDefault();
+    hover(0)(event);
+    add(await filesOf(event.dataTransfer));
+  });
+  part("remove").addEventListener("click", () => remove(selected));
+  part("clear").addEventListener("click", () => [...photos].forEach(remove));
+  part("again").addEventListener("click", () => retry(selected.quality));
+  part("finer").addEventListener("click", () => retry("high"));
+  part("look").addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy("save", saveOne);
+  });
+  part("copy").addEventListener("click", () => busy("copy", copy));
+  part("save-all").addEventListener("click", () => busy("save-all", saveAll));
+  part("copy-curl").addEventListener("click", () => navigator.clipboard.writeText(part("curl").textContent));
+}
+
+async function prepare() {
+  listen();
+  draw();
+  for (const place of document.querySelectorAll("[data-limit]")) {
+    place.textContent = readable(limits.uploadBytes);
+  }
+  part("copy").hidden = !globalThis.ClipboardItem;
+  part("copy-curl").hidden = !navigator.clipboard;
+  const available = await hasCamera();
+  for (const button of document.querySelectorAll(".camera")) {
+    button.hidden = !available;
+    button.addEventListener("click", () => camera.open());
+  }
+}
+
+prepare();

@@ -1,0 +1,74 @@
+// One photo and what has become of it. Knows the service and the queue, no element of the page.
+
+import { refusal } from "./intake.js";
+import { post, Problem } from "./service.js";
+import { untilDone } from "./queue.js";
+
+/** Below this the service's own documentation says to look closely. */
+export const SURE = 0.95;
+
+/**
+ * `state` is waiting, uploading, working, pausing, done or failed. While uploading `progress` is 0 to 1; once failed
+ * `problem` has a title and a detail; once done `result` is `{ blob, found, confidence }`, the blob an RGBA PNG.
+ */
+export class Photo {
+  static #count = 0;
+
+  constructor(file) {
+    Photo.#count += 1;
+    this.id = `photo-${Photo.#count}`;
+    this.file = file;
+    this.name = file.name || "photo";
+    this.reset("standard");
+  }
+
+  reset(quality) {
+    this.quality = quality;
+    this.state = "waiting";
+    this.progress = 0;
+    this.problem = null;
+    this.result = null;
+    this.leaving = new AbortController();
+  }
+
+  get pending() {
+    return this.state !== "done" && this.state !== "failed";
+  }
+
+  get doubtful() {
+    return this.state === "done" && (!this.result.found || this.result.confidence < SURE);
+  }
+
+  /** What is to be said of it, in a few words. */
+  get condition() {
+    if (this.state === "uploading") return "uploading";
+    if (this.state === "working") return "cutting out";
+    if (this.state === "failed") return `failed: ${this.problem.title}`;
+    if (!this.doubtful) return this.state === "done" ? "done" : "waiting";
+    return this.result.found ? "done, look closely" : "done, nobody found";
+  }
+}
+
+/** Have `photo` cut out. `changed()` is called after each change of its state; `keys` gives the key and asks for one. */
+export async function cutOut(photo, { limits, keys, changed }) {
+  const { signal } = photo.leaving;
+  const become = (state, facts = {}) => {
+    Object.assign(photo, { state, ...facts });
+    changed();
+  };
+  const attempt = () => keys.withKey((key) => post(photo.file, { quality: photo.quality }, {
+    key,
+    signal,
+    onProgress: (progress) => become(progress < 1 ? "uploading" : "working", { progress }),
+  }));
+  try {
+    become("uploading", { progress: 0 });
+    const refused = await refusal(photo.file, limits);
+    if (refused) throw refused;
+    const result = await untilDone(attempt, { signal, onPause: (_, problem) => become("pausing", { problem }) });
+    become("done", { result, problem: null });
+  } catch (problem) {
+    const expected = problem instanceof Problem;
+    become("failed", { problem: expected ? problem : new Problem("Something went wrong in this page", `${problem}`) });
+  }
+}
