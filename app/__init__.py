@@ -3,6 +3,7 @@
 The path of one request, one line per module:
 
     middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
+        |            exchange    one request's messages: counted, in pieces, read to their end
         |
     routes       /v1/matte and /v1/cutout; rembg and removebg (with removebg_options) speak as those services do
         |            uploads     body -> bytes of the photo, other files, texts
@@ -12,6 +13,7 @@ The path of one request, one line per module:
         |            budget      so many bytes of decoded photos at once
         |            recipe      one photo's way without its waits
         |            codec       bytes -> upright RGB pixels; pixels -> PNG
+        |            containers  how many parts and scans a file has, before it is decoded
         |            model.matting   photo -> the network's square; alpha -> matte of the photo, edge refined
         |            batching    many waiting pictures -> one call of the network
         |            predictor   one padded batch on the device

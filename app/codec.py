@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -18,13 +19,18 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
+from app import containers
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
 from model.decoder_errors import DECODER_ERRORS
 from model.transforms import Image
 
 # The limit is ours (`max_pixels`, checked right after the header), so Pillow's own guess is switched off.
 PIL.Image.MAX_IMAGE_PIXELS = None
+# Broken EXIF makes Pillow warn, of each tag in its own words: one photo could fill the log with thousands of lines.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
+# JPEG ends at 65,535 itself. A photo's cost grows with its longer side too, not only with its pixels.
+SIDE_MAX: Final = 100_000
 _ORIENTATION: Final = 0x0112
 # From EXIF's orientation to what brings the stored pixels upright. By OpenCV: Pillow would make a picture of its own.
 _UPRIGHT: Final[dict[int, Callable[[Image], Image]]] = {
@@ -40,8 +46,6 @@ _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR: Final = {1: 0, 3: 2, 4: 6}
 _PNG_UP: Final = 2
-_JPEG_SCAN: Final = 0xDA
-_JPEG_FILL: Final = 0xFF
 
 
 def decode_image(data: bytes, *, max_pixels: int) -> Image:
@@ -60,14 +64,17 @@ def decode_reduced(
     """`decode_image`, and the photo's upright height and width. A JPEG comes as many times smaller as `reduction` of
     them says, 1 or 2, its sides rounded up: so it takes three quarters of the time."""
     kind = sniff(data)
+    containers.check_parts(kind, data)
     try:
         if kind == "WEBP":
             # Pillow's WebP reader allocates the whole canvas when it opens a file.
             _check_pixels(*_webp_size(data), max_pixels)
         with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
             _check_pixels(*opened.size, max_pixels)
-            if not _has_end(kind, data):
+            if not containers.is_whole(kind, data):
                 raise EOFError
+            if kind == "JPEG":
+                containers.check_scans(data)
             orientation = _orientation(opened)
             width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
             pixels = _plain_jpeg(data, opened.size, reduction(height, width)) if kind == "JPEG" else None
@@ -82,6 +89,7 @@ def decode_reduced(
 def count_pixels(data: bytes, *, max_pixels: int) -> int:
     """Width times height by the header; nothing is decoded. Raises as `decode_image` does."""
     kind = sniff(data)
+    containers.check_parts(kind, data)
     try:
         if kind == "WEBP":
             width, height = _webp_size(data)
@@ -141,23 +149,11 @@ def _chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)
 
 
-def _has_end(kind: str, data: bytes) -> bool:
-    """Whether the file reaches its end marker. Decoders forgive the loss of some last bytes, each its own."""
-    if kind == "PNG":
-        return b"IEND\xae\x42\x60\x82" in data
-    if kind == "WEBP":
-        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    at = 2
-    # From segment to segment to the first scan, so that the end of a thumbnail does not count. Anything may follow
-    # the end: phones put films there.
-    while data[at : at + 1] == b"\xff" and data[at + 1] != _JPEG_SCAN:
-        at += 1 if data[at + 1] == _JPEG_FILL else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return data.rfind(b"\xff\xd9", at) > 0
-
-
 def _check_pixels(width: int, height: int, limit: int) -> None:
     if width * height > limit:
         raise TooManyPixels(f"The image has {width} x {height} pixels; at most {limit} pixels are accepted.")
+    if max(width, height) > SIDE_MAX:
+        raise TooManyPixels(f"The image has {width} x {height} pixels; a side has at most {SIDE_MAX}.")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -47,3 +47,5 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(JsonFormatter())
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # At level debug Pillow tells every tag of a photo's EXIF, and photos are never logged.
+    logging.getLogger("PIL").setLevel(logging.INFO)

@@ -15,10 +15,10 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +31,7 @@ from app.errors import (
     Unauthorised,
     to_response,
 )
+from app.exchange import Exchange
 from app.logs import request_id
 from app.metrics import Metrics
 from app.settings import Settings
@@ -39,9 +40,6 @@ GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/r
 KEYED: Final = ("/v1/", "/v1.0/", "/api/")  # how their paths begin
 UNMATCHED: Final = "unmatched"
 
-# A refused upload is read away for this long before the connection closes: closing at once would reset it,
-# and most clients send all of the body before they look for the answer.
-_LINGER_S: Final = 1.0
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("app.access")
 
@@ -60,7 +58,7 @@ class Observation:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
-        exchange = _Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send)
         started = time.perf_counter()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -73,7 +71,7 @@ class Observation:
             self._record(scope, exchange, time.perf_counter() - started)
             request_id.reset(token)
 
-    def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+    def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = route_template(self._routes, scope)
         self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
@@ -88,52 +86,6 @@ class Observation:
                 "bytes_out": exchange.bytes_out,
             },
         )
-
-
-class _Exchange:
-    """Counts a request's bytes, adds headers, and closes the connection if the body is left unread."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        self._receive = receive
-        self._send = send
-        self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        self._waits_to_send = "expect" in headers
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._waits_to_send = False
-        self.bytes_in += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            self._unread = False
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = request_id.get()
-            headers["X-Content-Type-Options"] = "nosniff"
-            if self._unread:
-                headers["Connection"] = "close"
-        elif message["type"] == "http.response.body":
-            self.bytes_out += len(message.get("body", b""))
-            if self._unread and not message.get("more_body", False):
-                await self._send({**message, "more_body": True})
-                await self._read_away()
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
-        await self._send(message)
-
-    async def _read_away(self) -> None:
-        if self._waits_to_send:
-            return  # It asked first (Expect: 100-continue), and has its answer.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while self._unread:
-                    await self.receive()
 
 
 class Admission:

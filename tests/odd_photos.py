@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import PIL.Image
 
-from app.errors import ClientError, UnsupportedType
+from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
 from tests.hostile import SIZE, Case, chunk, extended_webp, raw_png, webp
 from tests.portraits import jpeg, png, portrait, saved
 
@@ -51,6 +51,18 @@ def _depths() -> Iterator[Case]:
     yield Case("depth that is none", raw_png(13, 6, 3, 0, bytes(5)), None)
 
 
+def _codings() -> Iterator[Case]:
+    """JPEG's other ways, which the decoders know, or do not: none of them is what the data is."""
+    data = jpeg(portrait(*SIZE))
+    at = data.index(b"\xff\xc0")
+    for marker in (0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA, 0xCB, 0xF7):
+        yield Case(f"frame marker {marker:x}", data[: at + 1] + bytes((marker,)) + data[at + 2 :], None)
+    for depth in (2, 12, 16):
+        yield Case(f"{depth} bits", data[: at + 4] + bytes((depth,)) + data[at + 5 :], UnreadableImage)
+    for layers in (0, 1, 2, 4, 255):
+        yield Case(f"{layers} layers", data[: at + 9] + bytes((layers,)) + data[at + 10 :], ClientError)
+
+
 def _interlaced() -> Iterator[Case]:
     yield Case("Adam7", _adam7(*SIZE), SIZE)
     yield Case("Adam7 of one pixel", _adam7(1, 1), (1, 1))
@@ -81,9 +93,10 @@ def _animated() -> Iterator[Case]:
         data = saved(pictures[0], kind, save_all=True, append_images=pictures[1:])
         yield Case(f"animated {kind}", data, SIZE)
     apng = saved(pictures[0], "PNG", save_all=True, append_images=pictures[1:])
-    control = apng.index(b"acTL") + 4
-    none = apng[:control] + bytes(8) + apng[control + 8 :]
-    yield Case("APNG of no frames", none, None)
+    control = apng.index(b"acTL") - 4
+    for frames in (0, 2**31 + 1):
+        broken = apng[:control] + chunk(b"acTL", struct.pack(">II", frames, 0)) + apng[control + 20 :]
+        yield Case(f"APNG of {frames} frames", broken, SIZE)
     frame = apng.rindex(b"fcTL") + 8
     outside = apng[:frame] + struct.pack(">II", 60_000, 60_000) + apng[frame + 8 :]
     yield Case("APNG with a frame of 60,000 a side", outside, None)
@@ -96,6 +109,8 @@ def _long() -> Iterator[Case]:
         yield Case(f"PNG {name}", png(image), (height, width))
         if max(height, width) <= 65_500:
             yield Case(f"JPEG {name}", jpeg(image), (height, width))
+    for height, width in ((1, 100_001), (100_001, 1)):
+        yield Case(f"PNG {width} x {height}", raw_png(width, height, 8, 0, bytes(width)), TooManyPixels)
     yield Case("WebP 16383 x 1", saved(np.full((1, 16_383, 3), 9, np.uint8), "WEBP"), (1, 16_383))
 
 
@@ -106,6 +121,8 @@ def _several_in_one() -> Iterator[Case]:
         packed.writestr("photo.txt", "no photo")
     page = b"<html><script>alert(1)</script></html>"
     yield Case("JPEG and ZIP", jpeg(image) + archive.getvalue(), SIZE)
+    film = jpeg(image) + b"\xff\xdafilm" * 500
+    yield Case("JPEG and a film in which scans seem to start", film, SIZE)
     yield Case("ZIP and JPEG", archive.getvalue() + jpeg(image), UnsupportedType)
     yield Case("PNG and HTML", png(image) + page, SIZE)
     yield Case("HTML and PNG", page + png(image), UnsupportedType)
@@ -141,6 +158,7 @@ def _tiny() -> Iterator[Case]:
 KINDS: Final[dict[str, Callable[[], Iterator[Case]]]] = {
     "colours": _colours,
     "bits a value": _depths,
+    "other JPEGs": _codings,
     "interlaced": _interlaced,
     "animated": _animated,
     "very long": _long,

@@ -5,7 +5,11 @@ import json
 import logging
 import warnings
 
+import PIL.Image
+
+from app import codec
 from app.logs import configure_logs, request_id
+from tests.portraits import plain, saved
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -45,3 +49,14 @@ def test_traceback_and_warnings_stay_in_their_line() -> None:
     failed, warned = lines(stream)
     assert "gone wrong" in str(failed["traceback"])
     assert "careful" in str(warned["message"])
+
+
+def test_a_photos_metadata_is_not_logged_at_any_level() -> None:
+    stream = io.StringIO()
+    configure_logs("debug", stream)
+    exif = PIL.Image.Exif()
+    exif[0x010E] = "the beach at home"
+    codec.decode_image(saved(plain(9), "JPEG", exif=exif), max_pixels=10_000)
+    logging.getLogger("app").debug("decoded")
+    assert "decoded" in stream.getvalue()
+    assert "the beach at home" not in stream.getvalue()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.types import Message
 
-from app import middleware
+from app import exchange
 from tests.conftest import Gate, Running, Service, until
 from tests.portraits import plain, png
 
@@ -257,7 +257,7 @@ async def test_client_that_leaves_during_the_upload_is_counted_as_gone(running: 
 async def test_refused_upload_is_read_away_for_a_limited_time(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "_LINGER_S", 0.01)
+    monkeypatch.setattr(exchange, "_LINGER_S", 0.01)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 3000

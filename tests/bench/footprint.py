@@ -53,10 +53,14 @@ async def at_rest(pid: int, address: str, answers: int, first: Footprint | None)
             return found
 
 
-def slope(points: Sequence[Footprint]) -> float:
-    """Megabytes of resident memory per 1,000 answers, by least squares. At least two points."""
-    thousands, megabytes = [p.answers / 1000 for p in points], [p.memory / 1e6 for p in points]
-    return float(np.polyfit(thousands, megabytes, 1)[0])
+def slope(points: Sequence[Footprint]) -> tuple[float, float]:
+    """Megabytes of resident memory per 1,000 answers by least squares, and its standard error. At least 3 points."""
+    thousands = np.array([point.answers / 1000 for point in points])
+    megabytes = np.array([point.memory / 1e6 for point in points])
+    grows, level = np.polyfit(thousands, megabytes, 1)
+    residual = megabytes - (grows * thousands + level)
+    spread = ((thousands - thousands.mean()) ** 2).sum()
+    return float(grows), float(np.sqrt((residual**2).sum() / (len(points) - 2) / spread))
 
 
 async def gauges(address: str) -> float:

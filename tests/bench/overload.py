@@ -1,0 +1,197 @@
+"""More requests than the service can take: how much good work is left, and how well is the rest turned away?
+
+    .venv/bin/python -m tests.bench.overload [--times 4] [--seconds 30] [--path /v1/cutout] [--side 1024]
+        [--capacity-requests 100] [--json OUT.json]
+
+Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
+requests a second at random moments, whether the earlier ones are answered or not. The client shares the machine: what
+making and sending the requests costs it is missing from the service's throughput. Exits with 1 after a 5xx or a lost
+answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import numpy as np
+
+from app.settings import BUILT_IN_MODEL
+from tests.bench.footprint import gauges
+from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting, resident
+from tests.processes import serving
+
+CAPACITY_CONCURRENCY: Final = 16
+LONE: Final = 5  # requests by themselves, for the latency that recovery is measured by
+RECOVERED: Final = 1.5  # times that latency
+RECOVERY_MAX_S: Final = 120.0
+LOST: Final = 599  # stands for no answer; no service sends it
+
+
+@dataclass(slots=True)
+class Witness:
+    """Passes requests on, and keeps of each when it was sent, how long it took, and its status."""
+
+    send: Send
+    sent: list[float] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
+    async def __call__(self, client: httpx.AsyncClient) -> httpx.Response:
+        started = time.perf_counter()
+        try:
+            answer = await self.send(client)
+        except httpx.TransportError:
+            answer = httpx.Response(LOST)
+        self.sent.append(started)
+        self.took.append(time.perf_counter() - started)
+        self.statuses.append(answer.status_code)
+        return answer
+
+    def seconds_of(self, status: int) -> list[float]:
+        return [took for took, each in zip(self.took, self.statuses, strict=True) if each == status]
+
+    def good_until(self, moment: float) -> int:
+        """Pictures that had come by then."""
+        every = zip(self.sent, self.took, self.statuses, strict=True)
+        return sum(status == 200 and sent + took <= moment for sent, took, status in every)
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """Rates are per second, shares 0..1, memory in MB. `recovery_s`: from the last request of the flood until a lone
+    one took its usual time again; None if it never did."""
+
+    capacity: float
+    offered: float
+    good: float
+    good_share_of_capacity: float
+    accepted_p50_s: float
+    accepted_p99_s: float
+    refused_share: float
+    refused_p50_ms: float
+    refused_p99_ms: float
+    memory_before_mb: float
+    memory_peak_mb: float
+    memory_after_mb: float
+    lone_s: float
+    drained_s: float
+    recovery_s: float | None
+    statuses: dict[str, int]
+
+
+async def lone(send: Send, count: int) -> list[float]:
+    """Seconds of requests that come one after the other."""
+    seconds = []
+    async with httpx.AsyncClient(timeout=RECOVERY_MAX_S) as client:
+        for _ in range(count):
+            started = time.perf_counter()
+            (await send(client)).raise_for_status()
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def flood(send: Send, address: str, pid: int, options: argparse.Namespace) -> Overload:
+    """All of it against one service."""
+    usual = float(np.median(asyncio.run(lone(send, LONE))))
+    capacity = closed_loop(
+        send, requests=options.capacity_requests, concurrency=CAPACITY_CONCURRENCY, pid=pid
+    ).per_second
+    before, witness = resident(pid), Witness(send)
+    rate = capacity * options.times
+    load = open_loop(witness, requests=round(rate * options.seconds), rate=rate, pid=pid)
+    first, last = min(witness.sent), max(witness.sent)
+    answered = max(sent + took for sent, took in zip(witness.sent, witness.took, strict=True))
+    recovered = recover(send, usual, last)
+    asyncio.run(empty(address))
+    good = witness.good_until(last) / (last - first)
+    accepted, refused = witness.seconds_of(200), witness.seconds_of(429) or [float("nan")]
+    return Overload(
+        capacity=capacity,
+        offered=len(witness.sent) / (last - first),
+        good=good,
+        good_share_of_capacity=good / capacity,
+        accepted_p50_s=float(np.percentile(accepted, 50)),
+        accepted_p99_s=float(np.percentile(accepted, 99)),
+        refused_share=load.statuses[429] / len(witness.sent),
+        refused_p50_ms=float(np.percentile(refused, 50)) * 1000,
+        refused_p99_ms=float(np.percentile(refused, 99)) * 1000,
+        memory_before_mb=before / 1e6,
+        memory_peak_mb=load.memory_peak / 1e6,
+        memory_after_mb=resident(pid) / 1e6,
+        lone_s=usual,
+        drained_s=answered - last,
+        recovery_s=recovered,
+        statuses=told(load),
+    )
+
+
+def recover(send: Send, usual: float, last: float) -> float | None:
+    """Seconds from the moment `last` until a lone request takes its usual time again."""
+    while time.perf_counter() - last < RECOVERY_MAX_S:
+        (took,) = asyncio.run(lone(send, 1))
+        if took <= RECOVERED * usual:
+            return time.perf_counter() - last
+    return None
+
+
+async def empty(address: str) -> None:
+    """Raises TimeoutError if the gauges don't go back to 0: a place was lost."""
+    async with asyncio.timeout(RECOVERY_MAX_S):
+        while await gauges(address):
+            await asyncio.sleep(0.1)
+
+
+def told(load: Load) -> dict[str, int]:
+    names: Counter[str] = Counter()
+    for status, count in load.statuses.items():
+        names["lost" if status == LOST else str(status)] += count
+    return dict(sorted(names.items()))
+
+
+def tell(found: Overload) -> None:
+    recovery = "never" if found.recovery_s is None else f"after {found.recovery_s:.1f} s"
+    statuses = ", ".join(f"{count} × {status}" for status, count in found.statuses.items())
+    print(
+        f"capacity  {found.capacity:.2f} requests/s, offered {found.offered:.2f} ({statuses})\n"
+        f"good      {found.good:.2f} requests/s, {found.good_share_of_capacity:.0%} of capacity\n"
+        f"accepted  p50 {found.accepted_p50_s:.1f} s, p99 {found.accepted_p99_s:.1f} s\n"
+        f"refused   {found.refused_share:.0%}, p50 {found.refused_p50_ms:.0f} ms, "
+        f"p99 {found.refused_p99_ms:.0f} ms\n"
+        f"memory    {found.memory_before_mb:.0f} MB before, peak {found.memory_peak_mb:.0f} MB, "
+        f"{found.memory_after_mb:.0f} MB after\n"
+        f"recovery  last answer {found.drained_s:.1f} s after the last request; a lone request takes its usual "
+        f"{found.lone_s:.2f} s {recovery}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=BUILT_IN_MODEL)
+    parser.add_argument("--times", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--path", default="/v1/cutout")
+    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--capacity-requests", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with serving(options.model) as (process, address):
+        send = posting(address, options.path, photo(options.side))
+        found = flood(send, address, process.child.pid, options)
+    tell(found)
+    if options.json:
+        options.json.write_text(json.dumps(asdict(found), indent=1))
+    bad = [status for status in found.statuses if status == "lost" or status.startswith("5")]
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Does the service stay as it was? Good photos, bad files and rude clients, 64 at once, for as long as you like.
+
+    .venv/bin/python -m tests.bench.soak [--requests 10000] [--minutes M] [--round 250] [--json OUT.json]
+
+Starts `python -m app serve` on this machine. After each round of requests it comes to rest, and what it holds then is
+looked at: memory between two rounds is a level, under load it is an accident. Exits with 1 if there was a 5xx, if an
+answer was lost (no answer, another status or code than due, a picture of the wrong size or of another photo), or if
+the service grew: in files or threads at all, in memory by more than the bound and beyond doubt.
+
+A share of the clients sends slowly, stalls, or leaves. Health is asked for throughout; what it takes has the client's
+own work in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import numpy as np
+
+from app.settings import BUILT_IN_MODEL
+from tests.bench import mixed, rude
+from tests.bench.footprint import Footprint, at_rest, slope
+from tests.processes import serving
+
+CONCURRENCY: Final = 64
+# Of 100 requests. All but the good ones cost the service little.
+MIX: Final = {"good": 60, "bad": 25, "slow": 4, "stalled": 3, "leaves early": 4, "leaves late": 4}
+SLOPE_MAX: Final = 1.0  # MB of resident memory per 1,000 answers
+DOUBT: Final = 2.0  # standard errors of the slope
+SETTLED: Final = 1_000  # answers after which memory should have found its level
+POINTS_MIN: Final = 5  # rounds after that, for a slope to mean anything
+UPLOAD_MAX: Final = (
+    8_000_000  # bytes; the limit is lowered so that uploads over it are no work for the client
+)
+BODY_TIMEOUT_S: Final = 5
+HEALTH_PAUSE_S: Final = 0.25
+BACK_OFF_S: Final = 1.0  # after a 429, as its Retry-After says
+TIMEOUT_S: Final = 120.0
+SHOWN: Final = 20  # problems
+
+
+@dataclass(slots=True)
+class Soak:
+    """How requests ended, what was wrong, seconds of each answer about health, and what was held between rounds."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    health: list[float] = field(default_factory=list)
+    rests: list[Footprint] = field(default_factory=list)
+
+    def note(self, ending: mixed.Ending) -> None:
+        self.endings[ending.told] += 1
+        if ending.problem:
+            self.problems.append(ending.problem)
+
+    @property
+    def settled(self) -> list[Footprint]:
+        return [rest for rest in self.rests if rest.answers >= SETTLED]
+
+    @property
+    def slope(self) -> tuple[float, float] | None:
+        """MB per 1,000 answers, and the standard error. None: not enough rounds to tell."""
+        return slope(self.settled) if len(self.settled) >= POINTS_MIN else None
+
+    def verdicts(self) -> list[str]:
+        """What is not as it should be."""
+        failures = sum(count for told, count in self.endings.items() if told.startswith("5"))
+        found = [f"{failures} answers with 5xx"] if failures else []
+        if self.problems:
+            found.append(f"{len(self.problems)} answers lost or wrong")
+        if self.slope and self.slope[0] - DOUBT * self.slope[1] >= SLOPE_MAX:
+            found.append(f"memory grows by more than {SLOPE_MAX:g} MB per 1,000 answers")
+        if self.rests[-1].holds_more_than(self.rests[0]):
+            found.append(f"more is held at the end ({self.rests[-1]}) than after the first round")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The clients of one service, and what they send."""
+
+    address: str
+    good: list[mixed.Request]
+    bad: list[mixed.Request]
+    references: mixed.References
+    draws: random.Random
+
+    async def round(self, soak: Soak, requests: int) -> None:
+        """So many requests, CONCURRENCY at a time, over connections of their own."""
+        left = iter(range(requests))
+        limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+
+        async def one(client: httpx.AsyncClient) -> None:
+            for _ in left:
+                ending = await self._send(client)
+                soak.note(ending)
+                if ending.told == mixed.BUSY:
+                    await asyncio.sleep(BACK_OFF_S)
+
+        async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S) as client:
+            await asyncio.gather(*(one(client) for _ in range(CONCURRENCY)))
+
+    async def _send(self, client: httpx.AsyncClient) -> mixed.Ending:
+        kind = self.draws.choices(list(MIX), list(MIX.values()))[0]
+        if kind == "bad":
+            return await mixed.ended(client, self.address, self.draws.choice(self.bad), self.references)
+        request = self.draws.choice(self.good)
+        if kind == "good":
+            return await mixed.ended(client, self.address, request, self.references)
+        plain = self.draws.choice([each for each in self.good if not each.options])
+        if kind == "slow":
+            return await mixed.dawdle(client, self.address, plain, self.references)
+        if kind == "stalled":
+            return await rude.stall(self.address, plain, patience_s=TIMEOUT_S)
+        return await rude.leave(self.address, plain, early=kind == "leaves early")
+
+
+async def ask_for_health(address: str, soak: Soak) -> None:
+    """Until cancelled."""
+    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        while True:
+            asked = time.perf_counter()
+            try:
+                status = (await client.get(f"{address}/healthz")).status_code
+            except httpx.TransportError as error:
+                soak.note(mixed.Ending("lost (health)", f"/healthz: {type(error).__name__}"))
+            else:
+                soak.health.append(time.perf_counter() - asked)
+                if status != 200:
+                    soak.note(mixed.Ending(f"{status} (health)", f"/healthz: {status}"))
+            await asyncio.sleep(HEALTH_PAUSE_S)
+
+
+async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace) -> None:
+    """Rounds until there were enough requests, or minutes."""
+    good = mixed.good()
+    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        references = await mixed.alone(client, address, good)
+    crowd = Crowd(address, good, mixed.bad(UPLOAD_MAX), references, random.Random(options.seed))
+    ends = time.monotonic() + options.minutes * 60
+    answers = 0
+    while answers < options.requests and time.monotonic() < ends:
+        health = asyncio.create_task(ask_for_health(address, soak))
+        count = min(options.round, options.requests - answers)
+        await crowd.round(soak, count)
+        health.cancel()
+        await asyncio.wait({health})
+        answers += count
+        soak.rests.append(await at_rest(pid, address, answers, soak.rests[0] if soak.rests else None))
+        print(soak.rests[-1], flush=True)
+
+
+def tell(soak: Soak) -> None:
+    for told, count in sorted(soak.endings.items()):
+        print(f"{count:7d}   {told}")
+    for problem in soak.problems[:SHOWN]:
+        print(f"wrong: {problem}")
+    print(f"health: p99 {np.percentile(soak.health, 99) * 1000:.0f} ms of {len(soak.health)} answers")
+    if soak.slope is None:
+        print(f"memory: no slope, it takes {POINTS_MIN} rounds after {SETTLED} answers")
+    else:
+        grows, error = soak.slope
+        sure = "" if DOUBT * error < SLOPE_MAX else f"; too few answers to be sure of {SLOPE_MAX:g}"
+        print(f"memory: {grows:+.2f} ± {error:.2f} MB per 1,000 answers, {len(soak.settled)} rounds{sure}")
+
+
+def figures(soak: Soak) -> dict[str, object]:
+    return {
+        "endings": dict(sorted(soak.endings.items())),
+        "problems": soak.problems,
+        "health_p99_ms": float(np.percentile(soak.health, 99)) * 1000,
+        "memory_mb_per_1000_and_error": soak.slope,
+        "rests": [[rest.answers, rest.memory, rest.files, rest.threads] for rest in soak.rests],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=BUILT_IN_MODEL)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--round", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    soak = Soak()
+    limits = {
+        "MATTE_MAX_UPLOAD_BYTES": str(UPLOAD_MAX),
+        "MATTE_BODY_TIMEOUT_MS": str(BODY_TIMEOUT_S * 1000),
+    }
+    with serving(options.model, **limits) as (process, address):
+        asyncio.run(drive(soak, address, process.child.pid, options))
+    tell(soak)
+    if options.json:
+        options.json.write_text(json.dumps(figures(soak), indent=1))
+    verdicts = soak.verdicts()
+    print("\n".join(verdicts) or "as it was")
+    return 1 if verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
