@@ -96,7 +96,9 @@ def test_cutout_sends_every_option(service, send):
         assert b'name="blur"' not in post.content
 
 
-def test_service_that_is_busy_or_away_for_a_moment_is_waited_for(service, send):
+def test_service_that_is_busy_or_away_for_a_moment_is_waited_for(service, send, monkeypatch):
+    # Photos are sent at once, and one of them may meet with all four.
+    monkeypatch.setattr(remote, "PATIENCE", Patience(attempts=5, deadline_s=300, first_pause_s=0))
     service.turns = [429, 503, httpx.ConnectError, httpx.ReadError]
     result = send("matte")
     assert result.exit_code == 0, result.output
