@@ -23,7 +23,7 @@ The path of one request, one line per module:
     schemas      what the JSON answers look like
 
     predictor    session (runs a graph), tensorflow_start, frozen_graph (SavedModel -> constants), and for CPUs with
-                 bfloat16: upsampling, fusion, bfloat16
+                 bfloat16: upsampling, fusion, bfloat16 (graph_nodes is what they share)
     rendering    framing (region, crop, size), foreground (the person's own colours), cutout (RGBA, lay over, lay
                  under), backdrop (picture or blurred photo), shadow; tiles and layers are what these share
 

@@ -15,6 +15,7 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
 from app.fusion import FUSED, RENAMED
+from app.graph_nodes import constant_node, node_of
 
 IN_16_BITS: Final = frozenset(
     {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape"}
@@ -37,7 +38,7 @@ def in_bfloat16(graph: GraphDef) -> GraphDef:
             for place in range(len(new.attr["TArgs"].list.type) if "TArgs" in new.attr else 0):
                 new.attr["TArgs"].list.type[place] = _BFLOAT16
         for position, tensor in enumerate(node.input):
-            source = nodes[tensor.partition(":")[0]]
+            source = nodes[node_of(tensor)]
             if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
                 cast = _cast(source, tensor, to_bfloat16=name in coarse)
                 casts[cast.name] = cast
@@ -61,15 +62,11 @@ def _is_float(source: NodeDef, tensor: str) -> bool:
 def _cast(source: NodeDef, tensor: str, *, to_bfloat16: bool) -> NodeDef:
     """A node that gives `tensor` in the other precision; of a constant, the constant itself."""
     kind = "bfloat16" if to_bfloat16 else "float32"
-    cast = NodeDef(name=f"{tensor.replace(':', '_')}/{kind}")
+    name = f"{tensor.replace(':', '_')}/{kind}"
     if source.op == "Const":
         value = tf.make_ndarray(source.attr["value"].tensor).astype(tf.bfloat16.as_numpy_dtype)
-        cast.op = "Const"
-        cast.attr["dtype"].type = _BFLOAT16
-        cast.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.bfloat16))
-        return cast
-    cast.op = "Cast"
-    cast.input.append(tensor)
+        return constant_node(name, value)
+    cast = NodeDef(name=name, op="Cast", input=[tensor])
     cast.attr["SrcT"].type, cast.attr["DstT"].type = (
         (_FLOAT, _BFLOAT16) if to_bfloat16 else (_BFLOAT16, _FLOAT)
     )
@@ -77,6 +74,6 @@ def _cast(source: NodeDef, tensor: str, *, to_bfloat16: bool) -> NodeDef:
 
 
 def _without_unused_constants(graph: GraphDef) -> GraphDef:
-    used = {tensor.lstrip("^").partition(":")[0] for node in graph.node for tensor in node.input}
+    used = {node_of(tensor) for node in graph.node for tensor in node.input}
     kept = [node for node in graph.node if node.op != "Const" or node.name in used]
     return GraphDef(versions=graph.versions, library=graph.library, node=kept)

@@ -22,6 +22,8 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
+from app.graph_nodes import constant_node, node_of
+
 TAG: Final = "serve"
 _READS_VARIABLE: Final = frozenset({"VarHandleOp", "ReadVariableOp"})
 _SCOPE: Final = "constants"
@@ -83,7 +85,7 @@ def _needed(graph: GraphDef, result: str) -> dict[str, NodeDef]:
     """The nodes by name that `result` is computed from, each after those that it takes."""
     nodes = {node.name: node for node in graph.node}
     feeds: dict[str, list[str]] = {}
-    found = [_node_of(result)]
+    found = [node_of(result)]
     while found:
         name = found.pop()
         if name not in feeds:
@@ -94,11 +96,7 @@ def _needed(graph: GraphDef, result: str) -> dict[str, NodeDef]:
 
 def _sources(node: NodeDef) -> Iterator[str]:
     """The nodes whose tensors it takes; whom it only waits for does not count, since nothing here has effects."""
-    return (_node_of(tensor) for tensor in node.input if not tensor.startswith("^"))
-
-
-def _node_of(tensor: str) -> str:
-    return tensor.partition(":")[0]
+    return (node_of(tensor) for tensor in node.input if not tensor.startswith("^"))
 
 
 def _constant(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
@@ -118,7 +116,7 @@ def _constant(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
 def _frontier(nodes: Mapping[str, NodeDef], constant: Collection[str], result: str) -> list[str]:
     """The constant nodes that others, or the caller, need."""
     needed = {source for name, node in nodes.items() if name not in constant for source in _sources(node)}
-    return sorted((needed | {_node_of(result)}) & set(constant))
+    return sorted((needed | {node_of(result)}) & set(constant))
 
 
 def _values(
@@ -140,7 +138,7 @@ def _with_values(
     graph = GraphDef(versions=whole.versions, library=whole.library)
     for name, node in nodes.items():
         if name in values:
-            graph.node.append(_constant_node(name, values[name]))
+            graph.node.append(constant_node(name, values[name]))
         elif name not in constant:
             graph.node.append(_free(node))
     return graph
@@ -156,10 +154,3 @@ def _free(node: NodeDef) -> NodeDef:
     del free.input[:]
     free.input.extend(tensor for tensor in node.input if not tensor.startswith("^"))
     return free
-
-
-def _constant_node(name: str, value: Any) -> NodeDef:
-    node = NodeDef(name=name, op="Const")
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    node.attr["dtype"].type = node.attr["value"].tensor.dtype
-    return node

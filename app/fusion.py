@@ -12,14 +12,15 @@ mkl_layout_pass.cc); they may be others in another version, so the caller must b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
+
+from app.graph_nodes import constant_node, node_of, with_shapes
 
 FUSED: Final = "_MklNativeFusedConv2D"
 RENAMED: Final = {"MaxPool": "_MklNativeMaxPool", "BatchMatMulV2": "_MklBatchMatMulV2"}
@@ -55,10 +56,10 @@ def _chains(graph: GraphDef, nodes: Mapping[str, NodeDef]) -> dict[str, list[Nod
     users: dict[str, list[NodeDef]] = {}
     for node in graph.node:
         for tensor in node.input:
-            users.setdefault(tensor.partition(":")[0], []).append(node)
+            users.setdefault(node_of(tensor), []).append(node)
     chains = {}
     for bias in graph.node:
-        convolution = nodes[bias.input[0].partition(":")[0]] if bias.op == "BiasAdd" else None
+        convolution = nodes[node_of(bias.input[0])] if bias.op == "BiasAdd" else None
         if convolution is None or convolution.op != "Conv2D" or len(users[convolution.name]) > 1:
             continue
         after = users.get(bias.name, [])
@@ -70,8 +71,7 @@ def _chains(graph: GraphDef, nodes: Mapping[str, NodeDef]) -> dict[str, list[Nod
 
 def _sums(graph: GraphDef) -> dict[str, int]:
     """The sums of two maps `[N,H,W,C]` of one shape, and their channels."""
-    with tf.Graph().as_default() as shapes:
-        tf.import_graph_def(graph, name="")
+    shapes = with_shapes(graph)
     sums = {}
     for node in graph.node:
         if node.op == "AddV2" and node.attr["T"].type == _FLOAT:
@@ -92,8 +92,8 @@ def _chain(chain: Sequence[NodeDef]) -> NodeDef:
 
 
 def _sum(node: NodeDef, channels: int) -> list[NodeDef]:
-    kernel = _constant(f"{node.name}/one", np.eye(channels, dtype=np.float32)[None, None])
-    bias = _constant(f"{node.name}/zero", np.zeros(channels, np.float32))
+    kernel = constant_node(f"{node.name}/one", np.eye(channels, dtype=np.float32)[None, None])
+    bias = constant_node(f"{node.name}/zero", np.zeros(channels, np.float32))
     first, second = node.input
     whole = _fused(node.name, [first, kernel.name, bias.name, second], ["BiasAdd", "Add"])
     whole.attr["strides"].list.i.extend([1, 1, 1, 1])
@@ -120,10 +120,3 @@ def _renamed(node: NodeDef) -> NodeDef:
     renamed.attr["_kernel"].s = _LABEL
     renamed.attr.pop("explicit_paddings", None)  # MaxPool's, which this one does not know and nobody sets
     return renamed
-
-
-def _constant(name: str, value: NDArray[Any]) -> NodeDef:
-    node = NodeDef(name=name, op="Const")
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    node.attr["dtype"].type = _FLOAT
-    return node

@@ -73,7 +73,8 @@ def prepare(
     ground, picture = output.background, None
     if isinstance(ground, bytes):
         picture = _of_background(lambda: codec.decode_image(ground, max_pixels=max_pixels))
-    return Prepared(image, own_size, matting.views(image, size, geometry, quality), picture)
+    views = matting.views(image, size, geometry, quality, photo_size=own_size)
+    return Prepared(image, own_size, views, picture)
 
 
 def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
@@ -82,9 +83,13 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
     Raises rendering's and encoding's ClientErrors.
     """
     watch = _Stopwatch()
-    size = None if prepared.image.shape[:2] == prepared.size else prepared.size
     matte = matting.finish(
-        prepared.image, prepared.views, alphas, manifest.geometry, sharpness=manifest.sharpness, size=size
+        prepared.image,
+        prepared.views,
+        alphas,
+        manifest.geometry,
+        sharpness=manifest.sharpness,
+        photo_size=prepared.size,
     )
     watch.lap("refine")
     wished = output if matte.foreground else replace(output, crop=None, placement=None)

@@ -7,6 +7,7 @@ the result is a fixed mixture of rows, a column one of columns: two products, ro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from app.graph_nodes import constant_node, with_shapes
+
 FEWEST_CHANNELS: Final = 8  # with fewer, the products are too thin to be quick
 
 
 def resizes_as_products(graph: GraphDef) -> GraphDef:
     """Each ResizeBilinear with half-pixel centres and known sizes becomes two matrix products of the same result."""
-    with tf.Graph().as_default() as shapes:
-        tf.import_graph_def(graph, name="")
+    shapes = with_shapes(graph)
     rewritten = GraphDef(versions=graph.versions, library=graph.library)
     for node in graph.node:
         sizes = _sizes(node, shapes)
@@ -56,34 +58,26 @@ def _sizes(node: NodeDef, shapes: Any) -> tuple[int, int, int, int, int] | None:
 
 def _products(
     node: NodeDef, height: int, width: int, channels: int, new_height: int, new_width: int
-) -> list[NodeDef]:
+) -> Iterator[NodeDef]:
     """The nodes in place of `node`; the last has its name."""
     name = node.name
-    rows = _constant(f"{name}/rows", mixture(height, new_height)[None])
-    columns = _constant(f"{name}/columns", mixture(width, new_width)[None])
-    as_rows = _reshape(f"{name}/as_rows", node.input[0], (-1, height, width * channels))
-    taller = _product(f"{name}/taller", rows[0].name, as_rows[-1].name)
-    as_columns = _reshape(f"{name}/as_columns", taller[0].name, (-1, width, channels))
-    wider = _product(f"{name}/wider", columns[0].name, as_columns[-1].name)
-    whole = _reshape(name, wider[0].name, (-1, new_height, new_width, channels))
-    return [*rows, *columns, *as_rows, *taller, *as_columns, *wider, *whole]
+    yield constant_node(f"{name}/rows", mixture(height, new_height)[None])
+    yield constant_node(f"{name}/columns", mixture(width, new_width)[None])
+    yield from _reshape(f"{name}/as_rows", node.input[0], (-1, height, width * channels))
+    yield _product(f"{name}/taller", f"{name}/rows", f"{name}/as_rows")
+    yield from _reshape(f"{name}/as_columns", f"{name}/taller", (-1, width, channels))
+    yield _product(f"{name}/wider", f"{name}/columns", f"{name}/as_columns")
+    yield from _reshape(name, f"{name}/wider", (-1, new_height, new_width, channels))
 
 
-def _constant(name: str, value: NDArray[Any]) -> list[NodeDef]:
-    node = NodeDef(name=name, op="Const")
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    node.attr["dtype"].type = node.attr["value"].tensor.dtype
-    return [node]
-
-
-def _product(name: str, left: str, right: str) -> list[NodeDef]:
+def _product(name: str, left: str, right: str) -> NodeDef:
     node = NodeDef(name=name, op="BatchMatMulV2", input=[left, right])
     node.attr["T"].type = tf.float32.as_datatype_enum
-    return [node]
+    return node
 
 
-def _reshape(name: str, tensor: str, shape: tuple[int, ...]) -> list[NodeDef]:
-    size = _constant(f"{name}/shape", np.array(shape, np.int32))
-    node = NodeDef(name=name, op="Reshape", input=[tensor, size[0].name])
+def _reshape(name: str, tensor: str, shape: tuple[int, ...]) -> Iterator[NodeDef]:
+    yield constant_node(f"{name}/shape", np.array(shape, np.int32))
+    node = NodeDef(name=name, op="Reshape", input=[tensor, f"{name}/shape"])
     node.attr["T"].type, node.attr["Tshape"].type = tf.float32.as_datatype_enum, tf.int32.as_datatype_enum
-    return [*size, node]
+    yield node

@@ -62,9 +62,19 @@ def reduction(height: int, width: int, size: int, quality: Quality = Quality.STA
     return REDUCTION if large and quality is Quality.STANDARD else 1
 
 
-def views(image: Image, size: int, geometry: str, quality: Quality = Quality.STANDARD) -> list[Image]:
-    """What the network is to see of `image`: the photo in its square, for high quality also its mirror image."""
-    square = to_model_input(image, size, geometry)
+def views(
+    image: Image,
+    size: int,
+    geometry: str,
+    quality: Quality = Quality.STANDARD,
+    *,
+    photo_size: tuple[int, int] | None = None,
+) -> list[Image]:
+    """What the network is to see of `image`: the photo in its square, for high quality also its mirror image.
+
+    `photo_size`: as in `finish`.
+    """
+    square = to_model_input(image, size, geometry, photo_size)
     return [square] if quality is Quality.STANDARD else [square, np.ascontiguousarray(square[:, ::-1])]
 
 
@@ -76,27 +86,23 @@ def finish(
     *,
     sharpness: float = 1.0,
     refined: bool = True,
-    size: tuple[int, int] | None = None,
+    photo_size: tuple[int, int] | None = None,
 ) -> Matte:
     """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of them for high quality.
 
-    `size`: height and width of the photo, where `image` is one already that is smaller by its `reduction`.
-
+    `photo_size`: height and width of the photo, where `image` may be one that is smaller by its `reduction`.
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
     `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
     """
     alpha = alphas[0] if len(alphas) == 1 else (alphas[0] + alphas[1][:, ::-1]) * np.float32(0.5)
-    height, width = size or image.shape[:2]
+    height, width = photo_size or image.shape[:2]
     box = content_box(height, width, alpha.shape[0], geometry)
     content = alpha[box]
     if refined:
         quality = Quality.STANDARD if len(alphas) == 1 else Quality.HIGH
-        followed = image if size else _reduced(image, reduction(height, width, alpha.shape[0], quality))
+        by = reduction(height, width, alpha.shape[0], quality)
+        followed = stretch(image, -(-height // by), -(-width // by))
         full = stretch(refine(followed, seen[0][box], content), height, width)
     else:
         full = to_8_bits(to_image_size(alpha, height, width, geometry))
     return Matte(full, confidence(content, sharpness), has_foreground(content))
-
-
-def _reduced(image: Image, by: int) -> Image:
-    return image if by == 1 else stretch(image, -(-image.shape[0] // by), -(-image.shape[1] // by))

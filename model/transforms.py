@@ -31,9 +31,15 @@ Box = tuple[slice, slice]
 BAR_COLOUR: Final = (124, 116, 104)
 
 
-def to_model_input(image: Image, size: int, geometry: str) -> Image:
-    """Lay `image` `[H,W,3]` into `[size,size,3]`, both uint8."""
-    rows, columns = content_box(image.shape[0], image.shape[1], size, geometry)
+def to_model_input(
+    image: Image, size: int, geometry: str, photo_size: tuple[int, int] | None = None
+) -> Image:
+    """Lay `image` `[H,W,3]` into `[size,size,3]`, both uint8.
+
+    `photo_size`: height and width of the photo where `image` is a smaller one of it, whose sides were rounded.
+    """
+    height, width = photo_size or image.shape[:2]
+    rows, columns = content_box(height, width, size, geometry)
     content = stretch(image, rows.stop - rows.start, columns.stop - columns.start)
     if content.shape[:2] == (size, size):
         return content

@@ -53,6 +53,7 @@ def test_tensorflow_is_only_in_the_predictor_and_what_it_runs(path: Path) -> Non
         "frozen_graph.py",
         "bfloat16.py",
         "upsampling.py",
+        "graph_nodes.py",
         "fusion.py",
     )
     assert ("tensorflow" in top_level(path)) <= (path.name in its_own)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import predictor
+from app import middleware, predictor
 from app.main import create_app
 from app.session import LoadError
 from app.settings import Settings
@@ -98,3 +98,10 @@ async def test_real_model_is_served(running: Running, tiny_artifact: Path) -> No
     assert abs(int(matte.mean()) - 200) <= 2
     assert 'matte_model_info{device="' in page
     assert 'name="tiny"' in page
+
+
+def test_every_route_that_takes_a_body_is_guarded_and_keyed() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    posts = {path for path, methods in paths.items() if "post" in methods}
+    assert posts == middleware.GUARDED
+    assert all(path.startswith(middleware.KEYED) for path in posts)

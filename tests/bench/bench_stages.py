@@ -65,9 +65,13 @@ def measure(side: int = 2048, artifact: Path = BUILT_IN_MODEL, runs: int = 15) -
     reduction = partial(matting.reduction, size=size)
     decode = partial(codec.decode_reduced, data, max_pixels=limit, reduction=reduction)
     image, own_size = timed(stages.matte, "decode", decode)
-    views = timed(stages.matte, "to the network's square", partial(matting.views, image, size, geometry))
+    views = timed(
+        stages.matte,
+        "to the network's square",
+        partial(matting.views, image, size, geometry, photo_size=own_size),
+    )
     alphas = list(model.predict(np.stack(views)))
-    finish = partial(matting.finish, image, views, alphas, geometry, sharpness=sharpness, size=own_size)
+    finish = partial(matting.finish, image, views, alphas, geometry, sharpness=sharpness, photo_size=own_size)
     matte = timed(stages.matte, "enlarge, refine, judge", finish)
     timed(stages.matte, "encode the matte", partial(encode, matte.alpha, Format.PNG))
     whole = codec.decode_image(data, max_pixels=limit)

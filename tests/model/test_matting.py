@@ -91,7 +91,7 @@ def test_a_photo_that_comes_reduced_gets_the_matte_of_the_whole():
     seen = views(image, SIZE, "limited")
     whole = finish(image, seen, brightness(seen), "limited")
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    reduced = finish(half, seen, brightness(seen), "limited", size=image.shape[:2])
+    reduced = finish(half, seen, brightness(seen), "limited", photo_size=image.shape[:2])
     np.testing.assert_array_equal(reduced.alpha, whole.alpha)
     assert reduced.confidence == whole.confidence
 
@@ -103,3 +103,13 @@ def test_following_at_half_the_size_is_within_two_levels_where_the_photo_is_smoo
     at_half = finish(image, seen, alphas, "limited").alpha.astype(int)
     in_full = refine(image, seen[0], alphas[0]).astype(int)
     assert np.abs(at_half - in_full).max() <= 2
+
+
+def test_a_reduced_photo_lies_in_the_square_where_the_whole_one_does():
+    """Half of 2757 is rounded up: by its own shape it would lie a pixel of the square off."""
+    whole, half = np.full((2048, 2757, 3), 255, np.uint8), np.full((1024, 1379, 3), 255, np.uint8)
+    (as_whole,) = views(whole, 256, "limited")
+    (as_half,) = views(half, 256, "limited", photo_size=whole.shape[:2])
+    (by_itself,) = views(half, 256, "limited")
+    np.testing.assert_array_equal(as_half, as_whole)
+    assert not np.array_equal(by_itself, as_whole)
