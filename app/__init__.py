@@ -5,7 +5,7 @@ The path of one request, one line per module:
     middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
         |            exchange    one request's messages: counted, in pieces, read to their end
         |
-    routes       /v1/matte and /v1/cutout; rembg and removebg (with removebg_options) speak as those services do
+    routes       /v1/matte and /v1/cutout; adapters speak as remove.bg and rembg do
         |            uploads     body -> bytes of the photo, other files, texts
         |            options     texts -> output: what is to become of the photo
         |            delivery    the pipeline's result -> the answer and its headers
@@ -13,19 +13,15 @@ The path of one request, one line per module:
         |            budget      so many bytes of decoded photos at once
         |            recipe      one photo's way without its waits
         |            codec       bytes -> upright RGB pixels; pixels -> PNG
-        |            containers  how many parts and scans a file has, before it is decoded
         |            model.matting   photo -> the network's square; alpha -> matte of the photo, edge refined
         |            batching    many waiting pictures -> one call of the network
         |            predictor   one padded batch on the device
         |            rendering   photo + matte -> the picture that is wished for
-        |            encoding    pixels -> PNG, WebP, JPEG, ZIP
         |
     schemas      what the JSON answers look like
 
-    predictor    session (runs a graph), tensorflow_start, frozen_graph (SavedModel -> constants), and for CPUs with
-                 bfloat16: upsampling, fusion, bfloat16 (graph_nodes is what they share)
-    rendering    framing (region, crop, size), foreground (the person's own colours), cutout (RGBA, lay over, lay
-                 under), backdrop (picture or blurred photo), shadow; tiles and layers are what these share
+    network      what the predictor runs: SavedModel -> a graph that suits this machine
+    picture      what codec and rendering are made of: checks of files, framing, colours, shadows, encoders
 
 Around it: `__main__` and `commands` (command line), `client` (Python client), `site` and `page` (the page, /docs),
 `openapi` (what it says there), `main` (wiring), `settings` (the environment), `errors` (every way to fail, with its

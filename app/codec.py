@@ -19,8 +19,8 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from app import containers
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
+from app.picture import containers
 from model.decoder_errors import DECODER_ERRORS
 from model.transforms import Image
 

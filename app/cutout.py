@@ -11,7 +11,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from app.tiles import OPAQUE, tiles_of
+from app.picture.tiles import OPAQUE, tiles_of
 from model.transforms import Alpha8, Image, stretch
 
 Colour = tuple[int, int, int]  # red, green, blue in 0..255

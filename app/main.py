@@ -16,14 +16,15 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app import predictor, rembg, removebg, site
+from app import predictor, site
+from app.adapters import rembg, removebg
 from app.errors import ServiceError, handle
 from app.metrics import Metrics
 from app.middleware import Admission, Observation
+from app.network.session import LoadError, Predict
 from app.pipeline import Pipeline
 from app.predictor import Predictor
 from app.routes import router
-from app.session import LoadError, Predict
 from app.settings import Settings
 from model.contract import ContractError, Manifest
 

@@ -23,8 +23,8 @@ from app.errors import (
     InvalidSize,
     MultipleBackgrounds,
 )
-from app.framing import Margins
 from app.output import Channels, Format, Ground, Output
+from app.picture.framing import Margins
 from model.matting import Quality
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.cutout import Colour
-from app.framing import Margins, Placement, Region
+from app.picture.framing import Margins, Placement, Region
 
 MEDIA_TYPES: Final = {
     "png": "image/png",

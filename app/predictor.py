@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InferenceFailed
-from app.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
-from app.tensorflow_start import tensorflow
+from app.network.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
+from app.network.tensorflow_start import tensorflow
 from model import contract
 from model.contract import Manifest
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from app import codec, encoding
+from app import codec
 from app.errors import ClientError
-from app.framing import Box
 from app.output import MATTE, Output
+from app.picture import encoding
+from app.picture.framing import Box
 from app.rendering import render
 from model import matting
 from model.contract import Manifest

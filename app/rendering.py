@@ -13,13 +13,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from app import backdrop
 from app.cutout import compose_rgba, lay_over, lay_under, resize_cutout
 from app.errors import InvalidRegion, RegionEmpty, RegionOutside
-from app.foreground import cut_out, estimate_foreground
-from app.framing import Box, Placement, Region, foreground_box, limit_pixels, with_margins
 from app.output import Channels, Ground, Output
-from app.shadow import cast_shadow
+from app.picture import backdrop
+from app.picture.foreground import cut_out, estimate_foreground
+from app.picture.framing import Box, Placement, Region, foreground_box, limit_pixels, with_margins
+from app.picture.shadow import cast_shadow
 from model.transforms import Alpha8, Image, stretch
 
 BLACK: Final = (0, 0, 0)

@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.session import Alphas, Batch
+from app.network.session import Alphas, Batch
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest

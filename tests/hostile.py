@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from app import containers
 from app.errors import ClientError, TooManyPixels, UnreadableImage
+from app.picture import containers
 from tests.portraits import jpeg, png, portrait, saved
 
 # The upright (height, width) of the picture, the refusal, or None: either will do.

@@ -12,11 +12,11 @@ from app.errors import ServiceError
 from app.logs import configure_logs
 from app.main import model_loader
 from app.metrics import Metrics
+from app.network.session import LoadError
 from app.options import read_output
 from app.output import MATTE, Output
 from app.pipeline import Pipeline
 from app.predictor import LARGEST_ON_CUDA
-from app.session import LoadError
 from app.settings import SettingsError, load_settings
 from model.contract import ContractError, read_manifest
 from model.matting import Quality

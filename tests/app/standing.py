@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.framing import Box
 from app.main import STAND_IN
+from app.picture.framing import Box
 from app.predictor import Alphas, Batch
 from tests.portraits import Image
 

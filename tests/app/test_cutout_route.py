@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.framing import Box
+from app.picture.framing import Box
 from app.predictor import Predict
 from tests.app.standing import (
     BOX,

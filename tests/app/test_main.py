@@ -8,7 +8,7 @@ import pytest
 
 from app import middleware, predictor
 from app.main import create_app
-from app.session import LoadError
+from app.network.session import LoadError
 from app.settings import Settings
 from model.contract import ContractError
 from tests.conftest import Running, until

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app import openapi
+from app.adapters.rembg import OPTIONS as REMBG_OPTIONS
+from app.adapters.rembg import PATH as REMBG
+from app.adapters.removebg import PATH as REMOVEBG
+from app.adapters.removebg_options import OPTIONS as REMOVEBG_OPTIONS
 from app.errors import ClientGone, NotReady, ServiceError, UnreadableImage
 from app.main import create_app
 from app.options import NAMES
-from app.rembg import OPTIONS as REMBG_OPTIONS
-from app.rembg import PATH as REMBG
-from app.removebg import PATH as REMOVEBG
-from app.removebg_options import OPTIONS as REMOVEBG_OPTIONS
 from app.settings import Settings
 from tests.conftest import mean_colour
 

@@ -16,9 +16,9 @@ from app.errors import (
     InvalidSize,
     MultipleBackgrounds,
 )
-from app.framing import Margins
 from app.options import boolean, colour, on_white, quality_of, read_output, whole
 from app.output import CUTOUT, Format, Ground, Output
+from app.picture.framing import Margins
 from model.matting import Quality
 
 WHITE = Ground((255, 255, 255))

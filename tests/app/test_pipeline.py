@@ -9,10 +9,10 @@ import pytest
 
 from app.errors import NotReady, TooManyPixels, UnreadableImage
 from app.metrics import Metrics
+from app.network.session import Alphas, Batch, Predict
 from app.output import CUTOUT, MATTE
 from app.pipeline import Pipeline
 from app.predictor import Predictor
-from app.session import Alphas, Batch, Predict
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality

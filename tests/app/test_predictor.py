@@ -12,8 +12,8 @@ import pytest
 
 from app import predictor
 from app.errors import InferenceFailed
+from app.network.session import Alphas, Batch, LoadError, Place
 from app.predictor import Predictor, batch_sizes_up_to, has_bfloat16, probe_picture
-from app.session import Alphas, Batch, LoadError, Place
 from model import contract
 from model.contract import ContractError, Manifest
 from tests.conftest import TINY_SIZE, mean_colour
@@ -162,7 +162,7 @@ def test_without_onednns_own_operations_the_service_is_slower_and_says_so(
 ) -> None:
     as_expected = load(tiny_artifact, precision="bfloat16")
     assert "slower" not in caplog.text
-    monkeypatch.setattr("app.fusion.FUSED", "_AnotherName")  # which another version may give it
+    monkeypatch.setattr("app.network.fusion.FUSED", "_AnotherName")  # which another version may give it
     batch = random_batch(2)
     slower = load(tiny_artifact, precision="bfloat16")
     assert "the network will be slower" in caplog.text

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
-from app.framing import Margins, Placement
 from app.main import STAND_IN
 from app.output import CUTOUT, MATTE, Output
+from app.picture.framing import Margins, Placement
 from app.recipe import Finished, count_pixels, finish, prepare
 from model.matting import Quality
 from tests.app.standing import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing

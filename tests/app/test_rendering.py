@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidRegion, RegionEmpty, RegionOutside
-from app.framing import Box, Margins, Placement, Region
 from app.output import CUTOUT, MATTE, Channels, Ground, Output
+from app.picture.framing import Box, Margins, Placement, Region
 from app.rendering import render
 from tests.app.standing import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
 from tests.portraits import Image

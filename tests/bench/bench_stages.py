@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from app import codec, predictor
-from app.encoding import encode
 from app.output import CUTOUT, Format
+from app.picture.encoding import encode
 from app.rendering import render
 from app.settings import BUILT_IN_MODEL
 from model import matting

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 from playwright.sync_api import Page, expect
 
-from app import backdrop, shadow
+from app.picture import backdrop, shadow
 from tests.app.page.driving import choose, expect_condition, file, pick, saved
 from tests.portraits import png, portrait
 

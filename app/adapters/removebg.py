@@ -1,0 +1,134 @@
+"""POST /v1.0/removebg: remove.bg's requests come in, are said in our own words, and answered in its own.
+
+For clients that speak to remove.bg today: only the address changes. Parameters, headers and error codes are its own
+(`app.adapters.removebg_options`); what means nothing here is refused by name.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from app import openapi
+from app.adapters.removebg_options import NO_TYPE, OPTIONS, read_output
+from app.delivery import ask, headers_of
+from app.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientError,
+    ClientGone,
+    InvalidOption,
+    MissingSource,
+    MultipleSources,
+    ServiceError,
+    Unauthorised,
+    UnknownForeground,
+    UnknownOption,
+    UnreadableImage,
+    to_response,
+)
+from app.pipeline import Result
+from app.uploads import JSON, NO_URLS, URLENCODED, Parts, read_parts
+from model.matting import Quality
+
+PATH: Final = "/v1.0/removebg"
+BASE64: Final = "image_file_b64"
+FILES: Final = ("image_file", "bg_image_file")
+# The URLs that remove.bg would fetch, and what is to be sent instead.
+_URLS: Final = {"image_url": f"`image_file` or `{BASE64}`", "bg_image_url": "`bg_image_file`"}
+# What admission refuses keeps its status; every other fault of a client is a 400 at remove.bg.
+_ADMISSIONS: Final = (Unauthorised, BodyTooSlow, BodyTooLarge, ClientGone)
+_SHOWN: Final = 100
+
+router = APIRouter()
+
+
+def status_of(error: type[ServiceError]) -> int:
+    """The HTTP status by which remove.bg's clients know this kind of error."""
+    return 400 if issubclass(error, ClientError) and not issubclass(error, _ADMISSIONS) else error.status
+
+
+@router.post(
+    PATH,
+    summary="Remove the background, as remove.bg's clients ask for it",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, or JSON with it in base64 where `Accept` asks for that alone.",
+            "content": {**openapi.PICTURES, JSON: {"schema": {"type": "object"}}},
+        },
+        **openapi.problems(openapi.REMOVEBG_ERRORS, status_of),
+    },
+    openapi_extra=openapi.form(
+        OPTIONS | {BASE64: "The photo in base64, instead of `image_file`."},
+        files=FILES,
+        without_files=(JSON, URLENCODED),
+    ),
+)
+async def removebg(request: Request) -> Response:
+    """A drop-in for clients of remove.bg. Photos are sent as files or in base64; URLs are not fetched."""
+    try:
+        text_max = 2 * request.app.state.settings.max_upload_bytes  # base64 is a third longer than the file
+        photo, picture, parameters = _read(await read_parts(request, text_max=text_max))
+        result = await ask(request, photo, read_output(parameters, picture), Quality.STANDARD)
+        if not result.finished.foreground:
+            raise UnknownForeground("Nobody was found in the photo.")
+    except ClientError as error:
+        return to_response(error, status=status_of(type(error)))
+    headers = headers_of(request, result) | {"X-Credits-Charged": "0"}
+    if parameters.get("type_level") != NO_TYPE:
+        headers["X-Type"] = "person"
+    return _answer(result, headers, as_json=wants_json(request.headers.get("accept", "")))
+
+
+def wants_json(accept: str) -> bool:
+    """Whether JSON is asked for and pictures are not.
+
+    HTTP clients add `*/*` of their own to JSON (axios does), and get the picture, as from remove.bg.
+    """
+    kinds = {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+    return "application/json" in kinds and not any(kind == "*/*" or kind[:6] == "image/" for kind in kinds)
+
+
+def _read(parts: Parts) -> tuple[bytes, bytes | None, dict[str, str]]:
+    """The photo, the background's file, and all parameters that are not empty. Raises ClientErrors."""
+    texts = {name: value.strip() for name, value in parts.texts.items() if value.strip()}
+    for name in sorted({*texts, *parts.files} - {*OPTIONS, *FILES, *_URLS, BASE64}):
+        raise UnknownOption(f"There is no parameter {name[:_SHOWN]!r} here.")
+    for name in sorted({*parts.files} - {*FILES}):
+        raise InvalidOption(f"`{name}` is text, not a file.")
+    for name in sorted({*texts} & {*FILES}):
+        raise InvalidOption(f"`{name}` is a file, not text.")
+    for name in sorted({*texts} & {*_URLS}):
+        raise MissingSource(f"{NO_URLS} as {_URLS[name]}.")
+    photo = _photo(parts.file("image_file"), texts.pop(BASE64, None))
+    return photo, parts.file("bg_image_file"), texts
+
+
+def _photo(file: bytes | None, encoded: str | None) -> bytes:
+    if file is not None and encoded is not None:
+        raise MultipleSources(f"Send one of `image_file` and `{BASE64}`.")
+    if file is not None:
+        return file
+    if encoded is None:
+        raise MissingSource(f"Send the photo as `image_file` or `{BASE64}`.")
+    try:
+        # What begins a data: URL is left out, and so are line ends, which encoders set.
+        return base64.b64decode("".join(encoded.rpartition(",")[2].split()), validate=True)
+    except ValueError:  # binascii.Error is one; letters that are not ASCII raise another
+        raise UnreadableImage(f"`{BASE64}` is no base64.") from None
+
+
+def _answer(result: Result, headers: Mapping[str, str], *, as_json: bool) -> Response:
+    finished = result.finished
+    if not as_json:
+        return Response(finished.data, media_type=finished.media_type, headers=headers)
+    box = finished.person
+    data: dict[str, str | int] = {"result_b64": base64.b64encode(finished.data).decode()}
+    for side in ("top", "left", "width", "height"):
+        data[f"foreground_{side}"] = getattr(box, side) if box else 0
+    return JSONResponse({"data": data}, headers=headers)

@@ -1,0 +1,176 @@
+"""The parameters of remove.bg come in, our own `Output` goes out. Knows no pixels and no HTTP.
+
+They are those of https://www.remove.bg/api (November 2026), as far as they mean something here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, TypeVar
+
+from app.errors import (
+    ClientError,
+    InvalidBackground,
+    InvalidChannels,
+    InvalidCrop,
+    InvalidFormat,
+    InvalidMargin,
+    InvalidPosition,
+    InvalidRegion,
+    InvalidScale,
+    InvalidShadow,
+    InvalidSize,
+    InvalidType,
+    MultipleBackgrounds,
+)
+from app.options import NO_MARGIN, boolean, colour, megapixels, on_white, value_of, whole
+from app.output import Channels, Format, Ground, Output
+from app.picture.framing import Margins, Placement, Region
+
+T = TypeVar("T")
+
+OPTIONS: Final[dict[str, str]] = {
+    "size": "`preview` (0.25 megapixels), `small`, `regular`, `medium` (1.5), `hd` (4), `4k` (10), `50MP` (50), "
+    "`full` or `auto`: the most that the answer may have.",
+    "type": "`auto` or `person`: this service knows people.",
+    "type_level": "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
+    "format": "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg`, `webp`, `zip`.",
+    "roi": "`x1 y1 x2 y2`, each `10%` or `20px`: the person is inside.",
+    "crop": "`true`: cut to the person.",
+    "crop_margin": "With `crop`: 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px).",
+    "scale": "`original`, or `10%` to `100%` of the largest size that fits.",
+    "position": "`original`, `center`, or one or two values in per cent.",
+    "channels": "`rgba`, or `alpha` for the matte.",
+    "add_shadow": "`true`: a soft shadow.",
+    "shadow_type": "`auto`, `drop` or `none`.",
+    "shadow_opacity": "0 to 100.",
+    "semitransparency": "Accepted: mattes are always soft.",
+    "bg_color": "A colour name, or 3, 4, 6 or 8 hex digits.",
+}
+NO_TYPE: Final = "none"
+_SIZES: Final[dict[str, float | None]] = {
+    "preview": 0.25,
+    "small": 0.25,
+    "regular": 0.25,
+    "medium": 1.5,
+    "hd": 4.0,
+    "4k": 10.0,
+    "50MP": 50.0,
+    "full": None,
+    "auto": None,
+}
+_TYPES: Final = ("auto", "person")
+_LEVELS: Final = (NO_TYPE, "1", "2", "latest")
+_SHADOWS: Final = ("auto", "drop", "none")
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
+_SCALE_MIN, _SCALE_MAX = 10, 100
+_SHADOW: Final = 50
+
+
+def read_output(parameters: Mapping[str, str], picture: bytes | None = None) -> Output:
+    """What the parameters by name, none of them empty, and the background's file mean. Raises ClientErrors."""
+    _value(parameters, "type", _one_of(_TYPES), InvalidType, "auto")
+    _value(parameters, "type_level", _one_of(_LEVELS), InvalidType, NO_TYPE)
+    if picture is not None and "bg_color" in parameters:
+        raise MultipleBackgrounds("Send `bg_color` or `bg_image_file`, not both.")
+    ground: Ground | bytes | None = picture or _value(parameters, "bg_color", colour, InvalidBackground, None)
+    channels = _value(parameters, "channels", Channels, InvalidChannels, Channels.RGBA)
+    kind = _format(parameters, ground, channels)
+    if channels is Channels.ALPHA:
+        ground = None
+    elif kind is Format.JPG:
+        ground = on_white(ground)
+    crop = _value(parameters, "crop", boolean, InvalidCrop, False)
+    margins = _value(parameters, "crop_margin", Margins.parse, InvalidMargin, Margins.parse(NO_MARGIN))
+    return Output(
+        channels=channels,
+        format=kind,
+        background=ground,
+        region=_value(parameters, "roi", Region.parse, InvalidRegion, None),
+        crop=margins if crop else None,
+        placement=_placement(parameters),
+        megapixels=_value(parameters, "size", _megapixels, InvalidSize, None),
+        shadow=_shadow(parameters),
+    )
+
+
+def _format(parameters: Mapping[str, str], ground: Ground | bytes | None, channels: Channels) -> Format:
+    opaque = isinstance(ground, bytes) or (ground is not None and ground.alpha == 255)
+    fitting = Format.JPG if opaque and channels is Channels.RGBA else Format.PNG
+    kind = _value(
+        parameters, "format", lambda text: fitting if text == "auto" else Format(text), InvalidFormat, fitting
+    )
+    if kind is Format.ZIP and channels is Channels.ALPHA:
+        raise InvalidFormat("A `zip` holds colours and alpha; `channels=alpha` has no colours.")
+    return kind
+
+
+def _megapixels(text: str) -> float | None:
+    return _SIZES[text] if text in _SIZES else megapixels(text)
+
+
+def _placement(parameters: Mapping[str, str]) -> Placement | None:
+    scale = _value(parameters, "scale", _scale, InvalidScale, None)
+    if "position" not in parameters:
+        # remove.bg's own rule: scaled without a position, the person comes into the middle.
+        return None if scale is None else Placement(scale, 50, 50)
+    original: tuple[float | None, float | None] = (None, None)
+    left, top = _value(parameters, "position", _position, InvalidPosition, original)
+    return None if scale is None and left is None else Placement(scale, left, top)
+
+
+def _scale(text: str) -> float | None:
+    if text == "original":
+        return None
+    scale = _percent(text)
+    if not _SCALE_MIN <= scale <= _SCALE_MAX:
+        raise ValueError(text)
+    return scale
+
+
+def _position(text: str) -> tuple[float | None, float | None]:
+    if text == "original":
+        return None, None
+    if text == "center":
+        return 50, 50
+    match [_percent(word) for word in text.split()]:
+        case [both]:
+            return both, both
+        case [left, top]:
+            return left, top
+    raise ValueError(text)
+
+
+def _percent(text: str) -> float:
+    found = _PERCENT.fullmatch(text)
+    if not found or float(found[1]) > 100:
+        raise ValueError(text)
+    return float(found[1])
+
+
+def _shadow(parameters: Mapping[str, str]) -> int:
+    kind = _value(parameters, "shadow_type", _one_of(_SHADOWS), InvalidShadow, None)
+    wished = _value(parameters, "add_shadow", boolean, InvalidShadow, kind is not None)
+    opacity = _value(parameters, "shadow_opacity", whole(0, 100), InvalidShadow, _SHADOW)
+    return opacity if wished and kind != "none" else 0
+
+
+def _one_of(known: Collection[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _value(
+    parameters: Mapping[str, str],
+    name: str,
+    read: Callable[[str], T],
+    problem: type[ClientError],
+    default: T,
+) -> T:
+    expected = OPTIONS[name].removesuffix(".")
+    return value_of(parameters, name, read, default, problem, f"takes: {expected}")

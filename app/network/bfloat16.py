@@ -1,0 +1,79 @@
+"""A frozen float32 graph comes in, the same graph calculating in bfloat16 goes out.
+
+What TensorFlow's own rewrite (`auto_mixed_precision_onednn_bfloat16`) does at run time, done once and beforehand: the
+weights are held in 16 bits from the start, so that each of TensorFlow's copies of them has half the size. Operations
+that are not listed here, and everything outside the convolutions, stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.python.framework import op_def_registry
+
+from app.network.fusion import FUSED, RENAMED
+from app.network.graph_nodes import constant_node, node_of
+
+IN_16_BITS: Final = frozenset(
+    {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape"}
+    | {FUSED, *RENAMED.values()}
+)
+_FLOAT, _BFLOAT16 = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
+
+
+def in_bfloat16(graph: GraphDef) -> GraphDef:
+    """The same tensors go in and come out, by the same names and types."""
+    nodes = {node.name: node for node in graph.node}
+    coarse = {name for name, node in nodes.items() if _is_coarse(node)}
+    rewritten = GraphDef(versions=graph.versions, library=graph.library)
+    casts: dict[str, NodeDef] = {}
+    for name, node in nodes.items():
+        new = rewritten.node.add()
+        new.CopyFrom(node)
+        if name in coarse:
+            new.attr["T"].type = _BFLOAT16
+            for place in range(len(new.attr["TArgs"].list.type) if "TArgs" in new.attr else 0):
+                new.attr["TArgs"].list.type[place] = _BFLOAT16
+        for position, tensor in enumerate(node.input):
+            source = nodes[node_of(tensor)]
+            if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
+                cast = _cast(source, tensor, to_bfloat16=name in coarse)
+                casts[cast.name] = cast
+                new.input[position] = cast.name
+    rewritten.node.extend(casts.values())
+    return _without_unused_constants(rewritten)
+
+
+def _is_coarse(node: NodeDef) -> bool:
+    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT
+
+
+def _is_float(source: NodeDef, tensor: str) -> bool:
+    """Whether this output of `source` is float32 in the graph as it was."""
+    outputs = op_def_registry.get(source.op).output_arg
+    number = tensor.partition(":")[2]
+    output = outputs[min(int(number or 0), len(outputs) - 1)]
+    return bool((source.attr[output.type_attr].type if output.type_attr else output.type) == _FLOAT)
+
+
+def _cast(source: NodeDef, tensor: str, *, to_bfloat16: bool) -> NodeDef:
+    """A node that gives `tensor` in the other precision; of a constant, the constant itself."""
+    kind = "bfloat16" if to_bfloat16 else "float32"
+    name = f"{tensor.replace(':', '_')}/{kind}"
+    if source.op == "Const":
+        value = tf.make_ndarray(source.attr["value"].tensor).astype(tf.bfloat16.as_numpy_dtype)
+        return constant_node(name, value)
+    cast = NodeDef(name=name, op="Cast", input=[tensor])
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = (
+        (_FLOAT, _BFLOAT16) if to_bfloat16 else (_BFLOAT16, _FLOAT)
+    )
+    return cast
+
+
+def _without_unused_constants(graph: GraphDef) -> GraphDef:
+    used = {node_of(tensor) for node in graph.node for tensor in node.input}
+    kept = [node for node in graph.node if node.op != "Const" or node.name in used]
+    return GraphDef(versions=graph.versions, library=graph.library, node=kept)

@@ -1,0 +1,99 @@
+"""A model's SavedModel comes in, functions that run it go out: batches uint8 `[N,S,S,3]` to alphas float32 `[N,S,S]`.
+
+Each function holds a TensorFlow session of its own. Imports TensorFlow only inside functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.network.tensorflow_start import tensorflow
+from model import contract
+
+if TYPE_CHECKING:
+    from app.network.frozen_graph import FrozenGraph
+
+Batch = NDArray[np.uint8]
+Alphas = NDArray[np.float32]
+Predict = Callable[[Batch], Alphas]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model runs, "cpu" or "cuda", and on a CPU by how many threads one batch is worked on."""
+
+    device: str
+    threads: int
+
+    def options(self) -> Any:
+        """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
+        on_cuda = self.device == "cuda"
+        options = tensorflow().compat.v1.ConfigProto(device_count={} if on_cuda else {"GPU": 0})
+        options.gpu_options.allow_growth = True
+        options.gpu_options.visible_device_list = "0" if on_cuda else ""
+        if not on_cuda:
+            options.intra_op_parallelism_threads = self.threads
+            options.inter_op_parallelism_threads = -1  # The caller's thread does it all.
+        # Threads that look for work in circles take it from those that decode and encode.
+        options.experimental.disable_thread_spinning = True
+        return options
+
+
+class LoadError(Exception):
+    """The model cannot be served on this machine as asked. The message says what to do about it."""
+
+
+def frozen(path: Path, place: Place) -> FrozenGraph:
+    tf = tensorflow()
+    from app.network.frozen_graph import freeze
+
+    try:
+        return freeze(path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, place.options())
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
+
+
+def quick_runner(graph: FrozenGraph, place: Place, probe: Batch) -> Predict:
+    """In bfloat16, by oneDNN's own operations where this TensorFlow has them under the names we know."""
+    tf = tensorflow()
+    from app.network.bfloat16 import in_bfloat16
+    from app.network.fusion import fused
+    from app.network.upsampling import resizes_as_products
+
+    products = resizes_as_products(graph.definition)
+    try:
+        run = runner(replace(graph, definition=in_bfloat16(fused(products))), place, optimised=False)
+        run(probe)
+        return run
+    except (ValueError, tf.errors.OpError) as error:
+        _log.warning("oneDNN's operations are not to be had, the network will be slower: %s", error)
+        return runner(replace(graph, definition=in_bfloat16(products)), place)
+
+
+def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:
+    """The graph in a TensorFlow session of its own, which keeps far fewer copies of the weights than a function of
+    TensorFlow 2 does. `optimised=False`: TensorFlow runs the graph as it is, without rewriting it first."""
+    tf = tensorflow()
+    options = place.options()
+    options.graph_options.rewrite_options.disable_meta_optimizer = not optimised
+    # The session forgets the graph that it was made from once it has its own.
+    options.experimental.optimize_for_static_graph = True
+    options.experimental.disable_output_partition_graphs = True
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph.definition, name="")
+        session = tf.compat.v1.Session(graph=whole, config=options)
+    alpha = session.make_callable(graph.output, [graph.input])
+
+    def run(batch: Batch) -> Alphas:
+        return np.asarray(alpha(batch), np.float32)[..., 0]
+
+    return run

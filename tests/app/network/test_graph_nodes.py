@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from app.network.graph_nodes import constant_node, node_of, with_shapes
+
+
+@pytest.mark.parametrize("tensor", ["a/b", "a/b:0", "a/b:12", "^a/b"])
+def test_a_tensor_comes_from_its_node(tensor: str) -> None:
+    assert node_of(tensor) == "a/b"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, tf.bfloat16.as_numpy_dtype])
+def test_constant_has_the_value_and_its_type(dtype: type) -> None:
+    value = np.array([[1, 2], [3, 4]]).astype(dtype)
+    definition = tf.compat.v1.GraphDef(node=[constant_node("value", value)])
+    operation = with_shapes(definition).get_operation_by_name("value")
+    assert operation.outputs[0].shape == (2, 2)
+    with tf.compat.v1.Session(graph=operation.graph) as session:
+        found = session.run("value:0")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, value)

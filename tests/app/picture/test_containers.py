@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from app.errors import UnreadableImage
+from app.picture import containers
+from tests.hostile import chunk, into_jpeg, scans, segment
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def jpeg_of(parts: bytes) -> bytes:
+    return b"\xff\xd8" + parts + segment(0xDA, b"\x00\x3f\x00") + b"data\xff\x00data\xff\xd0data\xff\xd9"
+
+
+def of_comments(count: int) -> bytes:
+    return jpeg_of(segment(0xFE, b"text") * count)
+
+
+def of_exif(count: int) -> bytes:
+    return jpeg_of(segment(0xE1, b"Exif\0\0") * count)
+
+
+def of_chunks(count: int) -> bytes:
+    return PNG_START + chunk(b"teSt", b"") * count + chunk(b"IEND", b"")
+
+
+# The step that finds the first scan, or IEND, is one of those allowed.
+LIMITS: list[tuple[str, Callable[[int], bytes], int]] = [
+    ("JPEG", of_comments, containers.SEGMENTS_MAX - 1),
+    ("JPEG", of_exif, containers.EXIF_MAX),
+    ("PNG", of_chunks, containers.CHUNKS_MAX - 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "build", "most"), LIMITS, ids=[row[1].__name__ for row in LIMITS])
+def test_as_many_parts_as_allowed_pass_and_one_more_does_not(
+    kind: str, build: Callable[[int], bytes], most: int
+) -> None:
+    containers.check_parts(kind, build(most))
+    with pytest.raises(UnreadableImage, match="more than"):
+        containers.check_parts(kind, build(most + 1))
+
+
+def test_scans_are_counted_to_the_scan() -> None:
+    containers.check_scans(scans(containers.SCANS_MAX))
+    with pytest.raises(UnreadableImage, match=f"more than {containers.SCANS_MAX} scans"):
+        containers.check_scans(scans(containers.SCANS_MAX + 1))
+
+
+def test_only_scans_of_the_picture_count() -> None:
+    marks = b"\xff\xda" * 500
+    containers.check_scans(into_jpeg(segment(0xE1, marks)) + marks)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        b"",
+        b"\xff\xff\xff",
+        b"stray \xff\x00 bytes",
+        b"\xff\x01\xff\xd0",
+        segment(0xE1, b"Exif\0\0\xff\xda\xff\xd9"),
+        segment(0xC4, struct.pack(">H", 0xFFDA)),
+    ],
+    ids=["nothing", "filled", "stray", "without length", "thumbnail", "table"],
+)
+def test_first_scan_is_found_behind_anything(parts: bytes) -> None:
+    assert containers.first_scan(jpeg_of(parts)) == 2 + len(parts)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe0\xff\xff"]
+)
+def test_without_a_scan_it_is_the_end(data: bytes) -> None:
+    assert containers.first_scan(data) == len(data)
+
+
+def test_end_before_the_first_scan_is_none() -> None:
+    data = jpeg_of(segment(0xE1, b"\xff\xd9"))
+    assert containers.is_whole("JPEG", data)
+    assert not containers.is_whole("JPEG", data[:-2])
