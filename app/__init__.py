@@ -2,7 +2,9 @@
 
 The path of one request, one line per module:
 
-    middleware   request id, keys, admission, byte cap while the body streams, deadlines, access log
+    middleware   request id, access log
+        |
+    admission    keys, places, byte cap while the body streams, deadlines
         |            exchange    one request's messages: counted, in pieces, read to their end
         |
     routes       /v1/matte and /v1/cutout; adapters speak as remove.bg and rembg do

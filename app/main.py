@@ -18,9 +18,10 @@ from starlette.exceptions import HTTPException
 
 from app import predictor, site
 from app.adapters import rembg, removebg
+from app.admission import Admission
 from app.errors import ServiceError, handle
 from app.metrics import Metrics
-from app.middleware import Admission, Observation
+from app.middleware import Observation
 from app.network.session import LoadError, Predict
 from app.pipeline import Pipeline
 from app.predictor import Predictor

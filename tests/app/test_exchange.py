@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.admission import Admission
 from app.exchange import _PIECE, Exchange
 from app.metrics import Metrics
-from app.middleware import Admission
 from app.settings import Settings
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/v1/matte", "headers": []}

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import middleware, predictor
+from app import admission, predictor
 from app.main import create_app
 from app.network.session import LoadError
 from app.settings import Settings
@@ -103,5 +103,5 @@ async def test_real_model_is_served(running: Running, tiny_artifact: Path) -> No
 def test_every_route_that_takes_a_body_is_guarded_and_keyed() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     posts = {path for path, methods in paths.items() if "post" in methods}
-    assert posts == middleware.GUARDED
-    assert all(path.startswith(middleware.KEYED) for path in posts)
+    assert posts == admission.GUARDED
+    assert all(path.startswith(admission.KEYED) for path in posts)
