@@ -1,6 +1,9 @@
 # make serve   set up and serve the built-in model on http://127.0.0.1:8000
 # make test    set up and run the test suite
 # make check   what CI runs: lint, types, tests
+# make fuzz    requests and photos made up for MINUTES each, far longer than `make test` does
+# make audit   known vulnerabilities of what requirements.lock pins; needs the network
+# make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
 # make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
 # make docs    README's picture, and the tables of README and MODEL_CARD
@@ -13,8 +16,9 @@ CONFIG ?= training/configs/portrait.toml
 DATA ?= data/P3M-10k
 BACKGROUNDS ?=
 INIT ?=
+MINUTES ?= 5
 
-.PHONY: serve test check lint types train bench docs lock clean
+.PHONY: serve test check lint types fuzz audit sbom train bench docs lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -23,13 +27,26 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-fail-under=90
 
 check: lint types test
+	@.ci/audit --if-reachable
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint -c .hadolint.yaml Dockerfile.gpu docker/Dockerfile.* docker/proxy/Dockerfile
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+fuzz: $(VENV)/.fuzz
+	CONTRACT_EXAMPLES=$$(($(MINUTES) * 200)) $(BIN)/python -m pytest -q tests/app/test_contract.py
+	$(BIN)/python -m tests.fuzz.fuzz_codec --seconds $$(($(MINUTES) * 60))
+	$(BIN)/python -m tests.fuzz.fuzz_requests --seconds $$(($(MINUTES) * 60))
+
+audit: $(VENV)/.dev
+	.ci/audit
+
+sbom: $(VENV)/.release
+	$(BIN)/python docs/make_sbom.py
 
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
@@ -50,7 +67,9 @@ lock:
 $(VENV)/.serve: EXTRAS :=
 $(VENV)/.train: EXTRAS := [train]
 $(VENV)/.dev: EXTRAS := [dev]
-$(VENV)/.serve $(VENV)/.train $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
+$(VENV)/.fuzz: EXTRAS := [dev,fuzz]
+$(VENV)/.release: EXTRAS := [release]
+$(VENV)/.serve $(VENV)/.train $(VENV)/.dev $(VENV)/.fuzz $(VENV)/.release: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.$(EXTRAS)'
 	@touch $@
 

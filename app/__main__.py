@@ -1,4 +1,4 @@
-"""The command line: `python -m app serve`, `matte` and `cutout`.
+"""The command line: `python -m app serve`, `matte`, `cutout`, `bulk` and `key`.
 
 Arguments come in, `app.commands` gets them. Knows nothing but their names: commands are imported when they run, so
 that `--help` waits for no library.
@@ -17,11 +17,11 @@ cli = typer.Typer(
 
 
 @cli.command()
-def serve(host: options.Host = None, port: options.Port = None) -> None:
+def serve(host: options.Host = None, port: options.Port = None, member: options.Worker = None) -> None:
     """Serve over HTTP. Everything else is set by MATTE_* environment variables."""
-    from app.commands import serve
+    from app.commands import crew, serve
 
-    serve.serve(host, port)
+    serve.serve(host, port, crew.Member.parse(member) if member else None)
 
 
 @cli.command()
@@ -38,9 +38,9 @@ def matte(
     api_key: options.ApiKey = None,
 ) -> None:
     """Alpha mattes of photos, as grey PNGs. What is done already is skipped."""
-    from app.commands import bulk
+    from app.commands import photos
 
-    order = bulk.Order(
+    order = photos.Order(
         paths=paths,
         out=out,
         wish=Wish(output=output, quality=quality),
@@ -48,9 +48,9 @@ def matte(
         recursive=recursive,
         watch=watch,
         overwrite=overwrite,
-        service=None if url is None else bulk.Service(url, concurrency, api_key),
+        service=None if url is None else photos.Service(url, concurrency, api_key),
     )
-    bulk.run(order)
+    photos.run(order)
 
 
 @cli.command()
@@ -73,19 +73,15 @@ def cutout(
     api_key: options.ApiKey = None,
 ) -> None:
     """Photos without their background, or before another one. What is done already is skipped."""
-    from app.commands import bulk
+    from app.commands import photos
 
-    try:
-        under = None if background is None else read_background(background)
-    except OSError as error:
-        ending.fail(f"no picture to lay under: {error}")
-    order = bulk.Order(
+    order = photos.Order(
         paths=paths,
         out=out,
         wish=Wish(
             output="cutout",
             quality=quality,
-            background=under,
+            background=_under(background),
             blur=blur,
             crop=crop,
             margin=margin,
@@ -96,9 +92,75 @@ def cutout(
         recursive=recursive,
         watch=watch,
         overwrite=overwrite,
-        service=None if url is None else bulk.Service(url, concurrency, api_key),
+        service=None if url is None else photos.Service(url, concurrency, api_key),
     )
-    bulk.run(order)
+    photos.run(order)
+
+
+@cli.command()
+def bulk(
+    source: options.Source,
+    destination: options.Destination,
+    output: options.Output = "matte",
+    format: options.Format = None,
+    background: options.Background = None,
+    blur: options.Blur = None,
+    crop: options.Crop = False,
+    margin: options.Margin = None,
+    size: options.Size = "full",
+    shadow: options.Shadow = 0,
+    quality: options.Quality = "standard",
+    recursive: options.Recursive = True,
+    overwrite: options.Overwrite = False,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    cpus: options.WorkerCpus = None,
+    gpus: options.Gpus = None,
+    split: options.Split = None,
+) -> None:
+    """Whole collections on a Ray cluster, from folders, buckets or Parquet. What is done already is skipped."""
+    from app.commands import bulk
+
+    wish = Wish(
+        output=output,
+        quality=quality,
+        format=format or "png",
+        background=_under(background),
+        blur=blur,
+        crop=crop,
+        margin=margin,
+        size=size,
+        shadow=shadow,
+    )
+    bulk.run(
+        bulk.Order(
+            source=source,
+            destination=destination,
+            wish=wish,
+            recursive=recursive,
+            overwrite=overwrite,
+            address=address,
+            workers=workers,
+            cpus=cpus,
+            gpus=gpus,
+            split=split,
+        )
+    )
+
+
+@cli.command()
+def key(name: options.KeyName, rate: options.KeyRate = None) -> None:
+    """A new API key: the key itself on standard error, its line for MATTE_API_KEYS_FILE on standard output."""
+    from app.commands import key
+
+    key.make(name, rate)
+
+
+def _under(background: str | None) -> str | bytes | None:
+    try:
+        return None if background is None else read_background(background)
+    except OSError as error:
+        ending.fail(f"no picture to lay under: {error}")
 
 
 if __name__ == "__main__":

@@ -7,27 +7,26 @@ form and no model.
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import CLIENT
 from app.errors import (
     BodyTooLarge,
     BodyTooSlow,
     DeadlinePassed,
+    HeadTooLarge,
     QueueFull,
     ServiceError,
-    Unauthorised,
 )
 from app.metrics import Metrics
+from app.places import Places
 from app.settings import Settings
 
 GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
-KEYED: Final = ("/v1/", "/v1.0/", "/api/")  # how their paths begin
 
 
 class Admission:
@@ -40,62 +39,64 @@ class Admission:
         self._settings = settings
         self._metrics = metrics
         self._check_ready = check_ready
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
-        self._admitted = 0
+        self._places = Places(settings.max_queue, settings.request_timeout_ms)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         guarded = scope["method"] == "POST" and scope["path"] in GUARDED
         try:
-            if scope["path"].startswith(KEYED):
-                self._check_key(headers)
+            self._check_head(scope)
             if guarded:
-                self._check_capacity(headers)
+                self._check_announced(Headers(scope=scope))
         except ServiceError as error:
             raise self._counted(error) from None
-        if not guarded:
-            await self._app(scope, receive, send)
-            return
-        body = _Body(receive, self._settings, self._counted)
-        async with self._place(body):
-            await self._app(scope, body.receive, send)
+        await (self._guarded if guarded else self._unguarded)(scope, receive, send)
 
-    def _check_key(self, headers: Headers) -> None:
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = headers.get("x-api-key") or (bearer.strip() if scheme.lower() == "bearer" else "")
-        # Every key is compared in full, so that the time taken tells nothing about any of them.
-        matches = [hmac.compare_digest(given.encode(), key) for key in self._keys]
-        if self._keys and not any(matches):
-            raise Unauthorised("Send one of the service's keys as X-Api-Key or as Authorization: Bearer.")
+    def _check_head(self, scope: Scope) -> None:
+        """Of a head that came in one piece; what is larger is refused by app.connections before it is a request."""
+        line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        most = self._settings.max_head_bytes
+        if line + sum(len(name) + len(value) for name, value in scope["headers"]) > most:
+            raise HeadTooLarge(f"At most {most} bytes are accepted before a request's body.")
 
-    def _check_capacity(self, headers: Headers) -> None:
+    def _check_announced(self, headers: Headers) -> None:
         self._check_ready()
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._settings.max_upload_bytes:
             raise _too_large(self._settings)
-        if self._admitted >= self._settings.max_queue:
-            raise QueueFull(f"{self._settings.max_queue} requests are in the house already; try again soon.")
 
-    @asynccontextmanager
-    async def _place(self, body: _Body) -> AsyncIterator[None]:
-        """Holds one of the places until the deadline. Raises DeadlinePassed, or BodyTooSlow if `body` ate it all."""
-        limit_ms = self._settings.request_timeout_ms
-        self._admitted += 1
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises QueueFull, PlaceLost, DeadlinePassed, or BodyTooSlow if the body ate all the time there was."""
+        body = _Body(receive, self._settings, self._counted)
         try:
-            with self._metrics.inflight.track_inprogress():
-                async with asyncio.timeout(limit_ms / 1000):
-                    yield
+            async with self._places.take(scope.get(CLIENT, "")) as place:
+
+                async def send_and_settle(message: Message) -> None:
+                    place.settle()
+                    await send(message)
+
+                with self._metrics.inflight.track_inprogress():
+                    await self._app(scope, body.receive, send_and_settle)
+        except QueueFull as error:
+            raise self._counted(error) from None
+        except DeadlinePassed as error:
+            slow = _too_slow(self._settings.request_timeout_ms)
+            raise self._counted(error if body.complete else slow) from None
+
+    async def _unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What costs little. A client that does not read the answer is not waited for without end, either."""
+        limit_ms = self._settings.request_timeout_ms
+        try:
+            async with asyncio.timeout(limit_ms / 1000):
+                await self._app(scope, receive, send)
         except TimeoutError:
             passed = DeadlinePassed(f"The request took longer than {limit_ms} ms.")
-            raise self._counted(passed if body.complete else _too_slow(limit_ms)) from None
-        finally:
-            self._admitted -= 1
+            raise self._counted(passed) from None
 
     def _counted(self, error: ServiceError) -> ServiceError:
-        self._metrics.rejected.labels(error.code).inc()
+        self._metrics.rejected.labels(error.reason).inc()
         return error
 
 

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 from app.errors import InferenceFailed, NotReady, QueueFull, ServiceError
+from app.logs import request_id
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -25,11 +26,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batched(Generic[Out]):
-    """One item's output, how long it waited for its batch, and how long that batch ran."""
+    """One item's output, how long it waited for its batch, how long that ran, and of how many items it was."""
 
     output: Out
     queue_s: float
     run_s: float
+    size: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,7 @@ class _Waiter(Generic[In, Out]):
     item: In
     since: float
     answer: asyncio.Future[Batched[Out]]
+    request: str
 
     def fail(self, error: ServiceError) -> None:
         if not self.answer.done():
@@ -50,13 +53,13 @@ class Batcher(Generic[In, Out]):
     when `on_the_way` says that nobody is there to wait for; `look` tells the batcher that this may have changed.
 
     A waiter that is cancelled (its client left, or its deadline passed) leaves the queue at once. Every other
-    waiter is settled exactly once: with its output, InferenceFailed, or NotReady when the batcher closes or
-    dies.
+    waiter is settled exactly once: with its output, the ServiceError that stands in its output's place or that `run`
+    raised, InferenceFailed for any other error, or NotReady when the batcher closes or dies.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[In]], Awaitable[Sequence[Out]]],
+        run: Callable[[Sequence[In]], Awaitable[Sequence[Out | ServiceError]]],
         *,
         max_size: int,
         max_wait_s: float,
@@ -89,12 +92,14 @@ class Batcher(Generic[In, Out]):
         return len(self._waiting)
 
     async def submit(self, item: In) -> Batched[Out]:
-        """Wait for the output of `item`. Raises QueueFull, InferenceFailed, or NotReady if closed or dead."""
+        """Wait for the output of `item`. Raises QueueFull, NotReady if closed or dead, or its batch's error."""
         if not self.alive:
             raise NotReady("The service is shutting down or its device loop has ended.")
         if len(self._waiting) >= self._max_queue:
             raise QueueFull(f"{self._max_queue} pictures are waiting already.")
-        waiter: _Waiter[In, Out] = _Waiter(item, self._loop.time(), self._loop.create_future())
+        waiter: _Waiter[In, Out] = _Waiter(
+            item, self._loop.time(), self._loop.create_future(), request_id.get()
+        )
         self._waiting.append(waiter)
         self._changed.set()
         try:
@@ -163,15 +168,22 @@ class Batcher(Generic[In, Out]):
             outputs = await self._run([waiter.item for waiter in batch])
             if len(outputs) != len(batch):
                 raise InferenceFailed(f"{len(outputs)} outputs for {len(batch)} inputs")
+        except ServiceError as error:
+            _log.warning("a batch of %d failed: %s", len(batch), error, extra=_requests(batch))
+            for waiter in batch:
+                waiter.fail(type(error)(error.detail))
+            return
         except Exception:  # Whatever a batch does, its waiters are told and the next batch is served.
-            _log.exception("a batch of %d failed", len(batch))
+            _log.exception("a batch of %d failed", len(batch), extra=_requests(batch))
             for waiter in batch:
                 waiter.fail(InferenceFailed("The network failed on this batch."))
             return
         run_s = self._loop.time() - started
         for waiter, output in zip(batch, outputs, strict=True):
-            if not waiter.answer.done():
-                waiter.answer.set_result(Batched(output, started - waiter.since, run_s))
+            if isinstance(output, ServiceError):
+                waiter.fail(output)
+            elif not waiter.answer.done():
+                waiter.answer.set_result(Batched(output, started - waiter.since, run_s, len(batch)))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -179,3 +191,8 @@ class Batcher(Generic[In, Out]):
         for waiter in (*chain(*self._running), *self._waiting):
             waiter.fail(NotReady("The service shut down before this picture was done."))
         self._waiting.clear()
+
+
+def _requests(batch: Sequence[_Waiter[In, Out]]) -> dict[str, list[str]]:
+    """A batch is of many requests: its log line names them all."""
+    return {"request_ids": [waiter.request for waiter in batch]}

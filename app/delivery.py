@@ -8,33 +8,34 @@ from typing import TypeVar
 
 from fastapi import Request, Response
 
+from app.access import CLIENT
 from app.errors import ClientGone
+from app.options import How
 from app.output import Output
 from app.pipeline import Pipeline, Result
-from model.matting import Quality
 
 T = TypeVar("T")
 
 
-async def ask(request: Request, photo: bytes, output: Output, quality: Quality) -> Result:
+async def ask(request: Request, photo: bytes, output: Output, how: How) -> Result:
     """What came of the photo. Raises ServiceErrors, ClientGone as soon as the client has left."""
     pipeline: Pipeline = request.app.state.pipeline
-    return await unless_disconnected(request, pipeline.run(photo, output, quality))
+    client = request.scope.get(CLIENT, "")
+    work = pipeline.run(photo, output, how.quality, model=how.model, client=client)
+    return await unless_disconnected(request, work)
 
 
-async def deliver(request: Request, photo: bytes, output: Output, quality: Quality) -> Response:
+async def deliver(request: Request, photo: bytes, output: Output, how: How) -> Response:
     """`ask`, as the file itself."""
-    result = await ask(request, photo, output, quality)
-    return Response(
-        result.finished.data, media_type=result.finished.media_type, headers=headers_of(request, result)
-    )
+    result = await ask(request, photo, output, how)
+    return Response(result.finished.data, media_type=result.finished.media_type, headers=headers_of(result))
 
 
-def headers_of(request: Request, result: Result) -> dict[str, str]:
+def headers_of(result: Result) -> dict[str, str]:
     """What a client may want to know of a picture without decoding it."""
     finished = result.finished
     headers = {
-        "X-Model": request.app.state.pipeline.predictor.manifest.label,
+        "X-Model": result.model,
         "X-Width": str(finished.width),
         "X-Height": str(finished.height),
         "X-Foreground": finished.found,

@@ -1,13 +1,16 @@
-"""Every way a request can fail comes in as an exception, one HTTP answer goes out. Knows no pixel.
+"""Every way a request can fail, with its HTTP status and its code; `app.problems` makes answers of them.
 
     ServiceError
       ClientError                     the sender must change something
         MissingSource        400      missing_source
         MultipleSources      400      multiple_sources
         BadForm              400      invalid_form
+        MalformedRequest     400      malformed_request       (no HTTP)
         UnreadableImage      400      failed_to_read_image
         Unauthorised         401      auth_failed
+        UnknownModel         404      unknown_model
         BodyTooSlow          408      body_too_slow
+        HeadTooSlow          408      head_too_slow
         BodyTooLarge         413      file_too_large
         TooManyPixels        413      resolution_too_high
         UnsupportedType      415      invalid_file_type
@@ -30,10 +33,15 @@
           RegionEmpty        422      roi_region_empty
           RegionOutside      422      roi_exceeds_bounds
         UnknownForeground    422      unknown_foreground      (remove.bg's clients expect an error where nobody is)
+        HeadTooLarge         431      head_too_large
         ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
+          PlaceLost          429      rate_limit_exceeded     + Retry-After
+          RateLimited        429      rate_limit_exceeded     + Retry-After, its own
         NotReady             503      not_ready               + Retry-After
+        OutOfMemory          503      out_of_memory           + Retry-After
+        TooManyConnections   503      too_many_connections    + Retry-After
         DeadlinePassed       504      deadline_passed
       InferenceFailed        500      internal
 
@@ -44,16 +52,7 @@ Codes are remove.bg's where it has one, so that its clients need no second table
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import ClassVar
-
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-
-from app.logs import request_id
-from app.schemas import ErrorBody, ErrorItem
 
 
 class ServiceError(Exception):
@@ -62,11 +61,21 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    @property
+    def reason(self) -> str:
+        """What the metric of refusals calls it: the code, unless that is the same for different reasons."""
+        return self.code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its answer carries besides the body."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 class ClientError(ServiceError):
@@ -85,16 +94,34 @@ class BadForm(ClientError):
     status, code, title = 400, "invalid_form", "Malformed form"
 
 
+class MalformedRequest(ClientError):
+    status, code, title = 400, "malformed_request", "Not an HTTP request"
+
+
 class UnreadableImage(ClientError):
     status, code, title = 400, "failed_to_read_image", "Failed to read image"
 
 
 class Unauthorised(ClientError):
+    """`challenge` is the way to send a key that a browser is told of: after `Basic` it asks its user for one."""
+
     status, code, title = 401, "auth_failed", "API key missing or wrong"
+
+    def __init__(self, detail: str, *, challenge: str = "Bearer") -> None:
+        super().__init__(detail)
+        self._challenge = challenge
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**super().headers, "WWW-Authenticate": self._challenge}
 
 
 class BodyTooSlow(ClientError):
     status, code, title = 408, "body_too_slow", "Upload too slow"
+
+
+class HeadTooSlow(ClientError):
+    status, code, title = 408, "head_too_slow", "Request too slow"
 
 
 class BodyTooLarge(ClientError):
@@ -111,6 +138,10 @@ class UnsupportedType(ClientError):
 
 class UnknownOption(ClientError):
     status, code, title = 422, "unknown_option", "Unknown option"
+
+
+class UnknownModel(ClientError):
+    status, code, title = 404, "unknown_model", "Unknown model"
 
 
 class InvalidOption(ClientError):
@@ -187,6 +218,10 @@ class UnknownForeground(ClientError):
     status, code, title = 422, "unknown_foreground", "Could not identify foreground in image"
 
 
+class HeadTooLarge(ClientError):
+    status, code, title = 431, "head_too_large", "Request headers too large"
+
+
 class ClientGone(ClientError):
     status, code, title = 499, "client_closed_request", "Client closed the connection"
 
@@ -197,10 +232,35 @@ class Busy(ServiceError):
 
 class QueueFull(Busy):
     status, code, title, retry_after_s = 429, "rate_limit_exceeded", "Too many requests", 1
+    reason = "queue_full"
+
+
+class PlaceLost(QueueFull):
+    """It had one, and another client got it."""
+
+    reason = "place_lost"
+
+
+class RateLimited(QueueFull):
+    """There may be room, but this client has had its share for now. `retry_after_s` is when it gets more."""
+
+    reason = "rate_limited"
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class NotReady(Busy):
     status, code, title, retry_after_s = 503, "not_ready", "Not ready", 5
+
+
+class TooManyConnections(Busy):
+    status, code, title, retry_after_s = 503, "too_many_connections", "Too many connections", 1
+
+
+class OutOfMemory(Busy):
+    status, code, title, retry_after_s = 503, "out_of_memory", "Out of memory", 5
 
 
 class DeadlinePassed(Busy):
@@ -209,40 +269,3 @@ class DeadlinePassed(Busy):
 
 class InferenceFailed(ServiceError):
     """The network failed on a batch, or gave numbers that are no alpha. Each waiter gets its own instance."""
-
-
-def to_response(error: Exception, *, status: int | None = None) -> Response:
-    """The one place where errors become HTTP: any exception to status, JSON body and headers.
-
-    `status` takes the place of a ServiceError's own, for clients of another service's conventions. Unexpected
-    exceptions become a 500 that says nothing about the inside.
-    """
-    if isinstance(error, ServiceError):
-        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        if isinstance(error, Unauthorised):
-            headers["WWW-Authenticate"] = "Bearer"
-        return _answer(status or error.status, error.title, error.code, error.detail, headers)
-    if isinstance(error, HTTPException):
-        phrase = HTTPStatus(error.status_code).phrase
-        return _answer(
-            error.status_code,
-            phrase,
-            phrase.lower().replace(" ", "_"),
-            error.detail,
-            dict(error.headers or {}),
-        )
-    if isinstance(error, RequestValidationError):
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _answer(422, "Invalid option", "invalid_option", problems, {})
-    return _answer(500, ServiceError.title, ServiceError.code, "The request failed inside the service.", {})
-
-
-async def handle(_request: Request, error: Exception) -> Response:
-    """`to_response` in the shape of a Starlette exception handler."""
-    return to_response(error)
-
-
-def _answer(status: int, title: str, code: str, detail: str, headers: dict[str, str]) -> Response:
-    item = ErrorItem(title=title, code=code, detail=detail)
-    body = ErrorBody(errors=[item], request_id=request_id.get())
-    return JSONResponse(body.model_dump(), status, headers)

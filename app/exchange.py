@@ -6,6 +6,7 @@ Knows ASGI and nothing of what the request is about.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -14,9 +15,27 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.logs import request_id
 
-# A refused upload is read away for this long before the connection closes: closing at once would reset it,
-# and most clients send all of the body before they look for the answer.
-_LINGER_S: Final = 1.0
+ADDED: Final = "matte.headers"
+"""Where in the scope a layer inside leaves headers that the answer is to have, whoever gives it: name to value."""
+
+STRICT: Final[Mapping[str, str]] = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""What keeps other websites from embedding an answer, and browsers from taking it for what it is not."""
+
+# An answer that says nothing else about it is a photo, or says something of one or of this moment: nobody keeps it,
+# and as a document of its own it loads and runs nothing.
+_UNLESS_SAID: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+# A refused upload is read away, so long and so many bytes, before the connection closes: closing at once would reset
+# it, and most clients send all of the body before they look for the answer.
+_LINGER_S: Final = 5.0
+_LINGER_BYTES: Final = 32_000_000
 _PIECE: Final = 256 * 1024  # bytes of an answer that are handed to the server at once
 
 
@@ -25,6 +44,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -46,7 +66,10 @@ class Exchange:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = request_id.get()
-            headers["X-Content-Type-Options"] = "nosniff"
+            headers.update(STRICT)
+            headers.update(self._scope.get(ADDED, {}))
+            for name, value in _UNLESS_SAID.items():
+                headers.setdefault(name, value)
             if self._unread:
                 headers["Connection"] = "close"
         elif message["type"] == "http.response.body":
@@ -72,7 +95,8 @@ class Exchange:
     async def _read_away(self) -> None:
         if self._waits_to_send:
             return  # It asked first (Expect: 100-continue), and has its answer.
+        most = self.bytes_in + _LINGER_BYTES
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_S):
-                while self._unread:
+                while self._unread and self.bytes_in < most:
                     await self.receive()

@@ -1,4 +1,4 @@
-"""Log records come in, one JSON object per line goes out, with the id of the request that caused it.
+"""Log records come in, one JSON object per line goes out, with the id of the request that caused it, and its trace's.
 
 Knows no HTTP. Photos, file names and keys are never given to it.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from app.log_writer import PatientWriter
+
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """Id of the request that the current task works for; empty outside of any."""
 
+trace_id: Final[ContextVar[str]] = ContextVar("trace_id", default="")
+"""Id of that request's trace, 32 hexadecimal digits; empty where nothing is traced."""
+
+_STANDARD_OUTPUT: Final = 1
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -24,7 +29,14 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 class JsonFormatter(logging.Formatter):
-    """Time (UTC), level, logger, message, request_id, and whatever `extra` a call gave."""
+    """Time (UTC), level, logger, message, worker, request_id, trace_id, and whatever `extra` a call gave.
+
+    `worker`: the number of this process, where several serve one port.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -33,18 +45,22 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._worker is not None:
+            line["worker"] = self._worker
         if identity := request_id.get():
             line["request_id"] = identity
+        if trace := trace_id.get():
+            line["trace_id"] = trace
         line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def configure_logs(level: str, stream: TextIO | None = None) -> None:
-    """Send every logger, and Python's warnings, as JSON lines to `stream` (by default standard output)."""
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(JsonFormatter())
+def configure_logs(level: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
+    """Send every logger, and Python's warnings, as JSON lines to `stream`, or without waits to standard output."""
+    handler = logging.StreamHandler(stream) if stream is not None else PatientWriter(_STANDARD_OUTPUT)
+    handler.setFormatter(JsonFormatter(worker))
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # At level debug Pillow tells every tag of a photo's EXIF, and photos are never logged.

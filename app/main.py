@@ -5,28 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
-from app import predictor, site
+from app import cors, device_metrics, loop_lag, openapi, predictor, site, tracing
+from app.access import Access, is_keyed
 from app.adapters import rembg, removebg
-from app.admission import Admission
-from app.errors import ServiceError, handle
+from app.admission import GUARDED, Admission
+from app.errors import ServiceError
+from app.keys import KeyRing, read_list
 from app.metrics import Metrics
 from app.middleware import Observation
 from app.network.session import LoadError, Predict
 from app.pipeline import Pipeline
 from app.predictor import Predictor
+from app.problems import handle
 from app.routes import router
+from app.serving.source import Source, only
+from app.serving.store import Stored, look
 from app.settings import Settings
+from app.tracing import Tracing
 from model.contract import ContractError, Manifest
 
 STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", files={})
@@ -35,22 +43,28 @@ STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", f
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, predict: Predict | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, predict: Predict | None = None, *, gpu: int = 0, load_first: bool = False
+) -> FastAPI:
     """The service as an ASGI app.
 
-    The model of `settings.model_dir` is loaded in the background when the app starts; `/readyz` turns green
+    What `settings.model_dir` holds is loaded in the background when the app starts; `/readyz` turns green
     after it. `predict`, uint8 `[N,64,64,3]` to float32 `[N,64,64]`, takes its place, for tests and trials.
+    `gpu`: which one to take, where there are several. `load_first`: the app counts as started only when the model is
+    loaded, so that no connection is taken before.
     When loading fails, `app.state.load_failure` holds the error and `app.state.on_load_failure` is called.
+    Raises KeysError when the file of keys cannot be read.
     """
+    keys = KeyRing(read_list(key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     metrics = Metrics()
     pipeline = Pipeline(settings, metrics)
-    app = FastAPI(
+    app = _Service(
         title="u2matte",
         summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
         version="1",
         docs_url=None,  # Its own is a page that loads from elsewhere.
         redoc_url=None,
-        lifespan=partial(_lifespan, load=model_loader(settings, predict)),
+        lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
         exception_handlers={
             ServiceError: handle,
             HTTPException: handle,
@@ -62,18 +76,45 @@ def create_app(settings: Settings, predict: Predict | None = None) -> FastAPI:
     for each in routers:
         app.include_router(each)
     app.state.settings = settings
+    app.state.keys = keys
     app.state.metrics = metrics
     app.state.pipeline = pipeline
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
-    # The one added last is the outermost.
-    app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=pipeline.check_ready)
-    app.add_middleware(
-        Observation,
-        metrics=metrics,
-        routes=(*(route for each in routers for route in each.routes), *app.routes),
-    )
+    _surround(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
     return app
+
+
+def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Put the layers around the routes, as app.middleware draws them. The one added last is the outermost."""
+    state = app.state
+    settings, metrics = state.settings, state.metrics
+    metrics.watch_ready(state.pipeline.check_ready)
+    metrics.inflight_limit.set(settings.max_queue)
+    app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=state.pipeline.check_ready)
+    app.add_middleware(Access, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
+    app.add_middleware(Observation, metrics=metrics, routes=routes)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=cors.METHODS,
+            allow_headers=cors.SENT,
+            expose_headers=cors.READ,
+        )
+    if settings.otlp_endpoint:
+        app.add_middleware(Tracing, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
+
+
+class _Service(FastAPI):
+    """FastAPI, whose description says where a key is sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            keyed = partial(is_keyed, protect=self.state.settings.protect)
+            optional = not self.state.keys.needed
+            self.openapi_schema = openapi.with_keys(super().openapi(), keyed=keyed, optional=optional)
+        return self.openapi_schema
 
 
 class Server(uvicorn.Server):
@@ -100,30 +141,39 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def model_loader(settings: Settings, predict: Predict | None = None) -> Callable[[], Predictor]:
-    """What loads the model that the settings name, or puts `predict` in its place."""
+def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 0) -> Source:
+    """Where the models that the settings name come from; `predict`, where given, takes the place of all."""
     if predict is not None:
         sizes = predictor.batch_sizes_up_to(settings.max_batch_size or predictor.LARGEST_ON_CPU)
-        return partial(Predictor, STAND_IN, "none", "float32", sizes, predict)
-    return partial(
-        predictor.load,
-        settings.model_dir,
-        device=settings.device,
-        precision=settings.precision,
-        max_batch_size=settings.max_batch_size,
-        lanes=settings.lanes,
-        cores=settings.core_count,
-    )
+        return only(STAND_IN, partial(Predictor, STAND_IN, "none", "float32", sizes, predict))
+
+    def load(stored: Stored) -> Predictor:
+        return predictor.load(
+            stored.path,
+            device=settings.device,
+            precision=settings.precision,
+            max_batch_size=settings.max_batch_size,
+            lanes=settings.lanes,
+            cores=settings.core_count,
+            gpu=gpu,
+        )
+
+    return Source(partial(look, settings.model_dir), load)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, *, load: Callable[[], Predictor]) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, *, source: Source, load_first: bool) -> AsyncIterator[None]:
     pipeline: Pipeline = app.state.pipeline
-    loading = asyncio.create_task(pipeline.start(load), name="load")
+    loading = asyncio.create_task(pipeline.start(source), name="load")
     loading.add_done_callback(partial(_loaded, app))
     app.state.loading = loading
+    if load_first:
+        await asyncio.wait({loading})
+    metrics: Metrics = app.state.metrics
     try:
-        yield
+        with device_metrics.watched(metrics.registry):
+            async with loop_lag.watched(metrics.loop_lag_seconds.observe):
+                yield
     finally:
         loading.cancel()
         await pipeline.close()

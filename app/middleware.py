@@ -2,8 +2,11 @@
 
 The layers around the routes, from the outside, all of raw ASGI messages:
 
-    Observation   request id, access log, metrics, nosniff, the last resort for exceptions
-      Admission   (app.admission) keys; for the routes that take photos readiness, capacity, byte cap, deadlines
+    (Tracing)       (app.tracing) a span for the request and each stage, if an endpoint for traces is set
+    (CORS)          for the websites that the operator names, if any; answers their preflights
+      Observation   request id, access log, metrics, strict headers, the last resort for exceptions
+        Access      (app.access) keys, who asks, each client's rate
+          Admission (app.admission) for the routes that take photos readiness, capacity, byte cap, deadlines
 
 Knows no pixels, no form and no model.
 """
@@ -21,10 +24,12 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import ServiceError, to_response
+from app.access import KEY_NAME
+from app.errors import ServiceError
 from app.exchange import Exchange
 from app.logs import request_id
 from app.metrics import Metrics
+from app.problems import to_response
 
 UNMATCHED: Final = "unmatched"
 
@@ -63,6 +68,14 @@ class Observation:
         route = route_template(self._routes, scope)
         self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.received_bytes.labels(route).inc(exchange.bytes_in)
+        self._metrics.sent_bytes.labels(route).inc(exchange.bytes_out)
+        facts = {}
+        if code := scope.get("error_code"):
+            self._metrics.errors.labels(code).inc()
+            facts["error"] = code
+        if name := scope.get(KEY_NAME):
+            facts["client"] = name
         _log.info(
             "request",
             extra={
@@ -72,6 +85,7 @@ class Observation:
                 "ms": round(seconds * 1000, 1),
                 "bytes_in": exchange.bytes_in,
                 "bytes_out": exchange.bytes_out,
+                **facts,
             },
         )
 

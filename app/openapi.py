@@ -1,4 +1,4 @@
-"""What OpenAPI says of the routes that take photos: options, bodies, answers. It is text; nothing here acts."""
+"""What OpenAPI says of the routes that take photos: answers, errors, keys. It is text; nothing here acts."""
 
 from __future__ import annotations
 
@@ -6,83 +6,36 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from app import errors
-from app.output import MEDIA_TYPES, Format
+from app.option_schemas import BINARY, Schema
+from app.output import MEDIA_TYPES
 from app.schemas import ErrorBody
-from app.uploads import FIELD, FORM
-from model.matting import Quality
 
-Schema = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
 
-BINARY: Final[Schema] = {"type": "string", "format": "binary"}
-PICTURES: Final[Schema] = {kind: {"schema": BINARY} for kind in MEDIA_TYPES.values()}
-QUALITY: Final[Schema] = {
-    "type": "string",
-    "enum": list(Quality),
-    "default": Quality.STANDARD,
-    "description": "`high` runs the network on the photo and on its mirror image and takes the mean: "
-    "a little better, at twice the network's cost.",
-}
-CUTOUT_OPTIONS: Final[dict[str, Schema]] = {
-    "format": {
-        "type": "string",
-        "enum": list(Format),
-        "default": Format.PNG,
-        "description": "`jpg` knows no transparency and is laid on white; `zip` holds color.jpg and alpha.png.",
-    },
-    "background": {
-        "type": "string",
-        "description": "A CSS colour name or a hex value, with alpha or without (`white`, `#00ff0080`); in a form "
-        "also a picture's file, laid under the person so that it covers everything.",
-        "examples": ["white", "#1e90ff"],
-    },
-    "blur": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 100,
-        "description": "The photo itself as background, blurred that strongly. Excludes `background`.",
-    },
-    "crop": {"type": "boolean", "default": False, "description": "Cut to the person."},
-    "margin": {
-        "type": "string",
-        "description": "Space around the person, which means `crop`: one value, two (above and below, beside) or "
-        "four (clockwise from the top), each `10%` of the person's size (at most 50%) or `20px` (at most 500px).",
-        "examples": ["10%", "20px 5%"],
-    },
-    "size": {
-        "type": "string",
-        "default": "full",
-        "description": "`full`, or the most megapixels of the answer.",
-        "examples": ["full", "0.25", "4"],
-    },
-    "shadow": {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 100,
-        "default": 0,
-        "description": "A soft shadow under the person, that dark in per cent.",
-    },
-    "quality": QUALITY,
-}
-MATTE_OPTIONS: Final[dict[str, Schema]] = {"quality": QUALITY}
+PICTURES: Final[dict[str, Schema]] = {kind: {"schema": BINARY} for kind in MEDIA_TYPES.values()}
 UPLOAD_ERRORS: Final = (
     errors.MissingSource,
     errors.MultipleSources,
     errors.BadForm,
+    errors.MalformedRequest,
     errors.UnreadableImage,
     errors.Unauthorised,
     errors.BodyTooSlow,
+    errors.HeadTooSlow,
     errors.BodyTooLarge,
     errors.TooManyPixels,
     errors.UnsupportedType,
     errors.UnknownOption,
     errors.InvalidOption,
+    errors.HeadTooLarge,
     errors.QueueFull,
     errors.InferenceFailed,
     errors.NotReady,
+    errors.OutOfMemory,
+    errors.TooManyConnections,
     errors.DeadlinePassed,
 )
-MATTE_ERRORS: Final = (*UPLOAD_ERRORS, errors.InvalidQuality)
+MATTE_ERRORS: Final = (*UPLOAD_ERRORS, errors.UnknownModel, errors.InvalidQuality)
 CUTOUT_ERRORS: Final = (
     *MATTE_ERRORS,
     errors.InvalidFormat,
@@ -113,14 +66,21 @@ REMOVEBG_ERRORS: Final = (
     errors.MultipleBackgrounds,
 )
 REMBG_ERRORS: Final = (*UPLOAD_ERRORS, errors.InvalidBackground)
+KEY_WAYS: Final[dict[str, Schema]] = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "Basic": {"type": "http", "scheme": "basic", "description": "Any name, and the key as the password."},
+}
 _TEXTS: Final = {
     400: "The request cannot succeed as it was sent",
     401: "Keys are set and none or a wrong one was sent",
-    408: "The body came too slowly",
+    404: "The model is not there",
+    408: "The request came too slowly",
     413: "Too many bytes, or too many pixels by the header",
     415: "Not a JPEG, PNG or WebP file",
     422: "An option or a value of it that does not exist",
-    429: "The queue is full; Retry-After says when to come back",
+    429: "The queue is full, or this client has had its photos for now; Retry-After says when to come back",
+    431: "Too many bytes before the body",
     500: "The network failed",
     503: "Loading, shutting down, or the device loop has ended",
     504: "The deadline passed",
@@ -128,11 +88,13 @@ _TEXTS: Final = {
 _EXAMPLES: Final = {
     400: errors.UnreadableImage("The JPEG file is truncated or damaged."),
     401: errors.Unauthorised("Send one of the service's keys as X-Api-Key or as Authorization: Bearer."),
+    404: errors.UnknownModel("No model 'portrait@2' is in service; there is portrait@3."),
     408: errors.BodyTooSlow("The request body took longer than 30000 ms."),
     413: errors.BodyTooLarge("At most 25000000 bytes are accepted."),
     415: errors.UnsupportedType("The image must be a JPEG, PNG or WebP file."),
     422: errors.UnknownOption("There is no option 'colour'; there is `quality`."),
     429: errors.QueueFull("64 requests are in the house already; try again soon."),
+    431: errors.HeadTooLarge("At most 16384 bytes are accepted before a request's body."),
     500: errors.InferenceFailed("The network gave numbers that are no alpha."),
     503: errors.NotReady("The model is still loading."),
     504: errors.DeadlinePassed("The request took longer than 60000 ms."),
@@ -145,6 +107,17 @@ _HEADERS: Final = {
     "X-Foreground": "`person`, or `none` where nobody was found: then the matte is all but empty",
     "X-Matte-Confidence": "0 to 1: the mIoU to expect of this matte, from the network's own alpha",
     "Server-Timing": "Milliseconds for each stage: decode, queue, infer, refine, (compose,) encode",
+}
+_RATE_HEADERS: Final = {
+    "X-RateLimit-Limit": "Photos per minute that this client may post; absent where there is no such limit",
+    "X-RateLimit-Remaining": "How many of them it may post at once",
+    "X-RateLimit-Reset": "When that will be all of them again, in seconds since 1970",
+}
+_RETRY_HEADERS: Final = {"Retry-After": "Seconds to wait before the next try"}
+_PROBLEM_HEADERS: Final = {
+    401: {"WWW-Authenticate": "`Bearer`; for pages that need a key `Basic`"},
+    429: _RETRY_HEADERS | _RATE_HEADERS,
+    503: _RETRY_HEADERS,
 }
 _BOX_HEADERS: Final = {
     f"X-Foreground-{side}": f"Where the person is in the answer, in pixels: {side.lower()}; absent if nobody is there"
@@ -174,61 +147,36 @@ def _problem(status: int, codes: str) -> dict[str, Any]:
         "description": f"{_TEXTS[status]} ({codes})",
         "content": {"application/json": {"example": example}},
     }
-    if error.retry_after_s is not None:
-        described["headers"] = _headers({"Retry-After": "Seconds to wait before the next try"})
+    if status in _PROBLEM_HEADERS:
+        described["headers"] = _headers(_PROBLEM_HEADERS[status])
     return described
+
+
+def with_keys(document: Schema, *, keyed: Callable[[str], bool], optional: bool) -> Schema:
+    """`document` with the ways to send a key, at each path that is `keyed`; one of them will do, or, if `optional`,
+    none.
+    """
+    ways: list[Schema] = [*([{}] if optional else []), *({name: []} for name in KEY_WAYS)]
+
+    def locked(methods: Schema) -> Schema:
+        return {method: operation | {"security": ways} for method, operation in methods.items()}
+
+    paths = document["paths"].items()
+    return document | {
+        "paths": {path: locked(methods) if keyed(path) else methods for path, methods in paths},
+        "components": document.get("components", {}) | {"securitySchemes": KEY_WAYS},
+    }
 
 
 def _headers(table: Mapping[str, str]) -> Schema:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in table.items()}
 
 
-def upload(
-    options: Mapping[str, Schema], *, name: str = FIELD, files: Mapping[str, Schema] | None = None
-) -> Schema:
-    """A photo as form field `name` or as the body itself, with options in the form or the query."""
-    properties = {name: BINARY} | dict(options) | dict(files or {})
-    return {
-        "parameters": [
-            {"name": each, "in": "query", "required": False, "schema": schema}
-            for each, schema in options.items()
-        ],
-        "requestBody": {
-            "required": True,
-            "description": f"The photo as form field `{name}`, or as the body itself with its own content type.",
-            "content": {
-                FORM: {"schema": {"type": "object", "required": [name], "properties": properties}},
-                **{kind: {"schema": BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
-            },
-        },
-    }
-
-
-def form(
-    options: Mapping[str, str],
-    *,
-    files: Collection[str],
-    required: Collection[str] = (),
-    without_files: Collection[str] = (),
-) -> Schema:
-    """A form of text options, each with what it means, and of files; those `required` must be there.
-
-    `without_files`: content types in which the options may come, too, but no files.
-    """
-    texts: Schema = {name: {"type": "string", "description": text} for name, text in options.items()}
-    schema: Schema = {"type": "object", "properties": dict.fromkeys(files, BINARY) | texts}
-    if required:
-        schema["required"] = list(required)
-    content: Schema = {FORM: {"schema": schema}}
-    content |= {kind: {"schema": {"type": "object", "properties": texts}} for kind in without_files}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 MATTE_RESPONSES: Final[Responses] = {
     200: {
         "description": "The matte: 8-bit grey PNG of the upright photo's size, 0 is background.",
         "content": {"image/png": {"schema": BINARY}},
-        "headers": _headers(_HEADERS | _BOX_HEADERS),
+        "headers": _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS),
     },
     **problems(MATTE_ERRORS),
 }
@@ -236,13 +184,7 @@ CUTOUT_RESPONSES: Final[Responses] = {
     200: {
         "description": "The person with alpha channel, or before the background that was asked for.",
         "content": PICTURES,
-        "headers": _headers(_HEADERS | _BOX_HEADERS),
+        "headers": _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS),
     },
     **problems(CUTOUT_ERRORS),
-}
-BACKGROUND_FILE: Final[dict[str, Schema]] = {
-    "background": {
-        "description": CUTOUT_OPTIONS["background"]["description"],
-        "anyOf": [{"type": "string", "examples": ["white", "#1e90ff"]}, BINARY],
-    }
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from PIL import ImageColor
@@ -29,6 +30,7 @@ from model.matting import Quality
 
 T = TypeVar("T")
 
+HOW: Final = ("quality", "model")
 NAMES: Final = ("format", "background", "blur", "crop", "margin", "size", "shadow")
 FULL: Final = "full"
 NO_MARGIN: Final = "0px"
@@ -36,7 +38,8 @@ _WHITE: Final = Ground((255, 255, 255))
 _HEX: Final = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
 # Narrower than int() and float(), which also read other scripts' digits, 1_0, nan and inf.
 _WHOLE: Final = re.compile(r"[0-9]{1,3}")
-_NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+# After the point as many digits as a float can have when JSON brings it.
+_NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,20})?|\.[0-9]{1,20}")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -62,6 +65,19 @@ def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Out
         megapixels=value_of(options, "size", megapixels, None, InvalidSize, expected),
         shadow=value_of(options, "shadow", whole(0, 100), 0, InvalidShadow, "is a whole number, 0 to 100"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a matte is to be made: at what cost, and by which model, `name` or `name@version`; empty is the default."""
+
+    quality: Quality = Quality.STANDARD
+    model: str = ""
+
+
+def read_how(options: Mapping[str, str]) -> How:
+    """Whether the model is there shows when it is used. Raises InvalidQuality."""
+    return How(quality_of(options), options.get("model", "").strip())
 
 
 def quality_of(options: Mapping[str, str]) -> Quality:

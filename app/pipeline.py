@@ -3,32 +3,40 @@
     prepare (CPU pool)                await batch (device threads)    finish (CPU pool)
     decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, refined; composed; file
 
-It owns what that takes: the pool, the device threads, the batcher and, once loaded, the model.
+It owns what that takes: the pool, the device threads and, once loaded, the models.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import cv2
-import numpy as np
 
-from app.batching import Batched, Batcher
+from app import stages, views
+from app.batching import Batched
 from app.budget import Budget
 from app.errors import NotReady
+from app.headroom import memory_errors
+from app.inside import Inside
 from app.metrics import Metrics
 from app.output import Output
 from app.predictor import Predictor
 from app.recipe import Finished, Prepared, count_pixels, finish, prepare
+from app.serving.models import Models
+from app.serving.served import Device, Served
+from app.serving.shadow import Shadow, views_for
+from app.serving.source import Source
 from app.settings import Settings
-from model.matting import VIEWS_MAX, Quality
+from app.watchdog import Watchdog
+from app.workers import Workers, give_way
+from model.matting import Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -36,10 +44,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a photo, and the seconds of each stage of its way by name; `queue` and `infer` are waits."""
+    """What came of a photo, the seconds of each stage of its way by name (`queue` and `infer` are waits), and the
+    `name@version` of the model that did it."""
 
     finished: Finished
     seconds: Mapping[str, float]
+    model: str
 
 
 class Pipeline:
@@ -50,158 +60,169 @@ class Pipeline:
         cv2.setNumThreads(1)
         self._settings = settings
         self._metrics = metrics
-        self._cpu = ThreadPoolExecutor(settings.cpu_thread_count, "cpu")
-        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device")
-        self._predictor: Predictor | None = None
-        self._batcher: Batcher[Image, Alpha] | None = None
+        self._cpu = Workers(settings.cpu_thread_count, "cpu", metrics.cpu_wait_seconds.observe)
+        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device", give_way)
+        self._models: Models | None = None
+        self._watchdog = Watchdog(settings.stuck_after_ms / 1000)
+        # What a batch takes does not depend on the photos: one that hangs is a fault. A photo's steps take what its
+        # client's bytes make them take: one that is slow must not stop the others, as long as any thread is left.
+        self._batches = self._watchdog.pool("A batch has been running", 1)
+        self._photos = self._watchdog.pool(
+            "All threads that decode and encode have been at the same photos", settings.cpu_thread_count
+        )
         self._draining = False
-        self._inside = 0
-        self._left = asyncio.Event()
+        self._inside = Inside(lambda: self._watchdog.now_s)
         self._budget = Budget(settings.max_decoded_bytes)
-        self._arriving = 0  # photos that are being decoded, and will be in the batcher's queue next
+        self._shadow = Shadow(settings.shadow_share, metrics)
         metrics.queue_depth.set_function(self._queue_depth)
+        metrics.cpu_queue_depth.set_function(lambda: self._cpu.waiting)
+        metrics.decoded_bytes.set_function(lambda: self._budget.taken)
+        metrics.decoded_bytes_limit.set(settings.max_decoded_bytes)
+        for step, steps in (("batch", self._batches), ("photo", self._photos)):
+            metrics.oldest_step_seconds.labels(step).set_function(partial(self._watchdog.oldest_s, steps))
 
-    async def start(self, load: Callable[[], Predictor]) -> None:
-        """Load and warm the model on the device thread, then take photos. Raises what `load` raises."""
-        predictor = await asyncio.get_running_loop().run_in_executor(self._device, load)
-        manifest = predictor.manifest
-        self._metrics.model.info(
-            {
-                "name": manifest.name,
-                "version": manifest.version,
-                "device": predictor.device,
-                "precision": predictor.precision,
-                "sha256": manifest.sha256,
-            }
-        )
-        self._predictor = predictor
-        self._batcher = Batcher(
-            self._run_batch,
-            max_size=self._settings.max_batch_size or predictor.batch_sizes[-1],
-            max_wait_s=self._settings.batch_wait_ms / 1000,
-            max_queue=self._settings.max_queue * VIEWS_MAX,
-            lanes=predictor.lanes,
-            on_the_way=lambda: self._arriving,
-        )
+    async def start(self, source: Source) -> None:
+        """Load and warm the models, then take photos. Raises ContractError or LoadError."""
+        self._loop = asyncio.get_running_loop()
+        models = Models(source, Device(self._device, self._batches, self._metrics, self._settings))
+        await models.start()
+        self._watchdog.start(self._metrics.stuck.inc, self._give_up_late)
+        self._metrics.batch_limit.set_function(lambda: models.default.predictor.headroom.limit)
+        self._budget.most = self._most_at_once(models.default.predictor)
+        self._models = models
 
     @property
-    def predictor(self) -> Predictor:
-        """The loaded model. Raises NotReady before that."""
-        if self._predictor is None:
+    def models(self) -> Models:
+        """Those in service. Raises NotReady before they are loaded."""
+        if self._models is None:
             raise NotReady("The model is still loading.")
-        return self._predictor
+        return self._models
 
     def check_ready(self) -> None:
         """Raise NotReady unless a photo that comes now would be served."""
         if self._draining:
             raise NotReady("The service is shutting down.")
-        if self._batcher is None:
-            raise NotReady("The model is still loading.")
-        if not self._batcher.alive:
+        if not self.models.alive:
             raise NotReady("The device loop has ended; the service must be restarted.")
+        if stuck := self._watchdog.stuck:
+            raise NotReady(f"{stuck} No new photos are taken meanwhile.")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is still at work. It cannot be ended, and Python would wait for it before it exits."""
+        return not self._watchdog.idle
 
     def drain(self) -> None:
-        """Take no new photos; those inside are finished. Safe to call from a signal handler."""
-        self._draining = True
-        if self._batcher is not None:
-            self._batcher.hurry()
+        """Take no new photos; those inside are finished, as far as the drain deadline allows. Safe to call from a
+        signal handler."""
+        begun, self._draining = self._draining, True
+        if self._models is not None and not begun:
+            self._models.hurry()
+            self._loop.call_soon_threadsafe(self._limit_draining)
 
-    async def run(self, data: bytes, output: Output, quality: Quality = Quality.STANDARD) -> Result:
-        """One photo, all the way. Raises ServiceErrors."""
-        batcher = self._batcher
-        if batcher is None:
-            raise NotReady("The model is still loading.")
-        manifest = self.predictor.manifest
-        with self._one_inside():
+    def _limit_draining(self) -> None:
+        """Whoever is given up gets an answer: the server has none for the requests that it cancels a little later."""
+        give_up = partial(self._inside.give_up, 0, "The service shut down before this picture was done.")
+        self._loop.call_later(self._settings.drain_timeout_ms / 1000, give_up)
+
+    async def run(
+        self,
+        data: bytes,
+        output: Output,
+        quality: Quality = Quality.STANDARD,
+        *,
+        model: str = "",
+        client: str = "",
+    ) -> Result:
+        """One photo, all the way, by `model` or the default one; photos of different clients take turns.
+
+        Raises ServiceErrors.
+        """
+        with self.models.use(model) as served, self._inside.one():
             pixels = await self._count_pixels(data, output)
-            async with self._budget.reserve(pixels * output.bytes_per_pixel) as waited_s:
-                if not batcher.alive:
+            self._metrics.photo_megapixels.observe(pixels / 1e6)
+            async with self._budget.reserve(pixels * output.bytes_per_pixel, client) as waited_s:
+                if not served.alive:
                     raise NotReady("The service shut down before this picture was done.")
-                prepared, decode_s, waiting = await self._prepare(batcher, data, output, quality)
-                batched = await _all_of(waiting)
+                stages.note("budget", (now := time.perf_counter()) - waited_s, now)
+                prepared, decode_s, waiting = await self._prepare(served, data, output, quality)
+                batched = await views.all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
-                work = partial(finish, prepared, [each.output for each in batched], output, manifest)
+                alphas = [each.output for each in batched]
+                work = partial(finish, prepared, alphas, output, served.manifest)
                 finished, _ = await self._on_cpu(work)
+                self._show_candidate(prepared, alphas, quality, served)
         self._metrics.observe(finished)
         infer_s = max(each.run_s for each in batched)
-        return Result(finished, {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds})
+        seconds = {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds}
+        return Result(finished, seconds, served.manifest.label)
 
     async def close(self) -> None:
         """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""
         self.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
-                while self._inside:
-                    self._left.clear()
-                    await self._left.wait()
-        if self._batcher is not None:
-            await self._batcher.close(0)
+                await self._inside.left()
+        if self._models is not None:
+            await self._models.close()
+        self._watchdog.stop()
         self._cpu.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
 
+    def _most_at_once(self, predictor: Predictor) -> int:
+        """Photos that are decoded: enough for full batches in every lane, as many ready to follow, and one for each
+        thread. More would only wait in memory, and in order of arrival instead of in turns."""
+        return 2 * predictor.lanes * predictor.batch_sizes[-1] + self._settings.cpu_thread_count
+
     def _queue_depth(self) -> int:
-        return self._budget.waiting + (self._batcher.depth if self._batcher else 0)
+        return self._budget.waiting + (self._models.depth if self._models else 0)
 
     async def _count_pixels(self, data: bytes, output: Output) -> int:
         count = partial(count_pixels, data, output, max_pixels=self._settings.max_pixels)
-        return await asyncio.get_running_loop().run_in_executor(self._cpu, count)
+        return (await self._on_cpu(count))[0]
 
     async def _prepare(
-        self, batcher: Batcher[Image, Alpha], data: bytes, output: Output, quality: Quality
+        self, served: Served, data: bytes, output: Output, quality: Quality
     ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
         """The decoded photo, seconds of work, and its views on their way through the batcher."""
-        manifest, limit = self.predictor.manifest, self._settings.max_pixels
-
-        def arrived() -> None:
-            self._arriving -= 1
-            batcher.look()
-
-        self._arriving += 1
-        try:
+        manifest, limit = served.manifest, self._settings.max_pixels
+        with served.arriving():
             size, geometry = manifest.input_size, manifest.geometry
             work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
             prepared, decode_s = await self._on_cpu(work)
             self._metrics.stage_seconds.labels("decode").observe(decode_s)
-            return prepared, decode_s, [asyncio.create_task(batcher.submit(view)) for view in prepared.views]
-        finally:
-            # After the tasks have put the views into the queue: else a batch might leave without them.
-            asyncio.get_running_loop().call_soon(arrived)
+            return prepared, decode_s, served.begin(prepared.views)
 
-    @contextmanager
-    def _one_inside(self) -> Iterator[None]:
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self._left.set()
+    def _show_candidate(
+        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, served: Served
+    ) -> None:
+        """If there is one and it is this photo's turn. Nobody waits for what it finds."""
+        candidate = self.models.shadow
+        if candidate is None or not self._shadow.wants_one():
+            return
 
-    async def _run_batch(self, squares: Sequence[Image]) -> list[Alpha]:
-        predictor = self.predictor
-        self._metrics.batch_size.observe(len(squares))
-        self._metrics.batch_padding.observe(predictor.padded_size(len(squares)) - len(squares))
-        with self._metrics.stage_seconds.labels("infer").time():
-            alphas = await asyncio.get_running_loop().run_in_executor(
-                self._device, lambda: predictor.predict(np.stack(squares))
+        async def see() -> list[Image]:
+            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
+            return (await self._on_cpu(work))[0]
+
+        self._shadow.compare(candidate, see, prepared.size, alphas, served.manifest)
+
+    def _give_up_late(self) -> None:
+        """Something is stuck: those who have waited as long as it has do not wait any longer."""
+        if stuck := self._watchdog.stuck:
+            self._inside.give_up(
+                self._watchdog.stuck_after_s, f"{stuck} This picture has waited for too long."
             )
-        return list(alphas)
 
     async def _on_cpu(self, work: Callable[[], T]) -> tuple[T, float]:
         """(result, seconds of work without the wait for a thread)."""
 
         def timed() -> tuple[T, float]:
             started = time.perf_counter()
-            result = work()
+            with self._photos.step():
+                result = work()
             return result, time.perf_counter() - started
 
-        return await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
-
-
-async def _all_of(waiting: Sequence[asyncio.Task[Batched[Alpha]]]) -> list[Batched[Alpha]]:
-    """Each view's alpha; when one fails, the others are withdrawn."""
-    try:
-        return list(await asyncio.gather(*waiting))
-    finally:
-        for each in waiting:
-            each.cancel()
+        with memory_errors(self._metrics.out_of_memory.labels("photo").inc):
+            return await asyncio.get_running_loop().run_in_executor(self._cpu, timed)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import InferenceFailed
+from app.errors import InferenceFailed, OutOfMemory
+from app.headroom import Headroom
 from app.network.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
 from app.network.tensorflow_start import tensorflow
 from model import contract
@@ -40,8 +41,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A model that is ready to run. `run` takes exactly the `batch_sizes` and gives float32 `[N,S,S]`; as many
-    threads as there are `lanes` may call it at once."""
+    """A model that is ready to run. `run` takes exactly the `batch_sizes`, gives float32 `[N,S,S]`, and raises
+    MemoryError where it needs more than there is; as many threads as there are `lanes` may call it at once."""
 
     manifest: Manifest
     device: str
@@ -49,6 +50,10 @@ class Predictor:
     batch_sizes: tuple[int, ...]
     run: Predict
     lanes: int = 1
+    headroom: Headroom = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headroom", Headroom(self.batch_sizes))
 
     @property
     def input_size(self) -> int:
@@ -62,17 +67,45 @@ class Predictor:
     def predict(self, batch: Batch) -> Alphas:
         """Alphas float32 `[N,S,S]` in 0..1 of a batch uint8 `[N,S,S,3]`, 1 <= N <= the largest batch size.
 
-        Raises InferenceFailed if the model answers with another shape or with numbers that are not finite.
+        Raises what `predict_each` raises, and InferenceFailed if a single alpha is not finite.
         """
+        alphas = []
+        for alpha in self.predict_each(batch):
+            if isinstance(alpha, InferenceFailed):
+                raise alpha
+            alphas.append(alpha)
+        return np.stack(alphas)
+
+    def predict_each(self, batch: Batch) -> list[Alphas | InferenceFailed]:
+        """`predict`, where numbers that are not finite are the failure of their own picture, not of its neighbours.
+
+        Where memory is too little for all at once, the pictures go through in several parts. Raises InferenceFailed
+        if the model answers with another shape, OutOfMemory if memory is too little for one picture alone.
+        """
+        each: list[Alphas | InferenceFailed] = []
+        while len(each) < len(batch):
+            part = batch[len(each) : len(each) + self.headroom.limit]
+            try:
+                each += self._run_padded(part)
+            except MemoryError:
+                if not self.headroom.ran_out(self.padded_size(len(part))):
+                    raise OutOfMemory("Memory is too short for even one picture now.") from None
+            else:
+                self.headroom.sufficed()
+        return each
+
+    def _run_padded(self, batch: Batch) -> list[Alphas | InferenceFailed]:
         count = len(batch)
         padding = self.padded_size(count) - count
         padded = np.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))) if padding else batch
         alphas = self.run(padded)
         if alphas.shape != padded.shape[:3]:
             raise InferenceFailed(f"the model gave shape {alphas.shape} for {padded.shape}")
-        if not np.isfinite(alphas[:count]).all():
-            raise InferenceFailed("the model gave numbers that are not finite")
-        return np.clip(alphas[:count], 0.0, 1.0)
+        not_finite = "the model gave numbers that are not finite"
+        return [
+            np.clip(alpha, 0.0, 1.0) if np.isfinite(alpha).all() else InferenceFailed(not_finite)
+            for alpha in alphas[:count]
+        ]
 
     def warm(self) -> None:
         """Run every allowed batch size once, so that no request pays for it."""
@@ -94,6 +127,7 @@ def load(
     max_batch_size: int,
     lanes: int = 0,
     cores: int = 1,
+    gpu: int = 0,
 ) -> Predictor:
     """Verify the artifact, choose device and precision, freeze the model and warm every batch size.
 
@@ -102,16 +136,19 @@ def load(
     Raises ContractError for a bad artifact, LoadError for a device or precision that is not to be had.
     """
     manifest = contract.verify(model_dir)
-    chosen_device = _choose_device(device)
+    chosen_device, index = _choose_device(device, gpu)
     path = model_dir / contract.SAVED_MODEL_DIR
     on_cuda = chosen_device == "cuda"
     lanes = lanes or (1 if on_cuda else cores)
-    place = Place(chosen_device, max(1, cores // lanes))
+    place = Place(chosen_device, max(1, cores // lanes), index)
     run, chosen_precision = _choose_precision(path, manifest, place, precision)
     sizes = batch_sizes_up_to(max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU))
     predictor = Predictor(manifest, chosen_device, chosen_precision, sizes, run, lanes)
-    predictor.warm()
-    _give_memory_back()
+    try:
+        predictor.warm()
+    except OutOfMemory as error:
+        raise LoadError(f"{model_dir}: {error.detail}") from None
+    give_memory_back()
     unasked = device == "auto" and chosen_device == "cpu"
     _log.log(
         logging.WARNING if unasked else logging.INFO,
@@ -124,7 +161,7 @@ def load(
     return predictor
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Each step of loading leaves some 200 MB of freed memory in glibc's hands, in pieces, and the next one would add
     its own. Other C libraries have no such call."""
     gc.collect()
@@ -156,7 +193,8 @@ def probe_picture(size: int) -> Batch:
     return probe
 
 
-def _choose_device(asked: str) -> str:
+def _choose_device(asked: str, gpu: int) -> tuple[str, int]:
+    """ "cuda" or "cpu", and the GPU's index among those that TensorFlow sees. Raises LoadError."""
     tf = tensorflow()
     gpus = [] if asked == "cpu" else tf.config.list_physical_devices("GPU")
     if asked == "cuda" and not gpus:
@@ -165,13 +203,14 @@ def _choose_device(asked: str) -> str:
             "a container pass the GPU on (`docker run --gpus all`); or set MATTE_DEVICE=cpu. With "
             "MATTE_LOG_LEVEL=debug and TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says what it misses."
         )
+    taken = gpus[gpu % len(gpus) :][:1] if gpus else []
     try:
-        tf.config.set_visible_devices(gpus[:1], "GPU")
-        for gpu in gpus[:1]:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.set_visible_devices(taken, "GPU")
+        for each in taken:
+            tf.config.experimental.set_memory_growth(each, True)
     except RuntimeError as error:
         raise LoadError(f"the devices of this process are already in use otherwise: {error}") from None
-    return "cuda" if gpus else "cpu"
+    return ("cuda", gpus.index(taken[0])) if taken else ("cpu", 0)
 
 
 def _choose_precision(path: Path, manifest: Manifest, place: Place, asked: str) -> tuple[Predict, str]:
@@ -186,10 +225,10 @@ def _choose_precision(path: Path, manifest: Manifest, place: Place, asked: str) 
         return runner(graph, place), "float32"
     probe = probe_picture(manifest.input_size)
     exact = runner(graph, place, optimised=False)(probe)
-    _give_memory_back()
+    give_memory_back()
     quick = quick_runner(graph, place, probe)
     difference = float(np.percentile(np.abs(quick(probe) - exact), BFLOAT16_PERCENTILE))
-    _give_memory_back()
+    give_memory_back()
     if difference <= BFLOAT16_TOLERANCE:
         return quick, "bfloat16"
     problem = f"an alpha in bfloat16 is {difference:.4f} off float32's, the limit is {BFLOAT16_TOLERANCE:.4f}"

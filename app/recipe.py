@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from app import codec
+from app import codec, stages
 from app.errors import ClientError
 from app.output import MATTE, Output
 from app.picture import encoding
@@ -66,6 +66,8 @@ def prepare(
 ) -> Prepared:
     """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
 
+    watch = _Stopwatch()
+
     def reduction(height: int, width: int) -> int:
         # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
         return matting.reduction(height, width, size, quality) if output == MATTE else 1
@@ -75,6 +77,7 @@ def prepare(
     if isinstance(ground, bytes):
         picture = _of_background(lambda: codec.decode_image(ground, max_pixels=max_pixels))
     views = matting.views(image, size, geometry, quality, photo_size=own_size)
+    watch.lap("decode")
     return Prepared(image, own_size, views, picture)
 
 
@@ -120,4 +123,5 @@ class _Stopwatch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
+        stages.note(stage, self._since, now)
         self.seconds[stage], self._since = now - self._since, now

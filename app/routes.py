@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app import openapi
+from app import openapi, request_schemas
 from app.delivery import deliver
 from app.errors import NotReady, Unauthorised
 from app.metrics import Metrics
-from app.options import NAMES, quality_of, read_output
+from app.option_schemas import BACKGROUND_FILE, CUTOUT_OPTIONS, MATTE_OPTIONS
+from app.options import HOW, NAMES, read_how, read_output
 from app.output import MATTE
+from app.predictor import Predictor
 from app.schemas import Health, Index, ModelItem, ModelList
+from app.serving.models import Models, Role
 from app.uploads import read_upload
 
 router = APIRouter()
@@ -22,12 +25,13 @@ router = APIRouter()
     summary="Alpha matte of a portrait",
     response_class=Response,
     responses=openapi.MATTE_RESPONSES,
-    openapi_extra=openapi.upload(openapi.MATTE_OPTIONS),
+    openapi_extra=request_schemas.upload(MATTE_OPTIONS),
 )
 async def matte(request: Request) -> Response:
     """Post a photo, get its soft alpha matte as a grey PNG of the same (upright) size."""
-    upload = await read_upload(request, ["quality"])
-    return await deliver(request, upload.photo, MATTE, quality_of(upload.options))
+    upload = await read_upload(request, HOW)
+    read_how(upload.query)  # What the form overrules has to be right, too.
+    return await deliver(request, upload.photo, MATTE, read_how(upload.options))
 
 
 @router.post(
@@ -35,29 +39,41 @@ async def matte(request: Request) -> Response:
     summary="The person of a portrait, without the background or before another one",
     response_class=Response,
     responses=openapi.CUTOUT_RESPONSES,
-    openapi_extra=openapi.upload(openapi.CUTOUT_OPTIONS, files=openapi.BACKGROUND_FILE),
+    openapi_extra=request_schemas.upload(
+        CUTOUT_OPTIONS, files=BACKGROUND_FILE, excluding=("background", "blur")
+    ),
 )
 async def cutout(request: Request) -> Response:
     """Post a photo, get the person: transparent around, or on a colour, a picture or the blurred photo; cropped, made
     smaller, with a shadow, as PNG, WebP, JPEG or archive."""
-    upload = await read_upload(request, [*NAMES, "quality"], files=["background"])
-    options = {name: value for name, value in upload.options.items() if name != "quality"}
-    output = read_output(options, upload.parts.file("background"))
-    return await deliver(request, upload.photo, output, quality_of(upload.options))
+    upload = await read_upload(request, [*NAMES, *HOW], files=["background"])
+    read_output(upload.query)
+    read_how(upload.query)
+    output = read_output(upload.options, upload.parts.file("background"))
+    return await deliver(request, upload.photo, output, read_how(upload.options))
 
 
 @router.get(
     "/v1/models",
-    summary="The model in service",
+    summary="The models in service",
     responses=openapi.problems([Unauthorised, NotReady]),
 )
 async def models(request: Request) -> ModelList:
-    """What is served: name, version, where it runs, how it was measured, under which licence."""
-    predictor = request.app.state.pipeline.predictor
+    """Each with name, version and role, where it runs, how it was measured, and under which licence.
+
+    The `default` one answers those that name none; those `kept` can be asked for by `model`; a `shadow` only sees a
+    share of the photos, to be compared.
+    """
+    models: Models = request.app.state.pipeline.models
+    return ModelList(models=[_item(served.predictor, role) for served, role in models.all()])
+
+
+def _item(predictor: Predictor, role: Role) -> ModelItem:
     manifest = predictor.manifest
-    item = ModelItem(
+    return ModelItem(
         name=manifest.name,
         version=manifest.version,
+        role=role,
         device=predictor.device,
         precision=predictor.precision,
         input_size=manifest.input_size,
@@ -67,7 +83,6 @@ async def models(request: Request) -> ModelList:
         architecture=manifest.architecture,
         parameters=manifest.parameters,
     )
-    return ModelList(models=[item])
 
 
 @router.get("/healthz", summary="Is the process alive?")
@@ -78,7 +93,7 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Would a photo be served now?", responses=openapi.problems([NotReady]))
 async def readyz(request: Request) -> Health:
-    """200 once every batch size is warm; 503 while loading, draining, or when the device loop is dead."""
+    """200 once every batch size is warm; 503 while loading, draining, stuck, or when the device loop is dead."""
     request.app.state.pipeline.check_ready()
     return Health(status="ready")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -29,6 +31,9 @@ class ModelItem(BaseModel):
 
     name: str = Field(examples=["portrait"])
     version: str = Field(examples=["1"])
+    role: Literal["default", "kept", "shadow"] = Field(
+        description="`default` answers requests that name no model, `kept` those that name it, `shadow` none."
+    )
     device: str = Field(description="Where it runs.", examples=["cpu"])
     precision: str = Field(description="float32 or bfloat16.", examples=["bfloat16"])
     input_size: int = Field(description="Side of the network's square input, in pixels.", examples=[320])

@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from app.exchange import STRICT
 from app.routes import index
 
 PAGE_DIR: Final = Path(__file__).parent / "page"
@@ -47,11 +48,8 @@ _HEADERS: Final = {
     # Kept by the browser, and asked for by its ETag each time: a new version shows at once.
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
+    **STRICT,
 }
 _LIMIT: Final = b"MAX_UPLOAD_BYTES"
 

@@ -68,10 +68,14 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A photo's bytes, the options that came with it, and the other files."""
+    """A photo's bytes, the options that came with it, and the other files.
+
+    `query`: those options that came there; of them the form may say otherwise, and counts.
+    """
 
     photo: bytes = field(repr=False)
     options: Mapping[str, str]
+    query: Mapping[str, str]
     parts: Parts
 
 
@@ -97,7 +101,7 @@ async def read_upload(
         problem = UnsupportedType if photo else MissingSource
         if not (photo and kind.startswith("image/")):
             raise problem(f"Send the photo as form field `{name}`, or as the body with its image/* type.")
-    return Upload(photo, query | dict(parts.texts), parts)
+    return Upload(photo, query | dict(parts.texts), query, parts)
 
 
 async def read_parts(request: Request, *, text_max: int = TEXT_MAX) -> Parts:
@@ -110,7 +114,7 @@ async def read_parts(request: Request, *, text_max: int = TEXT_MAX) -> Parts:
     if kind != FORM:
         raise UnsupportedType(f"Send the options and the photo as {FORM}.")
     try:
-        parser = MultiPartParser(
+        parser = _Form(
             request.headers,
             request.stream(),
             max_files=FILES_MAX,
@@ -124,6 +128,26 @@ async def read_parts(request: Request, *, text_max: int = TEXT_MAX) -> Parts:
         raise BadForm(error.message) from None
     except ClientDisconnect:
         raise ClientGone("The client left during the upload.") from None
+
+
+class _Form(MultiPartParser):
+    """Starlette's own takes a form that breaks off for one that ends there, and forgets its last file."""
+
+    _ended = False
+
+    def on_end(self) -> None:
+        """Called at the boundary that closes the form."""
+        self._ended = True
+        super().on_end()
+
+    async def parse(self) -> FormData:
+        """Raises MultiPartException."""
+        form = await super().parse()
+        if not self._ended:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("The form breaks off.")
+        return form
 
 
 def content_type(request: Request) -> str:
@@ -173,6 +197,8 @@ def _json_texts(body: bytes) -> dict[str, str]:
         raise BadForm("The JSON must be an object of options.")
     texts = {}
     for name, value in values.items():
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON knows one kind of numbers: 5.0 is 5.
         if isinstance(value, str | bool | int | float):
             texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
         elif value is not None:

@@ -24,7 +24,7 @@ def settings_table() -> list[str]:
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        shown = {BUILT_IN_MODEL: "the built-in model", (): "none"}.get(default, f"`{default}`")
+        shown = {BUILT_IN_MODEL: "the built-in model", (): "none", None: "none"}.get(default, f"`{default}`")
         rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return rows
 

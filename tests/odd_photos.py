@@ -19,6 +19,43 @@ from tests.portraits import jpeg, png, portrait, saved
 SIDE: Final = 65_535
 
 
+def display_p3() -> bytes:
+    """The colour profile of what phones call Display P3, in the form of ICC.1:2001: sRGB has no such red or green."""
+
+    def fixed(*numbers: float) -> bytes:
+        return struct.pack(f">{len(numbers)}i", *(round(number * 65_536) for number in numbers))
+
+    name = b"wide\0"
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.2 * 256))
+    parts = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+        b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249),
+        b"rXYZ": b"XYZ " + bytes(4) + fixed(0.5151, 0.2412, -0.0011),
+        b"gXYZ": b"XYZ " + bytes(4) + fixed(0.2919, 0.6922, 0.0419),
+        b"bXYZ": b"XYZ " + bytes(4) + fixed(0.1571, 0.0666, 0.7841),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+    }
+    table, body, at = struct.pack(">I", len(parts)), b"", 128 + 4 + 12 * len(parts)
+    for tag, part in parts.items():
+        table += tag + struct.pack(">II", at + len(body), len(part))
+        body += part + bytes(-len(part) % 4)
+    head = b"\2\x10\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
+    return struct.pack(">II", at + len(body), 0) + head.ljust(120, b"\0") + table + body
+
+
+def _profiles() -> Iterator[Case]:
+    image = PIL.Image.fromarray(portrait(*SIZE))
+    for kind in ("JPEG", "PNG", "WEBP"):
+        yield Case(f"wide gamut {kind}", saved(image, kind, icc_profile=display_p3()), SIZE)
+    grey = saved(image.convert("L"), "PNG", icc_profile=display_p3())
+    yield Case("a profile of colours for grey", grey, SIZE)
+    cmyk = saved(image.convert("CMYK"), "JPEG", icc_profile=display_p3())
+    yield Case("a profile of RGB for CMYK", cmyk, SIZE)
+    part = display_p3()[:200]
+    yield Case("a profile cut off", saved(image, "JPEG", icc_profile=part), SIZE)
+
+
 def _colours() -> Iterator[Case]:
     image = PIL.Image.fromarray(portrait(*SIZE))
     cmyk = saved(image.convert("CMYK"), "JPEG")
@@ -157,6 +194,7 @@ def _tiny() -> Iterator[Case]:
 
 KINDS: Final[dict[str, Callable[[], Iterator[Case]]]] = {
     "colours": _colours,
+    "colour profiles": _profiles,
     "bits a value": _depths,
     "other JPEGs": _codings,
     "interlaced": _interlaced,

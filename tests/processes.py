@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 60  # For a TensorFlow import on a busy machine.
@@ -24,6 +25,7 @@ class Process:
     reader: threading.Thread = field(init=False)
     lines: list[dict[str, object]] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
+    ended: bool = False
 
     def __post_init__(self) -> None:
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -35,25 +37,39 @@ class Process:
             with self.arrived:
                 self.lines.append(json.loads(line))
                 self.arrived.notify_all()
+        with self.arrived:
+            self.ended = True
+            self.arrived.notify_all()
 
     def wait_for(self, text: str) -> str:
         def found() -> str | None:
             return next((str(x["message"]) for x in self.lines if text in str(x["message"])), None)
 
         with self.arrived:
-            assert self.arrived.wait_for(lambda: found() is not None, PATIENCE_S), self.lines
-        return str(found())
+            self.arrived.wait_for(lambda: self.ended or found() is not None, PATIENCE_S)
+        message = found()
+        assert message is not None, self.lines
+        return message
 
 
 @contextmanager
-def serving(artifact: Path, *, ready: bool = True, **environment: str) -> Iterator[tuple[Process, str]]:
-    """The process and its address; when the model is loaded, unless `ready` is false."""
+def serving(
+    artifact: Path,
+    *,
+    ready: bool = True,
+    program: Sequence[str] = ("-m", "app", "serve", "--port", "0"),
+    limits: str = ":",
+    errors: IO[str] | int = subprocess.DEVNULL,
+    **environment: str,
+) -> Iterator[tuple[Process, str]]:
+    """The process and its address; when the model is loaded, unless `ready` is false. `limits` is shell, such as
+    `ulimit -n 64`; standard error goes to `errors`."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", "0"],
+        ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, *program],
         cwd=ROOT,
         env=os.environ | {"MATTE_MODEL_DIR": str(artifact), "MATTE_DEVICE": "cpu"} | environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         text=True,
     )
     process = Process(child)

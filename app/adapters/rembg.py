@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
 
-from app import openapi
+from app import openapi, request_schemas
 from app.delivery import deliver
-from app.errors import InvalidBackground, InvalidOption, MissingSource
-from app.options import boolean, value_of, whole
+from app.errors import InvalidBackground, InvalidOption
+from app.option_schemas import BINARY, BOOLEAN, COLOUR_LEVELS, optional, pattern
+from app.options import How, boolean, value_of, whole
 from app.output import MATTE, Ground, Output
 from app.uploads import NO_URLS, read_upload
-from model.matting import Quality
 
 PATH: Final = "/api/remove"
 FIELD: Final = "file"
@@ -32,6 +33,8 @@ OPTIONS: Final[dict[str, str]] = {
     "ppm": "Accepted.",
     "extras": "Accepted.",
 }
+_TEXTS: Final = {"om": optional(pattern(BOOLEAN)), "bgc": optional(pattern(COLOUR_LEVELS))}
+SCHEMAS: Final = {name: _TEXTS.get(name, {}) | {"description": text} for name, text in OPTIONS.items()}
 
 router = APIRouter()
 
@@ -43,22 +46,23 @@ router = APIRouter()
     responses={
         200: {
             "description": "The person with alpha channel, or the mask.",
-            "content": {"image/png": {"schema": openapi.BINARY}},
+            "content": {"image/png": {"schema": BINARY}},
         },
         **openapi.problems(openapi.REMBG_ERRORS),
     },
-    openapi_extra=openapi.form(OPTIONS, files=(FIELD,), required=(FIELD,)),
+    openapi_extra=request_schemas.form(SCHEMAS, files=(FIELD,), photos=(FIELD,)),
 )
 async def remove(request: Request) -> Response:
     """A drop-in for clients of rembg's server. Always a PNG of the photo's size."""
     upload = await read_upload(request, list(OPTIONS), name=FIELD)
-    return await deliver(request, upload.photo, read_output(upload.options), Quality.STANDARD)
+    read_output(upload.query)  # What the form overrules has to be right, too.
+    return await deliver(request, upload.photo, read_output(upload.options), How())
 
 
 @router.get(PATH, include_in_schema=False)
 async def remove_url() -> Response:
     """What rembg fetches a URL for."""
-    raise MissingSource(f"{NO_URLS} by POST as `{FIELD}`.")
+    raise HTTPException(405, f"{NO_URLS} by POST as `{FIELD}`.", {"Allow": "POST"})
 
 
 def read_output(options: Mapping[str, str]) -> Output:

@@ -13,14 +13,17 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from app import openapi
+from app import openapi, option_schemas, request_schemas
 from app.adapters.removebg_options import NO_TYPE, OPTIONS, read_output
+from app.adapters.removebg_schemas import SCHEMAS, in_json, in_urlencoded
 from app.delivery import ask, headers_of
 from app.errors import (
     BodyTooLarge,
     BodyTooSlow,
     ClientError,
     ClientGone,
+    HeadTooLarge,
+    HeadTooSlow,
     InvalidOption,
     MissingSource,
     MultipleSources,
@@ -29,11 +32,11 @@ from app.errors import (
     UnknownForeground,
     UnknownOption,
     UnreadableImage,
-    to_response,
 )
+from app.options import How
 from app.pipeline import Result
+from app.problems import to_response
 from app.uploads import JSON, NO_URLS, URLENCODED, Parts, read_parts
-from model.matting import Quality
 
 PATH: Final = "/v1.0/removebg"
 BASE64: Final = "image_file_b64"
@@ -41,7 +44,7 @@ FILES: Final = ("image_file", "bg_image_file")
 # The URLs that remove.bg would fetch, and what is to be sent instead.
 _URLS: Final = {"image_url": f"`image_file` or `{BASE64}`", "bg_image_url": "`bg_image_file`"}
 # What admission refuses keeps its status; every other fault of a client is a 400 at remove.bg.
-_ADMISSIONS: Final = (Unauthorised, BodyTooSlow, BodyTooLarge, ClientGone)
+_ADMISSIONS: Final = (Unauthorised, BodyTooSlow, HeadTooSlow, BodyTooLarge, HeadTooLarge, ClientGone)
 _SHOWN: Final = 100
 
 router = APIRouter()
@@ -63,10 +66,13 @@ def status_of(error: type[ServiceError]) -> int:
         },
         **openapi.problems(openapi.REMOVEBG_ERRORS, status_of),
     },
-    openapi_extra=openapi.form(
-        OPTIONS | {BASE64: "The photo in base64, instead of `image_file`."},
+    openapi_extra=request_schemas.form(
+        SCHEMAS
+        | {BASE64: option_schemas.BASE64 | {"description": "The photo in base64, instead of `image_file`."}},
         files=FILES,
-        without_files=(JSON, URLENCODED),
+        photos=("image_file", BASE64),
+        excluding=("bg_color", "bg_image_file"),
+        without_files={JSON: in_json, URLENCODED: in_urlencoded},
     ),
 )
 async def removebg(request: Request) -> Response:
@@ -74,12 +80,12 @@ async def removebg(request: Request) -> Response:
     try:
         text_max = 2 * request.app.state.settings.max_upload_bytes  # base64 is a third longer than the file
         photo, picture, parameters = _read(await read_parts(request, text_max=text_max))
-        result = await ask(request, photo, read_output(parameters, picture), Quality.STANDARD)
+        result = await ask(request, photo, read_output(parameters, picture), How())
         if not result.finished.foreground:
             raise UnknownForeground("Nobody was found in the photo.")
     except ClientError as error:
         return to_response(error, status=status_of(type(error)))
-    headers = headers_of(request, result) | {"X-Credits-Charged": "0"}
+    headers = headers_of(result) | {"X-Credits-Charged": "0"}
     if parameters.get("type_level") != NO_TYPE:
         headers["X-Type"] = "person"
     return _answer(result, headers, as_json=wants_json(request.headers.get("accept", "")))

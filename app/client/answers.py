@@ -51,6 +51,7 @@ class Model:
 
     name: str
     version: str
+    role: str
     device: str
     precision: str
     input_size: int
@@ -120,6 +121,7 @@ def _model(item: Mapping[str, object]) -> Model:
     return Model(
         name=str(item["name"]),
         version=str(item["version"]),
+        role=str(item["role"]),
         device=str(item["device"]),
         precision=str(item["precision"]),
         input_size=int(str(item["input_size"])),

@@ -28,7 +28,7 @@ class CutoutOptions:
     as a path object, bytes or open file. `blur`: 1 to 100, the photo itself as the background, blurred that
     strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or `20px 0`.
     `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `quality`: `high` is a little better, at
-    twice the network's cost.
+    twice the network's cost. `model`: `name` or `name@version` of one in service.
     """
 
     format: Format | None = None
@@ -39,6 +39,7 @@ class CutoutOptions:
     size: str | float | None = None
     shadow: int | None = None
     quality: Quality | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ MODELS: Final = Call("GET", "/v1/models")
 READY: Final = Call("GET", "/readyz")
 
 
-def matte_call(photo: Source, quality: Quality | None) -> Call:
+def matte_call(photo: Source, quality: Quality | None, model: str | None = None) -> Call:
     """POST /v1/matte. Raises OSError when the photo cannot be read."""
-    return Call("POST", "/v1/matte", _fields({"quality": quality}), {"image": read(photo)})
+    return Call("POST", "/v1/matte", _fields({"quality": quality, "model": model}), {"image": read(photo)})
 
 
 def cutout_call(photo: Source, options: CutoutOptions) -> Call:
@@ -81,6 +82,7 @@ def cutout_call(photo: Source, options: CutoutOptions) -> Call:
         "size": options.size,
         "shadow": options.shadow,
         "quality": options.quality,
+        "model": options.model,
     }
     return Call("POST", "/v1/cutout", _fields(fields), files)
 

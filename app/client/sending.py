@@ -60,9 +60,9 @@ class Client:
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
         )
 
-    def matte(self, photo: Source, *, quality: Quality | None = None) -> Answer:
+    def matte(self, photo: Source, *, quality: Quality | None = None, model: str | None = None) -> Answer:
         """The photo's alpha as a grey PNG of its upright size."""
-        return read_answer(self._ask(matte_call(photo, quality)))
+        return read_answer(self._ask(matte_call(photo, quality, model)))
 
     def cutout(
         self,
@@ -76,9 +76,10 @@ class Client:
         size: str | float | None = None,
         shadow: int | None = None,
         quality: Quality | None = None,
+        model: str | None = None,
     ) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality)
+        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model)
         return read_answer(self._ask(cutout_call(photo, options)))
 
     def models(self) -> tuple[Model, ...]:
@@ -150,9 +151,11 @@ class AsyncClient:
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
         )
 
-    async def matte(self, photo: Source, *, quality: Quality | None = None) -> Answer:
+    async def matte(
+        self, photo: Source, *, quality: Quality | None = None, model: str | None = None
+    ) -> Answer:
         """The photo's alpha as a grey PNG of its upright size."""
-        return read_answer(await self._ask(await asyncio.to_thread(matte_call, photo, quality)))
+        return read_answer(await self._ask(await asyncio.to_thread(matte_call, photo, quality, model)))
 
     async def cutout(
         self,
@@ -166,9 +169,10 @@ class AsyncClient:
         size: str | float | None = None,
         shadow: int | None = None,
         quality: Quality | None = None,
+        model: str | None = None,
     ) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality)
+        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model)
         return read_answer(await self._ask(await asyncio.to_thread(cutout_call, photo, options)))
 
     async def models(self) -> tuple[Model, ...]:

@@ -1,14 +1,18 @@
 """What `python -m app` does, once its arguments are read:
 
     serve      the service, until it is told to stop
-    bulk       many photos to many files; how far it got, what failed
+        |          crew      several processes behind one port
+    key        a new key, and its line for the file of keys
+    photos     many photos to many files; how far it got, what failed
         |          belt      a few photos in hand at once, each read, done and written
         |          files     paths -> which photo goes into which file; whole files in and out
         |          ledger    what of it is done already
         |          watch     photos of a folder as they come
-        |          work      what bulk asks of whoever does the photos, and how that fails
+        |          work      what photos asks of whoever does the photos, and how that fails
         |          local     ... this process, with its own model
         |          remote    ... a running service, through `app.client`
+    bulk       the same on the machines of a Ray cluster, through `app.bulk`
+    progress   the bar of both
     wish       what is to become of a photo
     options    what may be typed, with its help
     ending     how a command ends

@@ -1,193 +1,138 @@
-"""Many photos come in, a file for each goes out, and what became of them is said. Knows no pixels, and no model."""
+"""A collection of photos goes through a Ray cluster, and what became of it is said. Knows no pixels."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from app.commands import ending, files, watch
-from app.commands.belt import Belt, Tally
-from app.commands.files import Job, PathsError, Plan
-from app.commands.ledger import Ledger
-from app.commands.wish import Format, Wish
-from app.commands.work import WorkEnds, Worker
+from app.commands import ending
+from app.commands.progress import bar
+from app.commands.wish import Wish
 
-_NAMED_MAX: Final = 5
+if TYPE_CHECKING:
+    from app.bulk.job import Order as Job
+    from app.bulk.outcomes import Outcome
 
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A running service, and how many photos it shall have at once."""
-
-    url: str
-    concurrency: int
-    api_key: str | None = field(repr=False)
+NEEDS: Final = ("ray", "pyarrow", "fsspec")
+_SHOWN_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a person has typed.
+    """What a person has typed. What is None follows from the cluster."""
 
-    `format`: None where the name of the file to write shall say it. `service`: None for this process.
-    """
-
-    paths: Sequence[Path]
-    out: Path
+    source: str
+    destination: str
     wish: Wish
-    format: Format | None = None
     recursive: bool = True
-    watch: bool = False
     overwrite: bool = False
-    service: Service | None = None
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        seconds = task.finished_time or task.elapsed
-        return Text(f"{task.completed / seconds if seconds else 0:.1f} images/s")
+    address: str | None = None
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: int | None = None
+    split: bool | None = None
 
 
 def run(order: Order) -> None:
     """Do all of it, and exit with 0 only if nothing failed."""
-    console, tally = Console(stderr=True), Tally()
+    if not all(map(find_spec, NEEDS)):
+        ending.fail("bulk needs Ray, which is not installed: pip install 'u2matte[ray]'")
+    if order.wish.output == "matte" and order.wish != Wish(output="matte", quality=order.wish.quality):
+        ending.fail("a matte has no option but --quality; the others are for --output cutout")
+    from app.bulk.job import JobEnds
+
+    console = Console(stderr=True)
     try:
-        target = files.single_target(order.paths, order.out)
-        wish = replace(order.wish, format=files.format_of(target, order.format))
-        asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally).all(target))
-    except (PathsError, WorkEnds, OSError) as error:
-        ending.fail(str(error))
+        failures = _all(order, _job(order), console)
+    except JobEnds as ends:
+        ending.fail(str(ends))
     except KeyboardInterrupt:
-        console.print("interrupted; the files written so far are complete")
+        console.print(
+            "interrupted; what is written so far is complete, and the same command goes on from there"
+        )
         ending.leave(ending.INTERRUPTED)
-    report(tally, order, console)
-    if tally.failures or tally.ended:
+    if failures:
         raise typer.Exit(1)
 
 
-def report(tally: Tally, order: Order, console: Console) -> None:
-    """Say what became of the photos. File names are printed as they are, whatever brackets are in them."""
-    if tally.empty:
-        shown = ", ".join(map(str, tally.empty[:_NAMED_MAX]))
-        shown += " …" if len(tally.empty) > _NAMED_MAX else ""
-        console.print(Text(f"nobody was found in {len(tally.empty)}: {shown}"), soft_wrap=True)
-    if tally.failures and not order.watch:
-        table = Table("file", "problem", title=f"{len(tally.failures)} of {tally.tried} failed")
-        for source, problem in tally.failures.items():
-            table.add_row(Text(str(source)), Text(problem))
-        console.print(table)
-    if order.out != files.STDIO:
-        parts = [f"{tally.written} written to {order.out}"]
-        if tally.skipped:
-            parts.append(f"{tally.skipped} skipped, done already (--overwrite makes them anew)")
-        if tally.failures:
-            parts.append(f"{len(tally.failures)} failed")
-        console.print(Text(", ".join(parts)), soft_wrap=True)
-    if tally.ended:
-        console.print(Text(f"given up: {tally.ended}"), soft_wrap=True)
+def _all(order: Order, asked: Job, console: Console) -> Sequence[Outcome]:
+    """Do it, and tell how far it is and what came of it. The failures."""
+    from app.bulk import job
 
-
-def _worker(order: Order, wish: Wish, console: Console) -> Worker:
-    """Imported here, so that who sends to a service does not wait for OpenCV, nor the other one for httpx."""
-    service = order.service
-    if service is not None:
-        from app.commands.remote import RemoteWorker
-
-        return RemoteWorker(service.url, wish, console, places=service.concurrency, api_key=service.api_key)
-    from app.commands.local import LocalWorker
-
-    return LocalWorker(wish, console)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    order: Order
-    wish: Wish
-    worker: Worker
-    console: Console
-    tally: Tally
-
-    async def all(self, target: Path | None) -> None:
-        try:
-            if target is not None:
-                await self._single(target)
-            elif self.order.watch:
-                await self._watch()
+    plan = job.plan(asked)
+    made: list[Outcome] = []
+    empty = written = 0
+    with bar(order.wish.doing, console) as progress:
+        done = progress.add_task(order.wish.doing, total=plan.count + len(plan.refused))
+        for outcome in job.outcomes(asked, plan):
+            progress.advance(done)
+            if outcome.code:
+                made.append(outcome)
             else:
-                await self._once()
-        finally:
-            await self.worker.close()
-
-    async def _single(self, target: Path) -> None:
-        source = self.order.paths[0]
-        files.refuse_terminals(source, target)
-        await self.worker.model()  # What cannot work is known before the model loads.
-        await self._through([(source, target)], None)
-
-    async def _once(self) -> None:
-        jobs = await asyncio.to_thread(self._plan().look)
-        if not jobs:
-            raise PathsError("no .jpg, .jpeg, .png or .webp file found")
-        ledger = await self._ledger()
-        if not self.order.overwrite:
-            left = await asyncio.to_thread(lambda: [job for job in jobs if not ledger.has(*job)])
-            self.tally.skipped, jobs = len(jobs) - len(left), left
-        if jobs:
-            await self._through(jobs, ledger)
-
-    async def _through(self, jobs: Sequence[Job], ledger: Ledger | None) -> None:
-        await self.worker.start()
-        name = self.wish.doing
-        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console) as progress:
-            bar = progress.add_task(name, total=len(jobs))
-            belt = Belt(self.worker, ledger, self.tally, lambda _job, _outcome: progress.advance(bar))
-            await belt.carry(_each(jobs))
-
-    async def _watch(self) -> None:
-        """Nobody may be looking: each photo gets a line of its own, and there is no bar."""
-        watch.refuse_unwatchable(self.order.paths, self.order.out)
-        ledger = await self._ledger()
-        await self.worker.start()
-        self.console.print("watching; Ctrl-C ends it")
-        with watch.until_signal(self.console) as stopped:
-            belt = Belt(self.worker, ledger, self.tally, self._tell)
-            await belt.carry(self._new(watch.settled(self._plan(), stopped), ledger))
-
-    async def _new(self, jobs: AsyncIterator[Job], ledger: Ledger) -> AsyncIterator[Job]:
-        async for job in jobs:
-            if self.order.overwrite or not ledger.has(*job):
-                yield job
-            else:
-                self.tally.skipped += 1
-
-    def _tell(self, job: Job, outcome: str) -> None:
-        self.console.print(Text(f"{job[0]}: {outcome}"), soft_wrap=True)
-
-    def _plan(self) -> Plan:
-        order = self.order
-        return Plan(order.paths, order.out, self.wish.suffix, recursive=order.recursive)
-
-    async def _ledger(self) -> Ledger:
-        return Ledger(self.order.out, self.wish.key(await self.worker.model()))
+                written += 1
+                empty += not outcome.foreground
+    where = job.write_failures(plan, made)
+    summary = Table.grid(padding=(0, 2))
+    for name, count in (
+        ("written", written),
+        ("of these without a person", empty),
+        ("skipped, done already", plan.skipped),
+        ("failed", len(made)),
+    ):
+        summary.add_row(name, str(count))
+    console.print(summary)
+    if made:
+        console.print(_table(made))
+        console.print(Text(f"all that failed: {where}"), soft_wrap=True)
+    return made
 
 
-async def _each(jobs: Sequence[Job]) -> AsyncIterator[Job]:
-    for job in jobs:
-        yield job
+def _table(failures: Sequence[Outcome]) -> Table:
+    """Names are printed as they are, whatever brackets are in them."""
+    table = Table("photo", "problem", title=f"{len(failures)} failed")
+    for each in failures[:_SHOWN_MAX]:
+        table.add_row(Text(each.id), Text(f"{each.code}: {each.detail}"))
+    if len(failures) > _SHOWN_MAX:
+        table.add_row("…", f"and {len(failures) - _SHOWN_MAX} more")
+    return table
+
+
+def _job(order: Order) -> Job:
+    """With what the environment and the model say. Raises JobEnds."""
+    from app.bulk import job, pools
+    from app.commands.local import output_of
+    from app.errors import ServiceError
+    from app.serving.store import default_of, look
+    from app.settings import SettingsError, load_settings
+    from model.contract import ContractError
+    from model.matting import Quality
+
+    wish = order.wish
+    try:
+        settings, output = load_settings(), output_of(wish)
+        stored = default_of(look(settings.model_dir), settings.default_model)
+    except (SettingsError, ContractError) as error:
+        raise job.JobEnds(str(error)) from None
+    except ServiceError as error:
+        raise job.JobEnds(error.detail) from None
+    return job.Order(
+        source=order.source,
+        destination=order.destination,
+        output=output,
+        quality=Quality(wish.quality),
+        suffix=wish.suffix,
+        key=wish.key(f"{stored.manifest.label} {stored.manifest.sha256}"),
+        stored=stored,
+        settings=settings,
+        recursive=order.recursive,
+        overwrite=order.overwrite,
+        address=order.address,
+        crowd=pools.Crowd(workers=order.workers, cpus=order.cpus, gpus=order.gpus, split=order.split),
+    )

@@ -18,6 +18,6 @@ def fail(message: str) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """Without waiting for a thread in TensorFlow, which cannot be interrupted while it loads."""
+    """Without waiting for threads: one in a C library, TensorFlow or a decoder, cannot be interrupted."""
     logging.shutdown()
     os._exit(code)

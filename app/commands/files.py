@@ -163,5 +163,9 @@ def write(target: Path, data: bytes) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial_file = target.with_name(target.name + ".part")
-    partial_file.write_bytes(data)
-    partial_file.replace(target)
+    try:
+        partial_file.write_bytes(data)
+        partial_file.replace(target)
+    except OSError:
+        partial_file.unlink(missing_ok=True)  # On a full disk it would take the room that is left.
+        raise

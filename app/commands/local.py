@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from rich.console import Console
 
@@ -10,15 +11,17 @@ from app.commands.wish import Wish
 from app.commands.work import Done, PhotoFailed, WorkEnds
 from app.errors import ServiceError
 from app.logs import configure_logs
-from app.main import model_loader
+from app.main import model_source
 from app.metrics import Metrics
 from app.network.session import LoadError
 from app.options import read_output
 from app.output import MATTE, Output
 from app.pipeline import Pipeline
 from app.predictor import LARGEST_ON_CUDA
+from app.serving.source import only
+from app.serving.store import Stored, default_of, look
 from app.settings import SettingsError, load_settings
-from model.contract import ContractError, read_manifest
+from model.contract import ContractError
 from model.matting import Quality
 
 
@@ -71,17 +74,22 @@ class LocalWorker:
 
     async def model(self) -> str:
         """By its manifest alone, so that nothing is loaded where nothing is to be done."""
-        try:
-            manifest = read_manifest(self._settings.model_dir)
-        except ContractError as error:
-            raise WorkEnds(str(error)) from None
+        manifest = self._stored().manifest
         return f"{manifest.label} {manifest.sha256}"
 
     async def start(self) -> None:
         self._console.print(f"loading {self._settings.model_dir.name} …")
         try:
-            await self._pipeline.start(model_loader(self._settings))
+            stored = self._stored()
+            load = partial(model_source(self._settings).load, stored)
+            await self._pipeline.start(only(stored.manifest, load))
         except (ContractError, LoadError) as error:
+            raise WorkEnds(str(error)) from None
+
+    def _stored(self) -> Stored:
+        try:
+            return default_of(look(self._settings.model_dir), self._settings.default_model)
+        except ContractError as error:
             raise WorkEnds(str(error)) from None
 
     async def work(self, data: bytes) -> Done:

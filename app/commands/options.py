@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from app.commands import wish
+from app.rates import RATE_MAX
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; else MATTE_HOST.")]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="TCP port, 0 for a free one; else MATTE_PORT.")
 ]
+Worker = Annotated[str | None, typer.Option("--member", hidden=True)]
 
 Photos = Annotated[list[Path], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
 Out = Annotated[
@@ -51,4 +53,39 @@ Concurrency = Annotated[int, typer.Option(min=1, max=256, help="With --url: phot
 ApiKey = Annotated[
     str | None,
     typer.Option(envvar="U2MATTE_API_KEY", help="With --url: the key that the service asks for."),
+]
+
+Source = Annotated[
+    str, typer.Argument(help="Folder, pattern, photo, or Parquet with columns id and bytes: a path or a URI.")
+]
+Destination = Annotated[
+    str, typer.Argument(help="Folder for the results, or NAME.parquet for rows: a path or a URI.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Cluster: auto, local, HOST:PORT. By default RAY_ADDRESS, this host's, or a new local one."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers; else as many as the cluster's cores allow.")
+]
+WorkerCpus = Annotated[
+    int | None, typer.Option(min=1, help="Cores of each worker; else the smallest node's.")
+]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use; else all of the cluster.")]
+Split = Annotated[
+    bool | None,
+    typer.Option(
+        "--split/--whole",
+        help="Decode, network and finish in workers of their own, or all in one; else split where there are GPUs.",
+    ),
+]
+
+KeyName = Annotated[str, typer.Argument(help="Whose key it is: letters, digits and .-_")]
+KeyRate = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=RATE_MAX, help="Photos per minute, 0 for no limit; else what MATTE_RATE_PER_MINUTE says."
+    ),
 ]

@@ -5,42 +5,105 @@ from __future__ import annotations
 import logging
 import math
 import socket
+from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.commands import ending
+from app.commands.crew import Member, count_gpus, keep
+from app.connections import House
+from app.keys import KeysError
+from app.log_writer import keep_standard_descriptors
 from app.logs import configure_logs
 from app.main import Server, create_app
+from app.metrics import Metrics
 from app.settings import Settings, SettingsError, load_settings
+
+_LAST_STEPS_S: Final = 10.0  # of a process that has drained
 
 _log = logging.getLogger("app")
 
 
-def serve(host: str | None, port: int | None) -> None:
-    """Serve until a signal comes. `host` and `port`, where given, win over the environment."""
+def serve(host: str | None, port: int | None, member: Member | None = None) -> None:
+    """Serve until a signal comes. `host` and `port`, where given, win over the environment. `member`: this process is
+    one of several that serve the same port."""
     settings = _settings(host, port)
-    configure_logs(settings.log_level)
-    listener = _listen(settings.host, settings.port)
-    app = create_app(settings)
-    config = uvicorn.Config(
+    keep_standard_descriptors()
+    if member is None:
+        configure_logs(settings.log_level)
+        workers = settings.workers or (settings.device != "cpu" and count_gpus()) or 1
+        with _listen(settings.host, settings.port) as listener:
+            if workers > 1:
+                ending.leave(keep(workers, listener, _arguments(host, port), _patience_s(settings)))
+            _serve(settings, [listener])
+    else:
+        configure_logs(settings.log_level, worker=member.number)
+        member.settle()
+        _serve(settings, _sockets(settings, member), member)
+
+
+def _serve(settings: Settings, sockets: list[socket.socket], member: Member | None = None) -> None:
+    app = _app(settings, member)
+    config = server_config(app, app.state.metrics, settings)
+    server = Server(config, app.state.pipeline)
+    app.state.on_load_failure = server.stop
+    server.run(sockets=sockets)
+    if app.state.load_failure is not None:
+        ending.fail(str(app.state.load_failure))
+    if app.state.loading.cancelled() or app.state.pipeline.busy:
+        ending.leave(0)
+
+
+def server_config(app: ASGIApp, metrics: Metrics, settings: Settings) -> uvicorn.Config:
+    """How uvicorn is to serve `app`; nothing is taken from the environment."""
+    return uvicorn.Config(
         app,
+        http=House(settings, metrics).protocol(),
+        ws="none",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_ms / 1000),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
+        # A second more than the pipeline takes: whoever it gives up is still answered.
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_ms / 1000) + 1,
     )
-    server = Server(config, app.state.pipeline)
-    app.state.on_load_failure = server.stop
-    server.run(sockets=[listener])
-    if app.state.load_failure is not None:
-        ending.fail(str(app.state.load_failure))
-    if app.state.loading.cancelled():
-        ending.leave(0)
 
 
 def _settings(host: str | None, port: int | None) -> Settings:
     try:
         return load_settings(host=host, port=port)
+    except SettingsError as error:
+        ending.fail(str(error))
+
+
+def _arguments(host: str | None, port: int | None) -> list[str]:
+    """Those of this command, for each worker."""
+    given = {"--host": host, "--port": port}
+    return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+
+
+def _patience_s(settings: Settings) -> float:
+    """How long a worker may take to end before it is made to."""
+    return settings.drain_timeout_ms / 1000 + _LAST_STEPS_S
+
+
+def _sockets(settings: Settings, member: Member) -> list[socket.socket]:
+    """The one that all workers share, and one of its own, where it is asked what it alone can say."""
+    shared = socket.socket(fileno=member.listener)
+    own = settings.worker_port
+    return [shared, *([_listen(settings.host, own + member.number)] if own else [])]
+
+
+def _app(settings: Settings, member: Member | None) -> FastAPI:
+    try:
+        return create_app(settings, gpu=member.number if member else 0, load_first=member is not None)
+    except KeysError as error:
+        ending.fail(f"MATTE_API_KEYS_FILE: {error}")
     except SettingsError as error:
         ending.fail(str(error))
 

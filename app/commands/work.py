@@ -1,4 +1,4 @@
-"""What `bulk` asks of whoever does the photos, and the two ways in which that fails. Knows neither of them."""
+"""What `photos` asks of whoever does the photos, and the two ways in which that fails. Knows neither of them."""
 
 from __future__ import annotations
 

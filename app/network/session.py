@@ -29,17 +29,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model runs, "cpu" or "cuda", and on a CPU by how many threads one batch is worked on."""
+    """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, and which of the GPUs
+    that TensorFlow sees."""
 
     device: str
     threads: int
+    gpu: int = 0
 
     def options(self) -> Any:
         """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
         on_cuda = self.device == "cuda"
         options = tensorflow().compat.v1.ConfigProto(device_count={} if on_cuda else {"GPU": 0})
         options.gpu_options.allow_growth = True
-        options.gpu_options.visible_device_list = "0" if on_cuda else ""
+        options.gpu_options.visible_device_list = str(self.gpu) if on_cuda else ""
         if not on_cuda:
             options.intra_op_parallelism_threads = self.threads
             options.inter_op_parallelism_threads = -1  # The caller's thread does it all.
@@ -81,7 +83,8 @@ def quick_runner(graph: FrozenGraph, place: Place, probe: Batch) -> Predict:
 
 def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:
     """The graph in a TensorFlow session of its own, which keeps far fewer copies of the weights than a function of
-    TensorFlow 2 does. `optimised=False`: TensorFlow runs the graph as it is, without rewriting it first."""
+    TensorFlow 2 does. `optimised=False`: TensorFlow runs the graph as it is, without rewriting it first. The function
+    raises MemoryError for a batch that needs more than there is."""
     tf = tensorflow()
     options = place.options()
     options.graph_options.rewrite_options.disable_meta_optimizer = not optimised
@@ -94,6 +97,18 @@ def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predi
     alpha = session.make_callable(graph.output, [graph.input])
 
     def run(batch: Batch) -> Alphas:
-        return np.asarray(alpha(batch), np.float32)[..., 0]
+        try:
+            return np.asarray(alpha(batch), np.float32)[..., 0]
+        except tf.errors.OpError as error:
+            if short_of_memory(error):
+                raise MemoryError(error.message) from None
+            raise
 
     return run
+
+
+def short_of_memory(error: Any) -> bool:
+    """Whether that is what a TensorFlow OpError says. A copy to a GPU that is full fails by another name
+    (https://github.com/tensorflow/tensorflow/issues/7025)."""
+    exhausted = isinstance(error, tensorflow().errors.ResourceExhaustedError)
+    return exhausted or "Dst tensor is not initialized" in error.message

@@ -17,7 +17,7 @@ def tensorflow() -> Any:
     """The module `tensorflow`."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Read when it is first imported.
-        with _start_up_notes_as_debug_log(), _without_keras():
+        with _start_up_notes_as_debug_log(), _without_keras(), _without_disk():
             import tensorflow
 
             tensorflow.config.list_physical_devices()
@@ -41,11 +41,26 @@ def _without_keras() -> Iterator[None]:
 
 
 @contextmanager
+def _without_disk() -> Iterator[None]:
+    """Among what TensorFlow imports are test tools, which ask for a folder for temporary files. To find one Python
+    writes into it, and on a full or read-only disk it would raise. Nothing of ours is ever written there."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = "/tmp"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None  # To be asked for anew.
+
+
+@contextmanager
 def _start_up_notes_as_debug_log() -> Iterator[None]:
     """TensorFlow's libraries write notes, and an error about CUDA on every host without a GPU, straight to file
     descriptor 2, whatever the log level. They frighten people; here they become log lines of level debug."""
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
+    # In memory: the service starts on a full disk, too.
+    with os.fdopen(os.memfd_create("notes"), "w+b") as notes:
         os.dup2(notes.fileno(), 2)
         try:
             yield

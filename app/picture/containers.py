@@ -8,6 +8,8 @@ So parts are counted first, in steps that are themselves bounded.
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Callable
 from typing import Final
 
 from app.errors import UnreadableImage
@@ -26,6 +28,8 @@ _END: Final = 0xD9
 _APP1: Final = 0xE1
 # Markers that no length follows: TEM, JPG, RST, SOI, EOI and JPG0 to JPG13.
 _BARE: Final = frozenset({0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
+# The chunks of a PNG without which there is no picture, as the standard has them.
+_CRITICAL: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 # What ends a scan's data: any marker but a restart; 00 says that the FF before it is data, another FF fills.
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
@@ -81,15 +85,33 @@ def first_scan(data: bytes) -> int:
     raise UnreadableImage(f"The JPEG file has more than {SEGMENTS_MAX} segments or {EXIF_MAX} of EXIF.")
 
 
-def is_whole(kind: str, data: bytes) -> bool:
-    """Whether the file reaches its end marker. Decoders forgive the loss of some last bytes, each its own."""
+def is_whole(kind: str, data: bytes, crc32: Callable[[memoryview, int], int] = zlib.crc32) -> bool:
+    """Whether the file reaches its end marker, and a PNG's pixels are what its checksums say.
+
+    Decoders forgive the loss of some last bytes, each its own, and Pillow does not look at the checksums of pixels.
+    """
     if kind == "PNG":
-        return b"IEND\xae\x42\x60\x82" in data
+        return _chunks_are_whole(memoryview(data), crc32)
     if kind == "WEBP":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     # After the first scan, so that the end of a thumbnail does not count. Anything may follow the end: phones put
     # films there.
     return data.rfind(bytes((0xFF, _END)), first_scan(data)) > 0
+
+
+def _chunks_are_whole(data: memoryview, crc32: Callable[[memoryview, int], int]) -> bool:
+    at = 8
+    for _ in range(CHUNKS_MAX):
+        end = at + 8 + int.from_bytes(data[at : at + 4])
+        if end + 4 > len(data):
+            return False
+        kind = bytes(data[at + 4 : at + 8])
+        if kind in _CRITICAL and crc32(data[at + 4 : end], 0) != int.from_bytes(data[end : end + 4]):
+            return False
+        if kind == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _check_chunks(data: bytes) -> None:

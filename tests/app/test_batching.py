@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.batching import Batcher
-from app.errors import InferenceFailed, NotReady, QueueFull
+from app.errors import InferenceFailed, NotReady, OutOfMemory, QueueFull, ServiceError
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -58,7 +58,7 @@ class Doubling:
 
 
 def batcher(
-    run: Callable[[Sequence[int]], Awaitable[Sequence[int]]],
+    run: Callable[[Sequence[int]], Awaitable[Sequence[int | ServiceError]]],
     *,
     max_size: int = 4,
     max_wait_s: float = 0.1,
@@ -235,6 +235,38 @@ def test_wrong_number_of_outputs_is_a_failed_batch() -> None:
         b = batcher(one_short)
         failed = await asyncio.gather(b.submit(1), b.submit(2), return_exceptions=True)
         assert [type(error) for error in failed] == [InferenceFailed, InferenceFailed]
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_error_that_the_batch_is_raised_with_is_told_as_such_to_each_waiter() -> None:
+    async def test() -> None:
+        async def short(_items: Sequence[int]) -> list[int]:
+            raise OutOfMemory("too short")
+
+        b = batcher(short)
+        failed = await asyncio.gather(b.submit(1), b.submit(2), return_exceptions=True)
+        assert [type(error) for error in failed] == [OutOfMemory, OutOfMemory]
+        assert [str(error) for error in failed] == ["too short", "too short"]
+        assert failed[0] is not failed[1]
+        assert b.alive
+        await b.close(1)
+
+    in_no_time(test)
+
+
+def test_error_in_the_place_of_an_output_is_that_items_alone() -> None:
+    async def test() -> None:
+        async def one_bad(items: Sequence[int]) -> list[int | ServiceError]:
+            return [InferenceFailed("bad") if item == 2 else item for item in items]
+
+        b = batcher(one_bad)
+        first, bad, last = await asyncio.gather(
+            *(b.submit(item) for item in (1, 2, 3)), return_exceptions=True
+        )
+        assert isinstance(bad, InferenceFailed)
+        assert [first.output, last.output] == [1, 3]  # type: ignore[union-attr]
         await b.close(1)
 
     in_no_time(test)

@@ -12,13 +12,13 @@ from app.budget import Budget
 class Guest:
     """A task that stays in the budget until it is told to leave."""
 
-    def __init__(self, budget: Budget, amount: int) -> None:
+    def __init__(self, budget: Budget, amount: int, client: str = "") -> None:
         self.inside = asyncio.Event()
         self.leave = asyncio.Event()
-        self.task = asyncio.ensure_future(self._visit(budget, amount))
+        self.task = asyncio.ensure_future(self._visit(budget, amount, client))
 
-    async def _visit(self, budget: Budget, amount: int) -> float:
-        async with budget.reserve(amount) as waited_s:
+    async def _visit(self, budget: Budget, amount: int, client: str) -> float:
+        async with budget.reserve(amount, client) as waited_s:
             self.inside.set()
             await self.leave.wait()
             return waited_s
@@ -111,3 +111,71 @@ async def test_a_failure_inside_gives_the_place_back() -> None:
         async with budget.reserve(7):
             raise RuntimeError
     assert budget.taken == 0
+
+
+async def test_clients_take_turns() -> None:
+    budget = Budget(1)
+    first = Guest(budget, 1, "many")
+    await settle()
+    many = [Guest(budget, 1, "many") for _ in range(3)]
+    few = [Guest(budget, 1, "few") for _ in range(2)]
+    await settle()
+    order = []
+    leaving = first
+    while waiting := [guest for guest in (*many, *few) if not guest.inside.is_set()]:
+        leaving.leave.set()
+        await settle()
+        (leaving,) = [guest for guest in waiting if guest.inside.is_set()]
+        order.append("few" if leaving in few else "many")
+    assert order == ["many", "few", "many", "few", "many"]
+    leaving.leave.set()
+    await asyncio.gather(*(guest.task for guest in (first, *many, *few)))
+    assert (budget.taken, budget.waiting) == (0, 0)
+
+
+async def test_large_photo_keeps_its_turn_before_other_clients_small_ones() -> None:
+    budget = Budget(10)
+    inside = Guest(budget, 6, "a")
+    await settle()
+    large, small = Guest(budget, 8, "b"), Guest(budget, 1, "c")
+    await settle()
+    assert not large.inside.is_set()
+    assert not small.inside.is_set()
+    inside.leave.set()
+    await settle()
+    assert large.inside.is_set()
+    assert small.inside.is_set()
+    for guest in (large, small):
+        guest.leave.set()
+    await asyncio.gather(inside.task, large.task, small.task)
+
+
+async def test_client_who_left_the_queue_gets_no_turn() -> None:
+    budget = Budget(1)
+    first = Guest(budget, 1, "a")
+    await settle()
+    gone, next_one = Guest(budget, 1, "b"), Guest(budget, 1, "c")
+    await settle()
+    gone.task.cancel()
+    await settle()
+    assert budget.waiting == 1
+    first.leave.set()
+    await settle()
+    assert next_one.inside.is_set()
+    next_one.leave.set()
+    await asyncio.gather(first.task, next_one.task)
+    assert budget.taken == 0
+
+
+async def test_no_more_photos_than_allowed_come_in_however_small() -> None:
+    budget = Budget(1_000, most=2)
+    guests = [Guest(budget, 1) for _ in range(3)]
+    await settle()
+    assert [guest.inside.is_set() for guest in guests] == [True, True, False]
+    guests[0].leave.set()
+    await settle()
+    assert guests[2].inside.is_set()
+    for guest in guests:
+        guest.leave.set()
+    await asyncio.gather(*(guest.task for guest in guests))
+    assert (budget.taken, budget.waiting) == (0, 0)

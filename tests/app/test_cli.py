@@ -10,15 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.commands import bulk, serve
-from app.commands.bulk import Order, Service
+from app.commands import photos, serve
+from app.commands.crew import Member
+from app.commands.photos import Order, Service
 from app.commands.wish import Wish
 
 
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     given: list[Order] = []
-    monkeypatch.setattr(bulk, "run", given.append)
+    monkeypatch.setattr(photos, "run", given.append)
     return given
 
 
@@ -32,10 +33,10 @@ def test_help_waits_for_no_library():
         "import sys; sys.argv = ['app', *sys.argv[1:]]\n"
         "from app.__main__ import cli\n"
         "cli(standalone_mode=False)\n"
-        "heavy = {'tensorflow', 'numpy', 'cv2', 'fastapi', 'httpx', 'uvicorn'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'numpy', 'cv2', 'fastapi', 'httpx', 'uvicorn', 'ray', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    for arguments in (["--help"], ["cutout", "--help"]):
+    for arguments in (["--help"], ["cutout", "--help"], ["bulk", "--help"]):
         command = [sys.executable, "-c", program, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
@@ -139,8 +140,9 @@ def test_what_cannot_be_meant_is_a_usage_error(orders, arguments):
 
 
 def test_serve_gets_its_address(monkeypatch):
-    given: list[tuple[str | None, int | None]] = []
-    monkeypatch.setattr(serve, "serve", lambda host, port: given.append((host, port)))
+    given: list[tuple[str | None, int | None, Member | None]] = []
+    monkeypatch.setattr(serve, "serve", lambda *arguments: given.append(arguments))
     invoke("serve", "--host", "::1", "--port", "0")
     invoke("serve")
-    assert given == [("::1", 0), (None, None)]
+    invoke("serve", "--member", "1/2:7")
+    assert given == [("::1", 0, None), (None, None, None), (None, None, Member(1, 2, 7))]

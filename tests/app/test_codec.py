@@ -14,6 +14,7 @@ import pytest
 
 from app import codec
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
+from tests.odd_photos import display_p3
 from tests.portraits import Image, jpeg, pixels, png, portrait, saved
 
 # JPEG at quality 95 moves values at the sharp edges of these pictures by up to 21 steps; a wrong turn by over 100.
@@ -131,6 +132,16 @@ def test_grey_with_alpha_is_laid_over_white() -> None:
     data = saved(PIL.Image.merge("LA", [PIL.Image.fromarray(grey), PIL.Image.fromarray(alpha)]), "PNG")
     expected = 255 + (grey.astype(float) - 255) * (alpha / 255)
     assert apart(decode(data)[..., 0], expected) <= 1  # rounding
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_colour_profile_is_not_applied_and_values_stay_as_they_are(
+    kind: str, options: dict[str, bool]
+) -> None:
+    """A photo of a wide gamut is taken for one of sRGB, and its answer says nothing else: colours come out paler."""
+    data = saved(portrait(), kind, icc_profile=display_p3(), **options)
+    assert b"ICCP" in data.upper()
+    assert np.array_equal(decode(data), portrait())
 
 
 def test_cmyk_jpeg_becomes_rgb() -> None:

@@ -206,6 +206,8 @@ REFUSED = [
     ({"data": {"size": "nan"}}, 422, "invalid_size"),
     ({"data": {"shadow": "101"}}, 422, "invalid_shadow"),
     ({"data": {"quality": "best"}}, 422, "invalid_quality"),
+    ({"data": {"quality": "high"}, "params": {"quality": "best"}}, 422, "invalid_quality"),
+    ({"data": {"shadow": "5"}, "params": {"shadow": "101"}}, 422, "invalid_shadow"),
     ({"data": {"colour": "red"}}, 422, "unknown_option"),
     ({"files": {"logo": png(GREEN)}}, 422, "unknown_option"),
     ({"files": {"format": b"png"}}, 422, "invalid_option"),

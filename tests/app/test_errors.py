@@ -6,7 +6,8 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 
 from app import errors
-from app.errors import ServiceError, to_response
+from app.errors import ServiceError
+from app.problems import to_response
 
 
 def leaves(kind: type[ServiceError]) -> list[type[ServiceError]]:

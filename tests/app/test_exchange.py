@@ -10,7 +10,7 @@ from app.exchange import _PIECE, Exchange
 from app.metrics import Metrics
 from app.settings import Settings
 
-SCOPE: Scope = {"type": "http", "method": "POST", "path": "/v1/matte", "headers": []}
+SCOPE: Scope = {"type": "http", "method": "POST", "path": "/v1/matte", "query_string": b"", "headers": []}
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 
 

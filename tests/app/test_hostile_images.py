@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import codec
-from app.errors import ClientError
-from tests import hostile, odd_photos
+from app.errors import ClientError, UnreadableImage
+from tests import damaged_photos, hostile, odd_photos
 from tests.conftest import Running
 from tests.hostile import Case
 from tests.portraits import pixels, plain, png, portrait
 
-KINDS = hostile.KINDS | odd_photos.KINDS
+KINDS = hostile.KINDS | odd_photos.KINDS | damaged_photos.KINDS
 MAX_PIXELS = 200_000  # so that whatever unfolds to more is either refused or an error
 GOOD = hostile.whole()
 # One bad file in so many is followed by a good one, of each format in turn.
@@ -94,6 +94,32 @@ async def test_service_answers_every_file_and_the_next_one(running: Running, kin
             assert error["code"] in codes, case.name
         answer = await service.post(png(plain(77, 40, 50)))
     assert np.array_equal(pixels(answer.content), np.full((40, 50), 77))
+
+
+@pytest.mark.parametrize("name", ["baseline", "restarting"])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_picture_of_a_damaged_jpeg_is_right_down_to_the_damage(place: float, name: str) -> None:
+    """And below it nothing that lay in memory: it is the same after another one."""
+    data = damaged_photos.files()[name]
+    whole = codec.decode_image(data, max_pixels=MAX_PIXELS)
+    damaged = damaged_photos.overwritten(data, int(len(data) * place), "zeros")
+    first = codec.decode_image(damaged, max_pixels=MAX_PIXELS)
+    codec.decode_image(GOOD["jpeg"], max_pixels=MAX_PIXELS)
+    assert np.array_equal(codec.decode_image(damaged, max_pixels=MAX_PIXELS), first)
+    # Rows take about as many bytes each: a tenth is left for how far they are from that.
+    rows = int(whole.shape[0] * (place - 0.1))
+    assert np.array_equal(first[:rows], whole[:rows])
+    assert not np.array_equal(first, whole)
+
+
+def test_one_wrong_bit_in_the_pixels_of_a_png_is_noticed() -> None:
+    """Pillow by itself would draw some of these: it does not look at their checksums."""
+    data = bytearray(GOOD["png"])
+    start = data.index(b"IDAT") + 4
+    for place in range(start, len(data) - 16, 97):
+        data[place] ^= 1
+        assert outcome(bytes(data)) is UnreadableImage
+        data[place] ^= 1
 
 
 @pytest.mark.parametrize("name", GOOD)

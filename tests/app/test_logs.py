@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import PIL.Image
+import pytest
 
 from app import codec
 from app.logs import configure_logs, request_id
-from tests.portraits import plain, saved
+from app.network.session import Alphas, Batch
+from app.picture import encoding
+from tests.conftest import Running
+from tests.portraits import plain, png, saved
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -60,3 +68,46 @@ def test_a_photos_metadata_is_not_logged_at_any_level() -> None:
     logging.getLogger("app").debug("decoded")
     assert "decoded" in stream.getvalue()
     assert "the beach at home" not in stream.getvalue()
+
+
+async def test_every_line_inside_a_request_carries_its_id(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the event loop, of the threads that decode and encode, and of a task of its own."""
+    decode, encode = codec.decode_reduced, encoding.encode
+
+    def tell(work: Callable[..., Any]) -> Callable[..., Any]:
+        def telling(*given: object, **named: object) -> object:
+            logging.getLogger("some").info(threading.current_thread().name)
+            return work(*given, **named)
+
+        return telling
+
+    monkeypatch.setattr(codec, "decode_reduced", tell(decode))
+    monkeypatch.setattr(encoding, "encode", tell(encode))
+    stream = io.StringIO()
+    async with running() as service:
+        configure_logs("info", stream)
+        names = ["a", "b", "c"]
+        await asyncio.gather(*(service.post(png(plain(1)), headers={"X-Request-Id": each}) for each in names))
+    told = [line for line in lines(stream) if line["logger"] != "httpx"]
+    assert {line["request_id"] for line in told} == {*names}
+    for name in names:
+        own = [str(line["message"]) for line in told if line["request_id"] == name]
+        assert [message.partition("_")[0] for message in own] == ["cpu", "cpu", "request"]
+
+
+async def test_the_line_of_a_failed_batch_names_all_its_requests(running: Running) -> None:
+    def fail(batch: Batch) -> Alphas:
+        raise ValueError("the network is gone")
+
+    stream = io.StringIO()
+    async with running(fail, max_batch_size=2, lanes=1, batch_wait_ms=10_000) as service:
+        configure_logs("info", stream)
+        answers = await asyncio.gather(
+            service.post(png(plain(1)), headers={"X-Request-Id": "a"}),
+            service.post(png(plain(2)), headers={"X-Request-Id": "b"}),
+        )
+    assert [answer.status_code for answer in answers] == [500, 500]
+    (failed,) = (line for line in lines(stream) if "failed" in str(line["message"]))
+    assert sorted(failed["request_ids"]) == ["a", "b"]  # type: ignore[call-overload]

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import admission, predictor
+from app import access, admission, predictor
 from app.main import create_app
 from app.network.session import LoadError
 from app.settings import Settings
@@ -74,7 +74,7 @@ async def test_draining_service_is_not_ready_and_takes_nothing_new(running: Runn
 
 async def test_dead_batch_loop_turns_readiness_red(running: Running) -> None:
     async with running() as service:
-        task = service.app.state.pipeline._batcher._task
+        task = service.app.state.pipeline.models.default._batcher._task
         task.cancel()
         await until(task.done)
         assert (await service.client.get("/readyz")).status_code == 503
@@ -104,4 +104,4 @@ def test_every_route_that_takes_a_body_is_guarded_and_keyed() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     posts = {path for path, methods in paths.items() if "post" in methods}
     assert posts == admission.GUARDED
-    assert all(path.startswith(admission.KEYED) for path in posts)
+    assert all(path.startswith(access.KEYED) for path in posts)

@@ -14,7 +14,8 @@ from app.adapters.removebg import PATH as REMOVEBG
 from app.adapters.removebg_options import OPTIONS as REMOVEBG_OPTIONS
 from app.errors import ClientGone, NotReady, ServiceError, UnreadableImage
 from app.main import create_app
-from app.options import NAMES
+from app.option_schemas import BINARY
+from app.options import HOW, NAMES
 from app.settings import Settings
 from tests.conftest import mean_colour
 
@@ -94,8 +95,8 @@ def test_upload_is_described_with_its_bodies_and_answers(document: dict[str, Any
 @pytest.mark.parametrize(
     ("path", "options"),
     [
-        ("/v1/matte", {"quality"}),
-        ("/v1/cutout", {*NAMES, "quality"}),
+        ("/v1/matte", {*HOW}),
+        ("/v1/cutout", {*NAMES, *HOW}),
         (REMOVEBG, {*REMOVEBG_OPTIONS}),
         (REMBG, {*REMBG_OPTIONS}),
     ],
@@ -113,7 +114,7 @@ def test_background_is_a_text_in_the_query_and_a_file_too_in_the_form(document: 
     cutout = document["paths"]["/v1/cutout"]["post"]
     form = cutout["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert [each["type"] for each in form["background"]["anyOf"]] == ["string", "string"]
-    assert form["background"]["anyOf"][1] == openapi.BINARY
+    assert form["background"]["anyOf"][1] == BINARY
     (query,) = (each for each in cutout["parameters"] if each["name"] == "background")
     assert query["schema"]["type"] == "string"
 

@@ -44,6 +44,7 @@ def test_no_option_is_the_cutout() -> None:
         ({"size": "full"}, CUTOUT),
         ({"size": "0.25"}, Output(megapixels=0.25)),
         ({"size": ".5"}, Output(megapixels=0.5)),
+        ({"size": "0.30000000000000004"}, Output(megapixels=0.1 + 0.2)),
         ({"size": "0.000000001"}, Output(megapixels=1e-9)),
         ({"shadow": "0"}, CUTOUT),
         ({"shadow": "040"}, Output(shadow=40)),

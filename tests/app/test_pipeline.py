@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from app.errors import NotReady, TooManyPixels, UnreadableImage
+from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, UnreadableImage
 from app.metrics import Metrics
 from app.network.session import Alphas, Batch, Predict
 from app.output import CUTOUT, MATTE
 from app.pipeline import Pipeline
 from app.predictor import Predictor
+from app.serving.source import only
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
@@ -24,7 +25,7 @@ from tests.portraits import pixels, plain, png, portrait
 async def pipeline(predict: Predict = mean_colour, **chosen: object) -> AsyncIterator[Pipeline]:
     made = Pipeline(Settings(**chosen), Metrics())  # type: ignore[arg-type]
     manifest = Manifest("x", "1", 32, "stretch", {})
-    await made.start(lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict))
+    await made.start(only(manifest, lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict)))
     try:
         yield made
     finally:
@@ -155,6 +156,33 @@ async def test_error_of_one_photo_is_its_own() -> None:
         )
     assert not isinstance(good, BaseException)
     assert isinstance(bad, TooManyPixels)
+
+
+async def test_numbers_that_are_not_finite_fail_the_photo_that_they_are_of_and_not_its_neighbours() -> None:
+    def not_for_seven(batch: Batch) -> Alphas:
+        alphas = mean_colour(batch)
+        alphas[batch[:, 0, 0, 0] == 7] = np.nan
+        return alphas
+
+    async with pipeline(not_for_seven, max_batch_size=4, batch_wait_ms=10_000, cpu_threads=1) as service:
+        photos = (service.run(png(plain(value, 300, 300)), MATTE) for value in (5, 7, 9))
+        first, bad, last = await asyncio.gather(*photos, return_exceptions=True)
+        batches = service._metrics.registry.get_sample_value("matte_batch_size_count")
+    assert batches == 1
+    assert isinstance(bad, InferenceFailed)
+    assert [set(np.unique(pixels(done.finished.data))) for done in (first, last)] == [{5}, {9}]  # type: ignore[union-attr]
+
+
+async def test_memory_that_is_too_short_is_counted_and_is_no_fault_of_the_photo() -> None:
+    def short(_batch: Batch) -> Alphas:
+        raise MemoryError
+
+    async with pipeline(short, max_batch_size=4) as service:
+        with pytest.raises(OutOfMemory):
+            await service.run(png(plain(9)), MATTE)
+        registry = service._metrics.registry
+        assert registry.get_sample_value("matte_out_of_memory_total", {"step": "batch"}) == 1
+        assert registry.get_sample_value("matte_batch_limit") == 8  # It was one picture that failed alone.
 
 
 async def test_closing_finishes_what_is_inside(gate: Gate) -> None:

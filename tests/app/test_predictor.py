@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import predictor
-from app.errors import InferenceFailed
-from app.network.session import Alphas, Batch, LoadError, Place
+from app import headroom, predictor
+from app.errors import InferenceFailed, OutOfMemory
+from app.network.session import Alphas, Batch, LoadError, Place, runner, short_of_memory
+from app.network.tensorflow_start import tensorflow
 from app.predictor import Predictor, batch_sizes_up_to, has_bfloat16, probe_picture
 from model import contract
 from model.contract import ContractError, Manifest
@@ -103,6 +105,94 @@ def test_output_of_another_shape_is_an_error() -> None:
 def test_output_that_is_not_finite_is_an_error(value: float) -> None:
     with pytest.raises(InferenceFailed, match="finite"):
         stand_in(lambda batch: mean_colour(batch) + np.float32(value)).predict(random_batch(1))
+
+
+def test_numbers_that_are_not_finite_are_the_failure_of_their_own_picture() -> None:
+    def second_is_bad(batch: Batch) -> Alphas:
+        alphas = mean_colour(batch)
+        alphas[1, 0, 0] = np.nan
+        return alphas
+
+    batch = random_batch(3)
+    first, second, third = stand_in(second_is_bad).predict_each(batch)
+    assert isinstance(second, InferenceFailed)
+    assert np.array_equal(np.stack([first, third]), mean_colour(batch[[0, 2]]))  # type: ignore[list-item]
+
+
+class Memory:
+    """Has room for so many pictures at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.tried: list[int] = []
+
+    def __call__(self, batch: Batch) -> Alphas:
+        self.tried.append(len(batch))
+        if len(batch) > self.room:
+            raise MemoryError
+        return mean_colour(batch)
+
+
+def test_batch_that_memory_is_too_short_for_is_halved_until_it_fits_and_so_are_the_next() -> None:
+    memory = Memory(room=2)
+    model = stand_in(memory, (1, 2, 4, 8))
+    batch = random_batch(7)
+    assert np.array_equal(model.predict(batch), mean_colour(batch))
+    assert memory.tried == [8, 4, 2, 2, 2, 1]
+    memory.tried.clear()
+    assert np.array_equal(model.predict(batch), mean_colour(batch))
+    assert memory.tried == [2, 2, 2, 1]
+
+
+def test_larger_batches_are_tried_again_after_many_good_ones() -> None:
+    memory = Memory(room=2)
+    model = stand_in(memory, (1, 2, 4))
+    model.predict(random_batch(4))
+    memory.room = 4
+    for _ in range(headroom.TRY_AGAIN_AFTER // 2):
+        model.predict(random_batch(4))
+    memory.tried.clear()
+    model.predict(random_batch(4))
+    assert memory.tried == [4]
+
+
+def test_memory_that_is_too_short_for_one_picture_is_said() -> None:
+    memory = Memory(room=0)
+    model = stand_in(memory)
+    with pytest.raises(OutOfMemory):
+        model.predict(random_batch(4))
+    assert memory.tried == [4, 2, 1]
+    memory.room = 1
+    assert np.array_equal(model.predict(batch := random_batch(2)), mean_colour(batch))
+
+
+def test_model_that_does_not_even_fit_with_one_picture_is_refused_at_the_start(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "runner", lambda *_, **__: Memory(room=0))
+    with pytest.raises(LoadError, match="Memory is too short"):
+        load(tiny_artifact)
+
+
+def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
+    from app.network.frozen_graph import FrozenGraph
+
+    tf = tensorflow()
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.uint8, [None, 8, 8, 3])
+        # 8 x 8 pixels, ten million times as high and as wide: more bytes than any machine has.
+        huge = tf.tile(tf.cast(image, tf.float32), [1, 10_000_000, 10_000_000, 1])
+        alpha = tf.reduce_mean(huge, axis=(1, 2, 3), keepdims=True)
+    small = FrozenGraph(graph.as_graph_def(), image.name, alpha.name)
+    with pytest.raises(MemoryError):
+        runner(small, Place("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
+    errors = tensorflow().errors
+    assert short_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    assert short_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
+    assert not short_of_memory(errors.InternalError(None, None, "something else"))
 
 
 def test_loaded_model_computes_what_was_exported(tiny_artifact: Path) -> None:
@@ -231,6 +321,18 @@ def test_artifact_without_a_real_saved_model_is_refused(tmp_path: Path) -> None:
     contract.write_manifest(artifact, Manifest("fake", "1", 32, "stretch", files))
     with pytest.raises(LoadError, match="not a SavedModel"):
         load(artifact)
+
+
+def test_weights_that_were_cut_off_before_they_were_listed_are_refused(
+    tiny_artifact: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_artifact, tmp_path / "copy")
+    (weights,) = (copy / "saved_model" / "variables").glob("*.data*")
+    os.truncate(weights, 10)
+    manifest = dataclasses.replace(contract.read_manifest(copy), files=contract.file_digests(copy))
+    contract.write_manifest(copy, manifest)
+    with pytest.raises(LoadError, match="not a SavedModel"):
+        load(copy)
 
 
 def test_probe_has_flat_parts_and_edges() -> None:

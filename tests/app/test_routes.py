@@ -149,6 +149,12 @@ FORMS = [
         422,
         "invalid_quality",
     ),
+    (
+        "quality in the query that the form overrules",
+        {"files": {"image": b"x"}, "data": {"quality": "high"}, "params": {"quality": "best"}},
+        422,
+        "invalid_quality",
+    ),
     ("quality as a file", {"files": {"image": b"x", "quality": b"high"}}, 422, "invalid_option"),
     ("query option", {"files": {"image": b"x"}, "params": {"size": "4k"}}, 422, "unknown_option"),
 ]
@@ -209,7 +215,7 @@ async def test_models_lists_the_model_in_service(running: Running) -> None:
     async with running() as service:
         (model,) = (await service.client.get("/v1/models")).json()["models"]
     assert (model["name"], model["version"], model["input_size"]) == ("stand-in", "0", 64)
-    names = "name version device precision input_size sha256 metrics licence architecture parameters"
+    names = "name version role device precision input_size sha256 metrics licence architecture parameters"
     assert set(model) == set(names.split())
 
 

@@ -45,6 +45,14 @@ def test_settings_are_frozen() -> None:
         ("MATTE_PORT", "70000"),
         ("MATTE_BATCH_WAIT_MS", "-1"),
         ("MATTE_API_KEYS", "schlüssel"),
+        ("MATTE_API_KEYS", "shop:sha256:12"),
+        ("MATTE_API_KEYS", "one,one"),
+        ("MATTE_PROTECT", "metrics"),
+        ("MATTE_RATE_PER_MINUTE", "-1"),
+        ("MATTE_CORS_ORIGINS", "shop.example"),
+        ("MATTE_CORS_ORIGINS", "https://shop.example/"),
+        ("MATTE_CORS_ORIGINS", "https://Shop.example"),
+        ("MATTE_CORS_ORIGINS", "null"),
     ],
 )
 def test_nonsense_is_refused_with_the_name_of_the_variable(
@@ -71,6 +79,25 @@ def test_keys_are_split_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
     settings = load_settings()
     assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
     assert "first" not in repr(settings)
+
+
+@pytest.mark.parametrize("keys", [{"MATTE_API_KEYS": "one"}, {"MATTE_API_KEYS_FILE": "/keys.txt"}])
+def test_only_with_keys_can_pages_be_protected_and_websites_must_be_named(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
+) -> None:
+    monkeypatch.setenv("MATTE_CORS_ORIGINS", "*")
+    assert load_settings().cors_origins == ("*",)
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"^MATTE_CORS_ORIGINS: .*one by one"):
+        load_settings()
+    monkeypatch.setenv("MATTE_CORS_ORIGINS", "https://shop.example, http://localhost:3000")
+    monkeypatch.setenv("MATTE_PROTECT", "ui, metrics")
+    assert load_settings().protect == ("ui", "metrics")
+    assert load_settings().cors_origins == ("https://shop.example", "http://localhost:3000")
+    monkeypatch.setenv("MATTE_PROTECT", "healthz")
+    with pytest.raises(SettingsError, match=r"^MATTE_PROTECT: "):
+        load_settings()
 
 
 def test_every_setting_has_a_description() -> None:

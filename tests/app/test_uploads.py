@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from app.errors import ClientGone, MultipleSources, ServiceError, handle
+from app.errors import ClientGone, MultipleSources, ServiceError
+from app.problems import handle
 from app.uploads import FIELDS_MAX, TEXT_MAX, Parts, content_type, read_parts, read_upload
 
 FORM_OF_B = {"content-type": "multipart/form-data; boundary=b"}
@@ -61,10 +62,13 @@ async def test_urlencoded_form_holds_texts_of_any_size(client: httpx.AsyncClient
 async def test_json_holds_strings_numbers_and_truth_values(client: httpx.AsyncClient) -> None:
     answer = await client.post("/parts", json={"a": "x", "b": True, "c": 5, "d": 0.5, "e": None})
     assert answer.json()["texts"] == {"a": "x", "b": "true", "c": "5", "d": "0.5"}
+    whole = await client.post("/parts", content=b'{"a": 5.0, "b": 1e3, "c": -0.0}', headers=JSON_TYPE)
+    assert whole.json()["texts"] == {"a": "5", "b": "1000", "c": "0"}
     many = {f"option{index}": "[20px, {5%}, 3px]" for index in range(FIELDS_MAX)}
     assert (await client.post("/parts", json=many)).json()["texts"] == many
 
 
+PART = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="f"\r\n\r\n'
 MALFORMED = {
     "array": (JSON_TYPE, b"[]"),
     "no JSON": (JSON_TYPE, b"{"),
@@ -80,6 +84,8 @@ MALFORMED = {
     "urlencoded, no UTF-8": ({"content-type": "application/x-www-form-urlencoded"}, b"a=\xff"),
     "no boundary": ({"content-type": "multipart/form-data"}, b"x"),
     "no form": (FORM_OF_B, b"nonsense"),
+    "form that breaks off": (FORM_OF_B, PART + b"me\r\n--b\r\n"),
+    "file that breaks off": (FORM_OF_B, PART + b"me"),
 }
 
 

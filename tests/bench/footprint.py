@@ -18,7 +18,7 @@ import numpy as np
 from tests.bench.load import resident
 
 GAUGES: Final = ("matte_inflight", "matte_queue_depth")
-PATIENCE_S: Final = 30.0  # for a service to come to rest; uvicorn keeps idle connections for 5
+PATIENCE_S: Final = 30.0  # for a service to come to rest
 PAUSE_S: Final = 0.5
 
 
@@ -67,8 +67,8 @@ async def gauges(address: str) -> float:
     """The sum of GAUGES; 0 when nothing is in the house."""
     async with httpx.AsyncClient(headers={"Connection": "close"}, timeout=PATIENCE_S) as client:
         page = (await client.get(f"{address}/metrics")).text
-    samples = (line.split(" ") for line in page.splitlines() if line.startswith(GAUGES))
-    return sum(float(value) for _, value in samples)
+    samples = (line.split(" ") for line in page.splitlines() if not line.startswith("#"))
+    return sum(float(value) for name, value in samples if name in GAUGES)
 
 
 async def _look(pid: int, address: str, answers: int) -> Footprint:

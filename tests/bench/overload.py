@@ -5,8 +5,8 @@
 
 Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
 requests a second at random moments, whether the earlier ones are answered or not. The client shares the machine: what
-making and sending the requests costs it is missing from the service's throughput. Exits with 1 after a 5xx or a lost
-answer.
+making and sending the requests costs it is missing from the service's throughput. All of it comes from one address;
+from another one, a neighbour sends one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import argparse
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,13 +29,15 @@ import numpy as np
 
 from app.settings import BUILT_IN_MODEL
 from tests.bench.footprint import gauges
-from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting, resident
+from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting_lightly, resident
+from tests.bench.pulse import Pulse, feeling
 from tests.processes import serving
 
 CAPACITY_CONCURRENCY: Final = 16
 LONE: Final = 5  # requests by themselves, for the latency that recovery is measured by
 RECOVERED: Final = 1.5  # times that latency
 RECOVERY_MAX_S: Final = 120.0
+NEIGHBOUR_PAUSE_S: Final = 0.5
 LOST: Final = 599  # stands for no answer; no service sends it
 
 
@@ -68,7 +73,7 @@ class Witness:
 @dataclass(frozen=True, slots=True)
 class Overload:
     """Rates are per second, shares 0..1, memory in MB. `recovery_s`: from the last request of the flood until a lone
-    one took its usual time again; None if it never did."""
+    one from the same address took its usual time again; None if it never did."""
 
     capacity: float
     offered: float
@@ -82,6 +87,11 @@ class Overload:
     memory_before_mb: float
     memory_peak_mb: float
     memory_after_mb: float
+    neighbour_p50_s: float
+    neighbour_p99_s: float
+    neighbour_refused: int
+    health_p99_ms: float
+    health_missed: int
     lone_s: float
     drained_s: float
     recovery_s: float | None
@@ -99,7 +109,27 @@ async def lone(send: Send, count: int) -> list[float]:
     return seconds
 
 
-def flood(send: Send, address: str, pid: int, options: argparse.Namespace) -> Overload:
+@contextmanager
+def neighbour(send: Send) -> Iterator[Witness]:
+    """Another client, in a thread of its own: one request after the other, with a pause."""
+    witness, over = Witness(send), threading.Event()
+
+    async def live() -> None:
+        async with httpx.AsyncClient() as client:
+            while not over.is_set():
+                await witness(client)
+                await asyncio.sleep(NEIGHBOUR_PAUSE_S)
+
+    living = threading.Thread(target=asyncio.run, args=[live()])
+    living.start()
+    try:
+        yield witness
+    finally:
+        over.set()
+        living.join()
+
+
+def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Namespace) -> Overload:
     """All of it against one service."""
     usual = float(np.median(asyncio.run(lone(send, LONE))))
     capacity = closed_loop(
@@ -107,12 +137,15 @@ def flood(send: Send, address: str, pid: int, options: argparse.Namespace) -> Ov
     ).per_second
     before, witness = resident(pid), Witness(send)
     rate = capacity * options.times
-    load = open_loop(witness, requests=round(rate * options.seconds), rate=rate, pid=pid)
+    pulse = Pulse()
+    with neighbour(other) as beside, feeling(address, pulse):
+        load = open_loop(witness, requests=round(rate * options.seconds), rate=rate, pid=pid)
     first, last = min(witness.sent), max(witness.sent)
     answered = max(sent + took for sent, took in zip(witness.sent, witness.took, strict=True))
     recovered = recover(send, usual, last)
     asyncio.run(empty(address))
     good = witness.good_until(last) / (last - first)
+    others = beside.seconds_of(200) or [float("nan")]
     accepted, refused = witness.seconds_of(200), witness.seconds_of(429) or [float("nan")]
     return Overload(
         capacity=capacity,
@@ -127,6 +160,11 @@ def flood(send: Send, address: str, pid: int, options: argparse.Namespace) -> Ov
         memory_before_mb=before / 1e6,
         memory_peak_mb=load.memory_peak / 1e6,
         memory_after_mb=resident(pid) / 1e6,
+        neighbour_p50_s=float(np.percentile(others, 50)),
+        neighbour_p99_s=float(np.percentile(others, 99)),
+        neighbour_refused=sum(status != 200 for status in beside.statuses),
+        health_p99_ms=float(np.percentile(pulse.took_ms, 99)),
+        health_missed=len(pulse.missed),
         lone_s=usual,
         drained_s=answered - last,
         recovery_s=recovered,
@@ -166,6 +204,9 @@ def tell(found: Overload) -> None:
         f"accepted  p50 {found.accepted_p50_s:.1f} s, p99 {found.accepted_p99_s:.1f} s\n"
         f"refused   {found.refused_share:.0%}, p50 {found.refused_p50_ms:.0f} ms, "
         f"p99 {found.refused_p99_ms:.0f} ms\n"
+        f"neighbour p50 {found.neighbour_p50_s:.2f} s, p99 {found.neighbour_p99_s:.2f} s, "
+        f"{found.neighbour_refused} refused\n"
+        f"health    p99 {found.health_p99_ms:.0f} ms, {found.health_missed} missed\n"
         f"memory    {found.memory_before_mb:.0f} MB before, peak {found.memory_peak_mb:.0f} MB, "
         f"{found.memory_after_mb:.0f} MB after\n"
         f"recovery  last answer {found.drained_s:.1f} s after the last request; a lone request takes its usual "
@@ -184,8 +225,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with serving(options.model) as (process, address):
-        send = posting(address, options.path, photo(options.side))
-        found = flood(send, address, process.child.pid, options)
+        picture = photo(options.side)
+        send = posting_lightly(address, options.path, picture)
+        other = posting_lightly(address, options.path, picture, source="127.0.0.2")
+        found = flood(send, other, address, process.child.pid, options)
     tell(found)
     if options.json:
         options.json.write_text(json.dumps(asdict(found), indent=1))

@@ -7,8 +7,7 @@ looked at: memory between two rounds is a level, under load it is an accident. E
 answer was lost (no answer, another status or code than due, a picture of the wrong size or of another photo), or if
 the service grew: in files or threads at all, in memory by more than the bound and beyond doubt.
 
-A share of the clients sends slowly, stalls, or leaves. Health is asked for throughout; what it takes has the client's
-own work in it.
+A share of the clients sends slowly, stalls, or leaves. Health is asked for throughout, by a process of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ import numpy as np
 from app.settings import BUILT_IN_MODEL
 from tests.bench import mixed, rude
 from tests.bench.footprint import Footprint, at_rest, slope
+from tests.bench.pulse import Pulse, feeling
 from tests.processes import serving
 
 CONCURRENCY: Final = 64
@@ -43,7 +43,6 @@ UPLOAD_MAX: Final = (
     8_000_000  # bytes; the limit is lowered so that uploads over it are no work for the client
 )
 BODY_TIMEOUT_S: Final = 5
-HEALTH_PAUSE_S: Final = 0.25
 BACK_OFF_S: Final = 1.0  # after a 429, as its Retry-After says
 TIMEOUT_S: Final = 120.0
 SHOWN: Final = 20  # problems
@@ -51,11 +50,11 @@ SHOWN: Final = 20  # problems
 
 @dataclass(slots=True)
 class Soak:
-    """How requests ended, what was wrong, seconds of each answer about health, and what was held between rounds."""
+    """How requests ended, what was wrong, what health said meanwhile, and what was held between rounds."""
 
     endings: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    health: list[float] = field(default_factory=list)
+    health: Pulse = field(default_factory=Pulse)
     rests: list[Footprint] = field(default_factory=list)
 
     def note(self, ending: mixed.Ending) -> None:
@@ -76,6 +75,8 @@ class Soak:
         """What is not as it should be."""
         failures = sum(count for told, count in self.endings.items() if told.startswith("5"))
         found = [f"{failures} answers with 5xx"] if failures else []
+        if self.health.missed:
+            found.append(f"/healthz did not answer with 200: {self.health.missed[:SHOWN]}")
         if self.problems:
             found.append(f"{len(self.problems)} answers lost or wrong")
         if self.slope and self.slope[0] - DOUBT * self.slope[1] >= SLOPE_MAX:
@@ -125,22 +126,6 @@ class Crowd:
         return await rude.leave(self.address, plain, early=kind == "leaves early")
 
 
-async def ask_for_health(address: str, soak: Soak) -> None:
-    """Until cancelled."""
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-        while True:
-            asked = time.perf_counter()
-            try:
-                status = (await client.get(f"{address}/healthz")).status_code
-            except httpx.TransportError as error:
-                soak.note(mixed.Ending("lost (health)", f"/healthz: {type(error).__name__}"))
-            else:
-                soak.health.append(time.perf_counter() - asked)
-                if status != 200:
-                    soak.note(mixed.Ending(f"{status} (health)", f"/healthz: {status}"))
-            await asyncio.sleep(HEALTH_PAUSE_S)
-
-
 async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace) -> None:
     """Rounds until there were enough requests, or minutes."""
     good = mixed.good()
@@ -150,11 +135,9 @@ async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace)
     ends = time.monotonic() + options.minutes * 60
     answers = 0
     while answers < options.requests and time.monotonic() < ends:
-        health = asyncio.create_task(ask_for_health(address, soak))
         count = min(options.round, options.requests - answers)
-        await crowd.round(soak, count)
-        health.cancel()
-        await asyncio.wait({health})
+        with feeling(address, soak.health):
+            await crowd.round(soak, count)
         answers += count
         soak.rests.append(await at_rest(pid, address, answers, soak.rests[0] if soak.rests else None))
         print(soak.rests[-1], flush=True)
@@ -165,7 +148,8 @@ def tell(soak: Soak) -> None:
         print(f"{count:7d}   {told}")
     for problem in soak.problems[:SHOWN]:
         print(f"wrong: {problem}")
-    print(f"health: p99 {np.percentile(soak.health, 99) * 1000:.0f} ms of {len(soak.health)} answers")
+    took = np.percentile(soak.health.took_ms, (50, 99))
+    print(f"health: p50 {took[0]:.0f} ms, p99 {took[1]:.0f} ms of {len(soak.health.took_ms)} answers")
     if soak.slope is None:
         print(f"memory: no slope, it takes {POINTS_MIN} rounds after {SETTLED} answers")
     else:
@@ -178,7 +162,7 @@ def figures(soak: Soak) -> dict[str, object]:
     return {
         "endings": dict(sorted(soak.endings.items())),
         "problems": soak.problems,
-        "health_p99_ms": float(np.percentile(soak.health, 99)) * 1000,
+        "health_p99_ms": float(np.percentile(soak.health.took_ms, 99)),
         "memory_mb_per_1000_and_error": soak.slope,
         "rests": [[rest.answers, rest.memory, rest.files, rest.threads] for rest in soak.rests],
     }

@@ -68,9 +68,11 @@ async def test_url_is_refused_and_what_to_send_instead_is_said(running: Running)
     async with running() as service:
         got = await service.client.get(PATH, params={"url": address})
         posted = await service.client.post(PATH, files={"url": (None, address)})
-    for answer in (got, posted):
+    refusals = {got: (405, "method_not_allowed"), posted: (400, "missing_source")}
+    assert got.headers["allow"] == "POST"
+    for answer, refusal in refusals.items():
         (problem,) = answer.json()["errors"]
-        assert (answer.status_code, problem["code"]) == (400, "missing_source")
+        assert (answer.status_code, problem["code"]) == refusal
         assert "not fetched" in problem["detail"]
         assert "`file`" in problem["detail"]
 
@@ -93,8 +95,11 @@ async def test_keys_are_asked_for(running: Running) -> None:
     ],
 )
 async def test_bad_option_is_a_422(running: Running, options: dict[str, str], code: str) -> None:
-    answer = await sent(running, data=options)
-    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, code)
+    right = {"om": "true", "bgc": "1,2,3"}
+    in_form = await sent(running, data=options)
+    overruled = await sent(running, data=right, params=options)
+    for answer in (in_form, overruled):
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, code)
 
 
 @pytest.mark.parametrize(

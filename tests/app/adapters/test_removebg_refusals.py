@@ -108,4 +108,4 @@ def test_statuses_are_remove_bgs_where_the_client_is_at_fault() -> None:
     assert status_of(InvalidSize) == 400
     assert status_of(Unauthorised) == 401
     assert status_of(ServiceError) == 500
-    assert all(status_of(kind) in (400, 401, 408, 413, 499) for kind in ClientError.__subclasses__())
+    assert all(status_of(kind) in (400, 401, 408, 413, 431, 499) for kind in ClientError.__subclasses__())

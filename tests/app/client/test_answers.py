@@ -30,6 +30,7 @@ BOX = {
 MODEL = {
     "name": "portrait",
     "version": "3",
+    "role": "default",
     "device": "cpu",
     "precision": "float32",
     "input_size": 256,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.commands import bulk, ending, watch
+from app.commands import ending, photos, watch
 from app.commands.wish import Wish
 from app.commands.work import Done, PhotoFailed, WorkEnds
 
@@ -49,11 +49,11 @@ class Maker:
 def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     made = Maker()
 
-    def worker(_order: bulk.Order, wish: Wish, _console: object) -> Maker:
+    def worker(_order: photos.Order, wish: Wish, _console: object) -> Maker:
         made.wish = wish
         return made
 
-    monkeypatch.setattr(bulk, "_worker", worker)
+    monkeypatch.setattr(photos, "_worker", worker)
     return made
 
 

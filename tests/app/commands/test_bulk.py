@@ -1,227 +1,101 @@
-"""`matte` and `cutout` from the arguments to the last line, with a worker that needs no model."""
+"""`bulk` from the arguments to the last line, without a cluster."""
 
 from __future__ import annotations
 
-import os
-import signal
-from pathlib import Path
+import json
 
 import pytest
-from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.commands import files
-
-
-def written(out: Path) -> dict[str, bytes]:
-    """All results; the ledger, which is hidden, is none."""
-    found = (path for path in out.rglob("*.*") if not path.name.startswith("."))
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
-
-
-def test_folder_is_done_with_its_structure(runner, maker, folder, tmp_path):
-    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 0, result.output
-    assert written(tmp_path / "out") == {
-        "a.png": b"of a.jpg",
-        "b.png": b"of b.png",
-        "inner/c.png": b"of inner/c.webp",
-    }
-    assert "matting" in result.output
-    assert "3/3" in result.output
-    assert "images/s" in result.output
-    assert f"3 written to {tmp_path / 'out'}" in result.output
-    assert maker.closed == 1
-
-
-def test_what_is_done_already_is_skipped_without_a_model(runner, maker, folder, tmp_path):
-    arguments = ["matte", str(folder), "-o", str(tmp_path / "out")]
-    runner.invoke(cli, arguments)
-    (folder / "d.jpg").write_bytes(b"d")
-    result = runner.invoke(cli, arguments)
-    assert result.exit_code == 0
-    assert "1 written to" in result.output
-    assert "3 skipped, done already (--overwrite makes them anew)" in result.output
-    assert maker.done.count(b"a.jpg") == 1
-    result = runner.invoke(cli, arguments)
-    assert "0 written to" in result.output
-    assert maker.started == 2
-    assert maker.closed == 3
-
-
-def test_overwrite_makes_all_anew(runner, maker, folder, tmp_path):
-    arguments = ["matte", str(folder), "-o", str(tmp_path / "out")]
-    runner.invoke(cli, arguments)
-    result = runner.invoke(cli, [*arguments, "--overwrite"])
-    assert "3 written" in result.output
-    assert "skipped" not in result.output
-
-
-def test_other_options_or_another_model_make_all_anew(runner, maker, folder, tmp_path):
-    arguments = ["cutout", str(folder), "-o", str(tmp_path / "out")]
-    runner.invoke(cli, arguments)
-    assert "3 written" in runner.invoke(cli, [*arguments, "--background", "red"]).output
-    assert "3 skipped" in runner.invoke(cli, [*arguments, "--background", "red"]).output
-    maker.name = "maker@2"
-    assert "3 written" in runner.invoke(cli, [*arguments, "--background", "red"]).output
-
-
-def test_failures_are_listed_and_the_rest_is_written(runner, maker, folder, tmp_path):
-    (folder / "[b].jpg").write_bytes(b"bad")
-    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "1 of 4 failed" in result.output
-    assert "[b].jpg" in result.output
-    assert "it is [damaged]" in result.output
-    assert "3 written" in result.output
-    assert len(written(tmp_path / "out")) == 3
-
-
-def test_what_failed_is_tried_again_by_the_next_run(runner, maker, folder, tmp_path):
-    arguments = ["matte", str(folder), "-o", str(tmp_path / "out")]
-    (folder / "b.png").write_bytes(b"bad")
-    runner.invoke(cli, arguments)
-    result = runner.invoke(cli, arguments)
-    assert result.exit_code == 1
-    assert "1 of 1 failed" in result.output
-    assert "2 skipped" in result.output
-
-
-def test_photos_without_a_person_are_named(runner, maker, tmp_path):
-    for number in range(7):
-        (tmp_path / f"{number}[i].jpg").write_bytes(b"nobody")
-    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 0
-    assert "nobody was found in 7:" in result.output
-    assert "[i].jpg …" in flat(result.output)
-
-
-def test_work_that_ends_says_why(runner, maker, folder, tmp_path):
-    (folder / "a.jpg").write_bytes(b"hopeless")
-    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "given up: no such option" in result.output
-    assert maker.closed == 1
-
-
-def test_nothing_to_do_is_an_error(runner, maker, tmp_path):
-    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "no .jpg" in result.output
-    assert maker.started == 0
-
-
-def test_paths_that_do_not_go_together_are_an_error(runner, maker, tmp_path):
-    result = runner.invoke(cli, ["matte", str(tmp_path / "none.jpg"), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "none.jpg: no such file or folder" in result.output
-    assert "Traceback" not in result.output
-
-
-def test_single_photo_goes_to_the_file_that_is_named(runner, maker, folder, tmp_path):
-    target = tmp_path / "new" / "x.webp"
-    for _ in range(2):  # A file that is named is written, whether it is there or not.
-        result = runner.invoke(cli, ["cutout", str(folder / "a.jpg"), "-o", str(target)])
-        assert result.exit_code == 0, result.output
-    assert target.read_bytes() == b"of a.jpg"
-    assert os.listdir(target.parent) == ["x.webp"]  # noqa: PTH208 - hidden files too
-    assert maker.wish.format == "webp"
-    assert len(maker.done) == 2
-
-
-def test_standard_input_goes_to_standard_output(runner, maker):
-    result = runner.invoke(cli, ["matte", "-", "-o", "-"], input=b"\xff\xd8photo")
-    assert result.exit_code == 0, result.output
-    assert result.stdout_bytes == b"of \xff\xd8photo"
-    assert "1/1" in result.stderr
-
-
-def test_standard_output_stays_empty_when_a_photo_fails(runner, maker):
-    result = runner.invoke(cli, ["matte", "-", "-o", "-"], input=b"bad")
-    assert result.exit_code == 1
-    assert result.stdout_bytes == b""
-    assert "it is [damaged]" in result.stderr
-
-
-def test_matte_has_no_format_but_png(runner, maker, folder, tmp_path):
-    result = runner.invoke(cli, ["matte", str(folder / "a.jpg"), "-o", str(tmp_path / "m.jpg")])
-    assert result.exit_code == 1
-    assert "m.jpg is not the name of a png file" in result.output
-
-
-def test_folder_gets_the_suffix_of_the_format(runner, maker, folder, tmp_path):
-    runner.invoke(cli, ["cutout", str(folder), "-o", str(tmp_path / "out"), "--format", "zip"])
-    assert set(written(tmp_path / "out")) == {"a.zip", "b.zip", "inner/c.zip"}
-
-
-def test_interruption_leaves_whole_files_and_130(runner, maker, folder, tmp_path, monkeypatch):
-    def interrupt(_target: Path, _data: bytes) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(files, "write", interrupt)
-    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 130
-    assert "interrupted; the files written so far are complete" in result.output
-    assert maker.closed == 1
-
-
-def interrupt_at(photo: bytes):
-    def interrupt(data: bytes) -> None:
-        if data == photo:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return interrupt
+from app.commands import bulk
 
 
 @pytest.fixture
-def watching(runner: CliRunner, folder: Path, tmp_path: Path):
-    return lambda *more: runner.invoke(
-        cli, ["matte", str(folder), "-o", str(tmp_path / "out"), "--watch", *more]
-    )
+def cluster(monkeypatch):
+    """Photos become outcomes by their names, without Ray. The orders that came."""
+    pytest.importorskip("ray.data", reason="Ray is an extra: pip install -e '.[ray]'")
+    from app.bulk import job
+    from app.bulk.outcomes import Outcome
+
+    orders = []
+
+    def outcomes(order, plan):
+        orders.append(order)
+        for photo in plan.photos:
+            if photo.id.startswith("bad"):
+                yield Outcome(photo.id, "failed_to_read_image", "it is [damaged]")
+            else:
+                plan.sink.storage.write(photo.target, b"x")
+                yield Outcome(photo.id, foreground=photo.id != "b.png")
+
+    monkeypatch.setattr(job, "outcomes", outcomes)
+    return orders
 
 
-def test_watch_takes_what_is_there_and_what_comes_until_ctrl_c(watching, maker, folder, tmp_path):
-    def come(data: bytes) -> None:
-        if data == b"inner/c.webp":
-            (folder / "late.jpg").write_bytes(b"late")
-        interrupt_at(b"late")(data)
-
-    maker.before_each = come
-    result = watching()
+def test_all_is_done_told_and_skipped_the_next_time(runner, cluster, folder, tmp_path):
+    arguments = ["bulk", str(folder), str(tmp_path / "out")]
+    result = runner.invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    assert set(written(tmp_path / "out")) == {"a.png", "b.png", "inner/c.png", "late.png"}
-    assert f"{folder / 'a.jpg'}: {tmp_path / 'out' / 'a.png'}" in result.output
-    assert "stopping" in result.output
-    assert "4 written to" in result.output
+    assert "3/3" in result.output
+    assert "without a person" in result.output
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["a.png", "b.png", "c.png"]
+    assert (tmp_path / "out" / "_failures.jsonl").read_text() == ""
+    again = runner.invoke(cli, arguments)
+    assert [line.split()[-1] for line in again.output.splitlines() if "skipped" in line] == ["3"]
 
 
-def test_watch_skips_what_is_done_already(watching, maker, folder):
-    maker.before_each = interrupt_at(b"inner/c.webp")
-    watching()
-    (folder / "z.jpg").write_bytes(b"z")
-    maker.before_each = interrupt_at(b"z")
-    result = watching()
-    assert "1 written" in result.output
-    assert "3 skipped" in result.output
-    result = watching("--overwrite")
-    assert "4 written" in result.output
-
-
-def test_watch_tells_failures_at_once_and_ends_with_1(watching, maker, folder):
-    (folder / "a.jpg").write_bytes(b"bad")
-    maker.before_each = interrupt_at(b"inner/c.webp")
-    result = watching()
+def test_failures_are_listed_and_end_with_1(runner, cluster, folder, tmp_path):
+    for number in range(22):
+        (folder / f"bad{number:02d}.jpg").write_bytes(b"x")
+    result = runner.invoke(cli, ["bulk", str(folder), str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert f"{folder / 'a.jpg'}: it is [damaged]" in result.output
-    assert "1 failed" in result.output
+    assert "bad00.jpg" in result.output
+    assert "it is [damaged]" in result.output
+    assert "and 2 more" in result.output
+    lines = (tmp_path / "out" / "_failures.jsonl").read_text().splitlines()
+    assert len(lines) == 22
+    assert json.loads(lines[0]) == {
+        "path": "bad00.jpg",
+        "code": "failed_to_read_image",
+        "detail": "it is [damaged]",
+    }
 
 
-def test_watch_without_a_folder_is_an_error(runner, maker, folder, tmp_path):
-    result = runner.invoke(cli, ["matte", str(folder / "a.jpg"), "-o", str(tmp_path / "out"), "--watch"])
+def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
+    options = (
+        "--output cutout --format webp --background red --size 1 --overwrite --no-recursive --address h:1"
+    )
+    counts = "--workers 3 --cpus 2 --gpus 0 --split"
+    result = runner.invoke(
+        cli, ["bulk", str(folder), str(tmp_path / "out"), *options.split(), *counts.split()]
+    )
+    assert result.exit_code == 0, result.output
+    (order,) = cluster
+    assert (order.suffix, order.address, order.overwrite, order.recursive) == (".webp", "h:1", True, False)
+    assert (order.crowd.workers, order.crowd.cpus, order.crowd.gpus, order.crowd.split) == (3, 2, 0, True)
+    assert order.output.format == "webp"
+    assert "red" in order.key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["none", "out"], "no such file or folder"),
+        ([".", "out", "--format", "webp"], "a matte has no option but --quality"),
+        ([".", "out", "--output", "cutout", "--background", "no-such-colour"], "no-such-colour"),
+    ],
+)
+def test_what_cannot_begin_is_said_in_a_sentence(runner, cluster, arguments, problem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(cli, ["bulk", *arguments])
     assert result.exit_code == 1
-    assert "--watch needs a folder" in result.output
-    assert maker.started == 0
+    assert problem in result.output
+    assert "Traceback" not in result.output
+    assert not cluster
+
+
+def test_without_ray_it_is_said_how_to_install_it(runner, monkeypatch):
+    monkeypatch.setattr(bulk, "find_spec", lambda name: None if name == "ray" else object())
+    result = runner.invoke(cli, ["bulk", "a", "b"])
+    assert result.exit_code == 1
+    assert "pip install 'u2matte[ray]'" in result.output

@@ -34,6 +34,17 @@ def test_service_whose_model_cannot_load_stops_with_the_reason(
     assert "Traceback" not in result.output
 
 
+def test_file_of_keys_that_cannot_be_read_stops_the_service_before_the_model_loads(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.txt").write_text("shop secret\n")
+    monkeypatch.setenv("MATTE_API_KEYS_FILE", str(tmp_path / "keys.txt"))
+    result = runner.invoke(cli, ["serve", "--port", "0"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"MATTE_API_KEYS_FILE: {tmp_path / 'keys.txt'}: line 1 is not")
+    assert "secret" not in result.output
+
+
 def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import UnreadableImage
 from app.picture import containers
-from tests.hostile import chunk, into_jpeg, scans, segment
+from tests.hostile import chunk, into_jpeg, into_png, scans, segment
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -83,3 +83,22 @@ def test_end_before_the_first_scan_is_none() -> None:
     data = jpeg_of(segment(0xE1, b"\xff\xd9"))
     assert containers.is_whole("JPEG", data)
     assert not containers.is_whole("JPEG", data[:-2])
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND"])
+def test_wrong_checksum_of_a_chunk_that_makes_the_picture_is_noticed(kind: bytes) -> None:
+    data = bytearray(into_png(chunk(b"tEXt", b"a\0b")))
+    assert containers.is_whole("PNG", bytes(data))
+    data[data.index(b"tEXt") + 4] ^= 1
+    assert containers.is_whole("PNG", bytes(data))
+    at = data.index(kind)
+    data[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
+    assert not containers.is_whole("PNG", bytes(data))
+
+
+def test_png_ends_with_its_own_end_and_not_with_one_inside_a_chunk() -> None:
+    end = chunk(b"IEND", b"")
+    data = into_png(chunk(b"tEXt", end))
+    assert containers.is_whole("PNG", data + b"more")
+    assert not containers.is_whole("PNG", data[:-1])
+    assert not containers.is_whole("PNG", data[: data.rindex(end)])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.picture.framing import (
     VISIBLE,
@@ -175,3 +177,39 @@ def test_placed_person_keeps_a_pixel_and_stays_inside() -> None:
     line = Box(0, 3, 200, 1)
     assert Placement(10, 100, 100).box(line, 200, 300) == Box(180, 299, 20, 1)
     assert Placement(10).box(Box(0, 0, 1, 1), 1, 1) == Box(0, 0, 1, 1)
+
+
+SIDES = st.integers(1, 5_000)
+PERCENT = st.floats(0, 100)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[Box, int, int]:
+    """A box somewhere in a picture, and the picture's height and width."""
+    height, width = draw(SIDES), draw(SIDES)
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    high, wide = draw(st.integers(1, height - top)), draw(st.integers(1, width - left))
+    return Box(top, left, high, wide), height, width
+
+
+def within(box: Box, height: int, width: int) -> bool:
+    return 0 <= box.top < box.top + box.height <= height and 0 <= box.left < box.left + box.width <= width
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(
+    boxes(),
+    st.lists(st.builds(Margin, st.floats(0, 50), st.sampled_from(Unit)), min_size=4, max_size=4),
+    st.builds(Placement, st.none() | st.floats(10, 100), st.none() | PERCENT, st.none() | PERCENT),
+    st.floats(1e-9, 1e5),
+)
+def test_nothing_leaves_the_picture(
+    placed: tuple[Box, int, int], sides: list[Margin], placement: Placement, megapixels: float
+) -> None:
+    person, height, width = placed
+    assert within(with_margins(person, Margins(*sides), height, width), height, width)
+    assert within(placement.box(person, height, width), height, width)
+    high, wide = limit_pixels(height, width, megapixels)
+    assert 1 <= high <= height
+    assert 1 <= wide <= width
+    assert high * wide <= max(1, megapixels * 1e6)

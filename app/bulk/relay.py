@@ -1,0 +1,172 @@
+"""The three stages of a photo in three pools of workers, so that many cores feed few GPUs. Knows no Ray.
+
+    Decoder (CPU)                      Network (GPU)                   Finisher (CPU)
+    file -> the network's squares  ->  squares -> alphas, batched  ->  file and alphas -> result, kept
+
+What goes from one to the next is squares and alphas, 0.2 and 0.3 MB a view at 256 pixels. A photo's own pixels, 36 MB
+at 12 megapixels, are not sent: the finisher decodes it once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from app import recipe
+from app.bulk import outcomes
+from app.bulk.attempts import Book, survive
+from app.bulk.outcomes import PHOTOS, Outcome, Photo
+from app.bulk.sinks import Shelf
+from app.bulk.task import Task
+from app.errors import InferenceFailed
+from app.network.session import Alphas
+from app.recipe import Prepared
+
+SQUARES: Final = PHOTOS.append(pa.field("code", pa.string())).append(pa.field("detail", pa.string()))
+"""Between the stages; `views` is added: squares uint8 `[V,S,S,3]`, then alphas float32 `[V,S,S]`, as bytes."""
+_VIEWS: Final = pa.field("views", pa.binary())
+
+
+class _Bench:
+    """Threads that work at photos, one each."""
+
+    def __init__(self, task: Task, book: Book) -> None:
+        cv2.setNumThreads(1)
+        self.task = task
+        self.book = book
+        self.runner = asyncio.Runner()
+        self.threads = ThreadPoolExecutor(task.settings.cpu_thread_count, "photo")
+
+    def close(self) -> None:
+        """Let the threads go. Ray ends the process instead."""
+        self.threads.shutdown()
+        self.runner.close()
+
+    def prepare(self, photo: Photo) -> Prepared:
+        task, manifest = self.task, self.task.stored.manifest
+        data = task.source.read(photo.id) if photo.data is None else photo.data
+        limit = task.settings.max_pixels
+        recipe.count_pixels(data, task.output, max_pixels=limit)
+        size, geometry = manifest.input_size, manifest.geometry
+        return recipe.prepare(data, task.output, size, geometry, task.quality, max_pixels=limit)
+
+
+class Decoder(_Bench):
+    """Rows as `Task.photos` takes them, to rows as SQUARES has them."""
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Photos that cannot be decoded go on, with their code."""
+        for photos in self.task.photos(batch):
+            yield self._decode(photos)
+
+    def _decode(self, photos: Sequence[Photo]) -> pa.Table:
+        views: dict[str, bytes] = {}
+
+        async def do(photo: Photo) -> Outcome:
+            loop = asyncio.get_running_loop()
+            prepared = await loop.run_in_executor(self.threads, self.prepare, photo)
+            views[photo.id] = np.stack(prepared.views).tobytes()
+            return Outcome(photo.id)
+
+        made = self.runner.run(
+            survive(self.book, photos, _none_is_kept, do, self.task.settings.cpu_thread_count)
+        )
+        by_id = {outcome.id: outcome for outcome in made}
+        rows = [
+            {
+                "id": photo.id,
+                "target": photo.target,
+                "data": photo.data,
+                "code": by_id[photo.id].code,
+                "detail": by_id[photo.id].detail,
+                "views": views.get(photo.id),
+            }
+            for photo in photos
+        ]
+        return pa.Table.from_pylist(rows, SQUARES.append(_VIEWS))
+
+
+class Network:
+    """Rows with squares, to rows with alphas."""
+
+    def __init__(self, task: Task) -> None:
+        self._predictor = task.load(task)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """As many pictures at once as the predictor takes. A picture whose alpha is no number gets its code."""
+        size = self._predictor.input_size
+        rows = batch.to_pylist()
+        squares = [
+            np.frombuffer(row["views"], np.uint8).reshape(-1, size, size, 3) for row in rows if row["views"]
+        ]
+        alphas = iter(self._predict(np.concatenate(squares)) if squares else [])
+        for row in rows:
+            if row["views"]:
+                own = [next(alphas) for _ in range(len(row["views"]) // (size * size * 3))]
+                row |= _row(own)
+        return pa.Table.from_pylist(rows, SQUARES.append(_VIEWS))
+
+    def _predict(
+        self, squares: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    ) -> list[Alphas | InferenceFailed]:
+        largest = self._predictor.batch_sizes[-1]
+        parts = (squares[start : start + largest] for start in range(0, len(squares), largest))
+        return [alpha for part in parts for alpha in self._predictor.predict_each(part)]
+
+
+def _row(alphas: Sequence[Alphas | InferenceFailed]) -> dict[str, object]:
+    good = [alpha.astype(np.float32) for alpha in alphas if not isinstance(alpha, InferenceFailed)]
+    for alpha in alphas:
+        if isinstance(alpha, InferenceFailed):
+            return {"views": None, "code": alpha.code, "detail": alpha.detail}
+    return {"views": np.stack(good).tobytes()}
+
+
+class Finisher(_Bench):
+    """Rows with alphas, to rows as `OUTCOMES` has them."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Keeps the results. Raises OSError where a batch as a whole cannot be kept."""
+        rows = {row["id"]: _Row(row["views"], row["code"], row["detail"]) for row in batch.to_pylist()}
+        return outcomes.outcome_table(self.runner.run(self._batch(outcomes.photos_of(batch), rows)))
+
+    async def _batch(self, photos: Sequence[Photo], rows: dict[str, _Row]) -> list[Outcome]:
+        shelf, kept = self.task.sink.shelf(photos), self.task.sink.kept
+
+        async def do(photo: Photo) -> Outcome:
+            work = partial(self._finish, shelf, photo, rows[photo.id])
+            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+        made = await survive(self.book, photos, kept, do, self.task.settings.cpu_thread_count)
+        await asyncio.to_thread(shelf.close, made)
+        self.book.finish(made)
+        return made
+
+    def _finish(self, shelf: Shelf, photo: Photo, row: _Row) -> Outcome:
+        if row.views is None:
+            return Outcome(photo.id, row.code, row.detail)
+        size = self.task.stored.manifest.input_size
+        alphas = np.frombuffer(row.views, np.float32).reshape(-1, size, size)
+        finished = recipe.finish(
+            self.prepare(photo), list(alphas), self.task.output, self.task.stored.manifest
+        )
+        return shelf.put(photo, finished)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    views: bytes | None
+    code: str
+    detail: str
+
+
+def _none_is_kept(_photos: Sequence[Photo]) -> set[str]:
+    return set()

@@ -1,0 +1,178 @@
+"""Many photos come in, a file for each goes out, and what became of them is said. Knows no pixels, and no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.commands import ending, files, watch
+from app.commands.belt import Belt, Tally
+from app.commands.files import Job, PathsError, Plan
+from app.commands.ledger import Ledger
+from app.commands.progress import bar
+from app.commands.wish import Format, Wish
+from app.commands.work import WorkEnds, Worker
+
+_NAMED_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, and how many photos it shall have at once."""
+
+    url: str
+    concurrency: int
+    api_key: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person has typed.
+
+    `format`: None where the name of the file to write shall say it. `service`: None for this process.
+    """
+
+    paths: Sequence[Path]
+    out: Path
+    wish: Wish
+    format: Format | None = None
+    recursive: bool = True
+    watch: bool = False
+    overwrite: bool = False
+    service: Service | None = None
+
+
+def run(order: Order) -> None:
+    """Do all of it, and exit with 0 only if nothing failed."""
+    console, tally = Console(stderr=True), Tally()
+    try:
+        target = files.single_target(order.paths, order.out)
+        wish = replace(order.wish, format=files.format_of(target, order.format))
+        asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally).all(target))
+    except (PathsError, WorkEnds, OSError) as error:
+        ending.fail(str(error))
+    except KeyboardInterrupt:
+        console.print("interrupted; the files written so far are complete")
+        ending.leave(ending.INTERRUPTED)
+    report(tally, order, console)
+    if tally.failures or tally.ended:
+        raise typer.Exit(1)
+
+
+def report(tally: Tally, order: Order, console: Console) -> None:
+    """Say what became of the photos. File names are printed as they are, whatever brackets are in them."""
+    if tally.empty:
+        shown = ", ".join(map(str, tally.empty[:_NAMED_MAX]))
+        shown += " …" if len(tally.empty) > _NAMED_MAX else ""
+        console.print(Text(f"nobody was found in {len(tally.empty)}: {shown}"), soft_wrap=True)
+    if tally.failures and not order.watch:
+        table = Table("file", "problem", title=f"{len(tally.failures)} of {tally.tried} failed")
+        for source, problem in tally.failures.items():
+            table.add_row(Text(str(source)), Text(problem))
+        console.print(table)
+    if order.out != files.STDIO:
+        parts = [f"{tally.written} written to {order.out}"]
+        if tally.skipped:
+            parts.append(f"{tally.skipped} skipped, done already (--overwrite makes them anew)")
+        if tally.failures:
+            parts.append(f"{len(tally.failures)} failed")
+        console.print(Text(", ".join(parts)), soft_wrap=True)
+    if tally.ended:
+        console.print(Text(f"given up: {tally.ended}"), soft_wrap=True)
+
+
+def _worker(order: Order, wish: Wish, console: Console) -> Worker:
+    """Imported here, so that who sends to a service does not wait for OpenCV, nor the other one for httpx."""
+    service = order.service
+    if service is not None:
+        from app.commands.remote import RemoteWorker
+
+        return RemoteWorker(service.url, wish, console, places=service.concurrency, api_key=service.api_key)
+    from app.commands.local import LocalWorker
+
+    return LocalWorker(wish, console)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    order: Order
+    wish: Wish
+    worker: Worker
+    console: Console
+    tally: Tally
+
+    async def all(self, target: Path | None) -> None:
+        try:
+            if target is not None:
+                await self._single(target)
+            elif self.order.watch:
+                await self._watch()
+            else:
+                await self._once()
+        finally:
+            await self.worker.close()
+
+    async def _single(self, target: Path) -> None:
+        source = self.order.paths[0]
+        files.refuse_terminals(source, target)
+        await self.worker.model()  # What cannot work is known before the model loads.
+        await self._through([(source, target)], None)
+
+    async def _once(self) -> None:
+        jobs = await asyncio.to_thread(self._plan().look)
+        if not jobs:
+            raise PathsError("no .jpg, .jpeg, .png or .webp file found")
+        ledger = await self._ledger()
+        if not self.order.overwrite:
+            left = await asyncio.to_thread(lambda: [job for job in jobs if not ledger.has(*job)])
+            self.tally.skipped, jobs = len(jobs) - len(left), left
+        if jobs:
+            await self._through(jobs, ledger)
+
+    async def _through(self, jobs: Sequence[Job], ledger: Ledger | None) -> None:
+        await self.worker.start()
+        name = self.wish.doing
+        with bar(name, self.console) as progress:
+            done = progress.add_task(name, total=len(jobs))
+            belt = Belt(self.worker, ledger, self.tally, lambda _job, _outcome: progress.advance(done))
+            await belt.carry(_each(jobs))
+
+    async def _watch(self) -> None:
+        """Nobody may be looking: each photo gets a line of its own, and there is no bar."""
+        watch.refuse_unwatchable(self.order.paths, self.order.out)
+        ledger = await self._ledger()
+        await self.worker.start()
+        self.console.print("watching; Ctrl-C ends it")
+        with watch.until_signal(self.console) as stopped:
+            belt = Belt(self.worker, ledger, self.tally, self._tell)
+            await belt.carry(self._new(watch.settled(self._plan(), stopped), ledger))
+
+    async def _new(self, jobs: AsyncIterator[Job], ledger: Ledger) -> AsyncIterator[Job]:
+        async for job in jobs:
+            if self.order.overwrite or not ledger.has(*job):
+                yield job
+            else:
+                self.tally.skipped += 1
+
+    def _tell(self, job: Job, outcome: str) -> None:
+        self.console.print(Text(f"{job[0]}: {outcome}"), soft_wrap=True)
+
+    def _plan(self) -> Plan:
+        order = self.order
+        return Plan(order.paths, order.out, self.wish.suffix, recursive=order.recursive)
+
+    async def _ledger(self) -> Ledger:
+        return Ledger(self.order.out, self.wish.key(await self.worker.model()))
+
+
+async def _each(jobs: Sequence[Job]) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job

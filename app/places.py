@@ -1,0 +1,97 @@
+"""So many requests at once, shared fairly: when all places are taken, who has most of them gives one up.
+
+One client alone may take every place. As soon as another one comes, it gets one in exchange for the youngest of the
+client that has most, and so on until all have the same number ("longest queue drop"). A crowd of connections is one
+client, so it keeps nobody out. Knows no HTTP: a client is a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from app.errors import DeadlinePassed, PlaceLost, QueueFull
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One request's. It can be lost until it is `settled`."""
+
+    client: str
+    limit: asyncio.Timeout
+    ends: float = field(init=False)
+    lost: bool = False
+    settled: bool = False
+
+    def __post_init__(self) -> None:
+        ends = self.limit.when()
+        assert ends is not None, "a place is held until a deadline"
+        self.ends = ends
+
+    def settle(self) -> None:
+        """From now on it is kept: the answer has begun."""
+        self.settled = True
+        if self.lost:  # In this very moment: its request has not been told yet.
+            self.lost = False
+            self.limit.reschedule(self.ends)
+
+    def lose(self) -> None:
+        self.lost = True
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Places:
+    """`total` of them, each for `limit_ms` milliseconds at most."""
+
+    def __init__(self, total: int, limit_ms: int) -> None:
+        self._total = total
+        self._limit_ms = limit_ms
+        self._taken: dict[str, list[Place]] = {}
+
+    @property
+    def taken(self) -> int:
+        return sum(len(places) for places in self._taken.values())
+
+    @asynccontextmanager
+    async def take(self, client: str) -> AsyncIterator[Place]:
+        """A place while the context lasts. Raises QueueFull, PlaceLost, or DeadlinePassed."""
+        try:
+            async with asyncio.timeout(self._limit_ms / 1000) as limit:
+                self._make_room(client)
+                place = Place(client, limit)
+                self._taken.setdefault(client, []).append(place)
+                try:
+                    yield place
+                finally:
+                    self._leave(place)
+        except TimeoutError:
+            if place.lost:
+                raise PlaceLost(
+                    "There are more clients than places, and you had the most of them. Try again soon."
+                ) from None
+            raise DeadlinePassed(f"The request took longer than {self._limit_ms} ms.") from None
+
+    def _make_room(self, client: str) -> None:
+        if self.taken < self._total:
+            return
+        victim = self._victim(client)
+        if victim is None:
+            raise QueueFull(f"{self._total} requests are in the house already; try again soon.")
+        self._leave(victim)
+        victim.lose()
+
+    def _victim(self, newcomer: str) -> Place | None:
+        """The youngest place of who has the most, if even without it they would have no fewer than the newcomer."""
+        most = max(self._taken.values(), key=len)
+        if len(most) - 1 < len(self._taken.get(newcomer, ())) + 1:
+            return None
+        return next((each for each in reversed(most) if not (each.settled or each.limit.expired())), None)
+
+    def _leave(self, place: Place) -> None:
+        places = self._taken.get(place.client, [])
+        if place in places:
+            places.remove(place)
+            if not places:
+                del self._taken[place.client]

@@ -1,0 +1,64 @@
+"""An exception comes in, the HTTP answer that tells of it goes out: the one place where errors become HTTP.
+
+Which errors there are is said in `app.errors`. Knows no pixel.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.errors import InvalidOption, ServiceError
+from app.logs import request_id
+from app.schemas import ErrorBody, ErrorItem
+
+
+def to_response(error: Exception, *, status: int | None = None) -> Response:
+    """Any exception to status, JSON body and headers.
+
+    `status` takes the place of a ServiceError's own, for clients of another service's conventions. Unexpected
+    exceptions become a 500 that says nothing about the inside.
+    """
+    if isinstance(error, ServiceError):
+        return _answer(status or error.status, error.title, error.code, error.detail, error.headers)
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        return _answer(
+            error.status_code,
+            phrase,
+            phrase.lower().replace(" ", "_"),
+            error.detail,
+            dict(error.headers or {}),
+        )
+    if isinstance(error, RequestValidationError):
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return _answer(InvalidOption.status, InvalidOption.title, InvalidOption.code, problems, {})
+    return _answer(500, ServiceError.title, ServiceError.code, "The request failed inside the service.", {})
+
+
+async def handle(_request: Request, error: Exception) -> Response:
+    """`to_response` in the shape of a Starlette exception handler."""
+    return to_response(error)
+
+
+def _answer(status: int, title: str, code: str, detail: str, headers: dict[str, str]) -> Response:
+    item = ErrorItem(title=title, code=code, detail=detail)
+    body = ErrorBody(errors=[item], request_id=request_id.get())
+    return _ErrorResponse(body, status, headers)
+
+
+class _ErrorResponse(JSONResponse):
+    """Leaves the error's code in the request's scope, for the log, the metrics and the trace."""
+
+    def __init__(self, body: ErrorBody, status: int, headers: dict[str, str]) -> None:
+        super().__init__(body.model_dump(), status, headers)
+        self._code = body.errors[0].code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["error_code"] = self._code
+        await super().__call__(scope, receive, send)

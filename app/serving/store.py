@@ -1,0 +1,90 @@
+"""A models folder comes in, which models lie in it goes out. Reads manifests only; knows no TensorFlow.
+
+    one artifact                 <folder>/manifest.json and saved_model/, as training exports it
+    versions of one or more      <folder>/<name>/<n>/manifest.json and saved_model/, n = 1, 2, 3, …
+
+A version counts as there once its manifest is: copy it last, or the whole folder under another name and rename it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from model.contract import MANIFEST_FILE, ContractError, Manifest, read_manifest
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A model on disk. `number` is its version as a number, 0 for an artifact that lies by itself."""
+
+    path: Path
+    manifest: Manifest
+    number: int
+
+    @property
+    def label(self) -> str:
+        """`name@version`."""
+        return self.manifest.label
+
+
+def is_store(folder: Path) -> bool:
+    """Whether `folder` holds versions, rather than being one model itself."""
+    return not (folder / MANIFEST_FILE).exists() and any(_version_folders(folder))
+
+
+def look(folder: Path) -> list[Stored]:
+    """The models in `folder`: by name, of each name the newest first.
+
+    Of a folder with versions, those that are no models are left out and logged. Raises ContractError if `folder` is
+    neither a model nor holds one.
+    """
+    if not is_store(folder):
+        return [Stored(folder, read_manifest(folder), 0)]
+    found = []
+    for path in sorted(_version_folders(folder)):
+        try:
+            found.append(_stored(path))
+        except ContractError as error:
+            _log.error("a model is left out: %s", error)
+    if not found:
+        raise ContractError(f"{folder}: none of its versions can be served; the log says why")
+    return sorted(found, key=lambda each: (each.manifest.name, -each.number))
+
+
+def default_of(models: Sequence[Stored], wish: str) -> Stored:
+    """The one that answers who names none: `wish` (`name` or `name@version`), else the newest of the only name.
+
+    Raises ContractError if it is not there, or if it is not clear which.
+    """
+    if not wish and len({each.manifest.name for each in models}) > 1:
+        names = ", ".join(sorted({each.manifest.name for each in models}))
+        raise ContractError(f"there are several models ({names}): set MATTE_DEFAULT_MODEL to one of them")
+    for each in models:
+        if wish in ("", each.manifest.name, each.label):
+            return each
+    there = ", ".join(each.label for each in models)
+    raise ContractError(f"MATTE_DEFAULT_MODEL is {wish!r}, and there is {there}")
+
+
+def _version_folders(folder: Path) -> Iterable[Path]:
+    """`<name>/<n>` with a manifest; what is still being copied has none."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob("*/*"):
+        if path.name.isascii() and path.name.isdigit() and (path / MANIFEST_FILE).is_file():
+            yield path
+
+
+def _stored(path: Path) -> Stored:
+    manifest = read_manifest(path)
+    if (manifest.name, manifest.version) != (path.parent.name, path.name):
+        raise ContractError(
+            f"{path}: its manifest says {manifest.label}; put it into {manifest.name}/{manifest.version}"
+        )
+    return Stored(path, manifest, int(path.name))

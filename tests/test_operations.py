@@ -1,0 +1,30 @@
+"""docs/operations.md knows every metric, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.metrics import Metrics
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+NAMES = sorted(
+    {
+        family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        for family in Metrics().registry.collect()
+        if family.name.startswith("matte_")
+    }
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_metric_is_explained(name: str) -> None:
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", TEXT))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / "docs" / target).exists()
