@@ -72,13 +72,15 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """Rates are per second, shares 0..1, memory in MB. `recovery_s`: from the last request of the flood until a lone
-    one from the same address took its usual time again; None if it never did."""
+    """Rates are per second, shares 0..1, memory in MB. `good`: the neighbour's answers, too. `recovery_s`: from the
+    last request of the flood until a lone one of its address took its usual time again; None if it never did."""
 
     capacity: float
     offered: float
     good: float
     good_share_of_capacity: float
+    client_cores: float
+    client_cores_before: float
     accepted_p50_s: float
     accepted_p99_s: float
     refused_share: float
@@ -132,19 +134,20 @@ def neighbour(send: Send) -> Iterator[Witness]:
 def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Namespace) -> Overload:
     """All of it against one service."""
     usual = float(np.median(asyncio.run(lone(send, LONE))))
-    capacity = closed_loop(
-        send, requests=options.capacity_requests, concurrency=CAPACITY_CONCURRENCY, pid=pid
-    ).per_second
+    own = time.process_time()
+    calm = closed_loop(send, requests=options.capacity_requests, concurrency=CAPACITY_CONCURRENCY, pid=pid)
+    capacity, calm_cores = calm.per_second, (time.process_time() - own) / calm.seconds
     before, witness = resident(pid), Witness(send)
     rate = capacity * options.times
-    pulse = Pulse()
+    pulse, own = Pulse(), time.process_time()
     with neighbour(other) as beside, feeling(address, pulse):
         load = open_loop(witness, requests=round(rate * options.seconds), rate=rate, pid=pid)
     first, last = min(witness.sent), max(witness.sent)
     answered = max(sent + took for sent, took in zip(witness.sent, witness.took, strict=True))
     recovered = recover(send, usual, last)
     asyncio.run(empty(address))
-    good = witness.good_until(last) / (last - first)
+    good = (witness.good_until(last) + beside.good_until(last)) / (last - first)
+    client_cores = (time.process_time() - own) / load.seconds
     others = beside.seconds_of(200) or [float("nan")]
     accepted, refused = witness.seconds_of(200), witness.seconds_of(429) or [float("nan")]
     return Overload(
@@ -152,6 +155,8 @@ def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Nam
         offered=len(witness.sent) / (last - first),
         good=good,
         good_share_of_capacity=good / capacity,
+        client_cores=client_cores,
+        client_cores_before=calm_cores,
         accepted_p50_s=float(np.percentile(accepted, 50)),
         accepted_p99_s=float(np.percentile(accepted, 99)),
         refused_share=load.statuses[429] / len(witness.sent),
@@ -201,6 +206,7 @@ def tell(found: Overload) -> None:
     print(
         f"capacity  {found.capacity:.2f} requests/s, offered {found.offered:.2f} ({statuses})\n"
         f"good      {found.good:.2f} requests/s, {found.good_share_of_capacity:.0%} of capacity\n"
+        f"client    {found.client_cores:.2f} cores of this machine, {found.client_cores_before:.2f} before\n"
         f"accepted  p50 {found.accepted_p50_s:.1f} s, p99 {found.accepted_p99_s:.1f} s\n"
         f"refused   {found.refused_share:.0%}, p50 {found.refused_p50_ms:.0f} ms, "
         f"p99 {found.refused_p99_ms:.0f} ms\n"
