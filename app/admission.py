@@ -23,7 +23,7 @@ from app.errors import (
     ServiceError,
 )
 from app.metrics import Metrics
-from app.places import Places
+from app.places import Places, deadline
 from app.settings import Settings
 
 GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
@@ -87,13 +87,11 @@ class Admission:
 
     async def _unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What costs little. A client that does not read the answer is not waited for without end, either."""
-        limit_ms = self._settings.request_timeout_ms
         try:
-            async with asyncio.timeout(limit_ms / 1000):
+            async with deadline(self._settings.request_timeout_ms):
                 await self._app(scope, receive, send)
-        except TimeoutError:
-            passed = DeadlinePassed(f"The request took longer than {limit_ms} ms.")
-            raise self._counted(passed) from None
+        except DeadlinePassed as error:
+            raise self._counted(error) from None
 
     def _counted(self, error: ServiceError) -> ServiceError:
         self._metrics.rejected.labels(error.reason).inc()

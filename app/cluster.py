@@ -18,8 +18,8 @@ from ray import serve
 
 from app.logs import configure_logs
 from app.main import create_app
-from app.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA
-from app.settings import Settings, load_settings
+from app.pipeline import busy_photos
+from app.settings import load_settings
 
 HEALTH_CHECK_S: Final = 10.0
 START_TIMEOUT_S: Final = 120.0
@@ -78,10 +78,3 @@ def deployment(arguments: Mapping[str, str]) -> Any:
         graceful_shutdown_timeout_s=own.drain_timeout_ms / 1000,
         ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
     ).bind()
-
-
-def busy_photos(settings: Settings, *, on_gpu: bool) -> int:
-    """Photos that keep a replica busy: a batch, and two for each thread that decodes and finishes. More of them are
-    worth another replica."""
-    batch = settings.max_batch_size or (LARGEST_ON_CUDA if on_gpu else LARGEST_ON_CPU)
-    return min(settings.max_queue, batch + 2 * settings.cpu_thread_count)

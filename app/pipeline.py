@@ -27,11 +27,11 @@ from app.headroom import memory_errors
 from app.inside import Inside
 from app.metrics import Metrics
 from app.output import Output
-from app.predictor import Predictor
+from app.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor
 from app.recipe import Finished, Prepared, count_pixels, finish, prepare
 from app.serving.models import Models
 from app.serving.served import Device, Served
-from app.serving.shadow import Shadow, views_for
+from app.serving.shadow import Comparison, Shadow, views_for
 from app.serving.source import Source
 from app.settings import Settings
 from app.watchdog import Watchdog
@@ -206,7 +206,7 @@ class Pipeline:
             work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
             return (await self._on_cpu(work))[0]
 
-        self._shadow.compare(candidate, see, prepared.size, alphas, served.manifest)
+        self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, served.manifest))
 
     def _give_up_late(self) -> None:
         """Something is stuck: those who have waited as long as it has do not wait any longer."""
@@ -226,3 +226,9 @@ class Pipeline:
 
         with memory_errors(self._metrics.out_of_memory.labels("photo").inc):
             return await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
+
+
+def busy_photos(settings: Settings, *, on_gpu: bool) -> int:
+    """Photos that keep a pipeline busy: a batch, and two for each thread that decodes and finishes."""
+    batch = settings.max_batch_size or (LARGEST_ON_CUDA if on_gpu else LARGEST_ON_CPU)
+    return min(settings.max_queue, batch + 2 * settings.cpu_thread_count)

@@ -42,6 +42,16 @@ class Place:
         self.limit.reschedule(asyncio.get_running_loop().time())
 
 
+@asynccontextmanager
+async def deadline(limit_ms: int) -> AsyncIterator[asyncio.Timeout]:
+    """So many milliseconds for what is inside. Raises DeadlinePassed."""
+    try:
+        async with asyncio.timeout(limit_ms / 1000) as limit:
+            yield limit
+    except TimeoutError:
+        raise DeadlinePassed(f"The request took longer than {limit_ms} ms.") from None
+
+
 class Places:
     """`total` of them, each for `limit_ms` milliseconds at most."""
 
@@ -58,7 +68,7 @@ class Places:
     async def take(self, client: str) -> AsyncIterator[Place]:
         """A place while the context lasts. Raises QueueFull, PlaceLost, or DeadlinePassed."""
         try:
-            async with asyncio.timeout(self._limit_ms / 1000) as limit:
+            async with deadline(self._limit_ms) as limit:
                 self._make_room(client)
                 place = Place(client, limit)
                 self._taken.setdefault(client, []).append(place)
@@ -66,12 +76,12 @@ class Places:
                     yield place
                 finally:
                     self._leave(place)
-        except TimeoutError:
-            if place.lost:
-                raise PlaceLost(
-                    "There are more clients than places, and you had the most of them. Try again soon."
-                ) from None
-            raise DeadlinePassed(f"The request took longer than {self._limit_ms} ms.") from None
+        except DeadlinePassed:
+            if not place.lost:
+                raise
+            raise PlaceLost(
+                "There are more clients than places, and you had the most of them. Try again soon."
+            ) from None
 
     def _make_room(self, client: str) -> None:
         if self.taken < self._total:

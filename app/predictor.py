@@ -77,7 +77,7 @@ class Predictor:
         return np.stack(alphas)
 
     def predict_each(self, batch: Batch) -> list[Alphas | InferenceFailed]:
-        """`predict`, where numbers that are not finite are the failure of their own picture, not of its neighbours.
+        """`predict` of any number of pictures, where numbers that are not finite fail their own picture alone.
 
         Where memory is too little for all at once, the pictures go through in several parts. Raises InferenceFailed
         if the model answers with another shape, OutOfMemory if memory is too little for one picture alone.

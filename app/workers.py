@@ -22,7 +22,9 @@ T = TypeVar("T")
 def give_way() -> None:
     """Let the calling thread wait for the one that answers: it has little to do, and is all that others see of the
     service. Linux has niceness for each thread, and among the threads of one container it decides."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    thread = threading.get_native_id()
+    # Of a process that is nicer already, only root might make a thread less so.
+    os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Workers(ThreadPoolExecutor):

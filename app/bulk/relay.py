@@ -107,26 +107,20 @@ class Network:
         squares = [
             np.frombuffer(row["views"], np.uint8).reshape(-1, size, size, 3) for row in rows if row["views"]
         ]
-        alphas = iter(self._predict(np.concatenate(squares)) if squares else [])
+        alphas = iter(self._predictor.predict_each(np.concatenate(squares)) if squares else [])
         for row in rows:
             if row["views"]:
                 own = [next(alphas) for _ in range(len(row["views"]) // (size * size * 3))]
                 row |= _row(own)
         return pa.Table.from_pylist(rows, SQUARES.append(_VIEWS))
 
-    def _predict(
-        self, squares: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-    ) -> list[Alphas | InferenceFailed]:
-        largest = self._predictor.batch_sizes[-1]
-        parts = (squares[start : start + largest] for start in range(0, len(squares), largest))
-        return [alpha for part in parts for alpha in self._predictor.predict_each(part)]
-
 
 def _row(alphas: Sequence[Alphas | InferenceFailed]) -> dict[str, object]:
-    good = [alpha.astype(np.float32) for alpha in alphas if not isinstance(alpha, InferenceFailed)]
+    good = []
     for alpha in alphas:
         if isinstance(alpha, InferenceFailed):
             return {"views": None, "code": alpha.code, "detail": alpha.detail}
+        good.append(alpha.astype(np.float32))
     return {"views": np.stack(good).tobytes()}
 
 

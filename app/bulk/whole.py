@@ -17,8 +17,7 @@ from app.bulk.outcomes import Outcome, Photo
 from app.bulk.sinks import Shelf
 from app.bulk.task import Task
 from app.metrics import Metrics
-from app.pipeline import Pipeline
-from app.predictor import LARGEST_ON_CUDA
+from app.pipeline import Pipeline, busy_photos
 from app.serving.source import only
 
 
@@ -29,7 +28,7 @@ class Whole:
         settings = task.settings
         self._task = task
         self._book = book
-        self._places = (settings.max_batch_size or LARGEST_ON_CUDA) + 2 * settings.cpu_thread_count
+        self._places = busy_photos(settings, on_gpu=True)
         self._runner = asyncio.Runner()
         self._pipeline = Pipeline(settings, Metrics())
         self._runner.run(self._pipeline.start(only(task.stored.manifest, partial(task.load, task))))

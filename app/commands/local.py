@@ -16,8 +16,7 @@ from app.metrics import Metrics
 from app.network.session import LoadError
 from app.options import read_output
 from app.output import MATTE, Output
-from app.pipeline import Pipeline
-from app.predictor import LARGEST_ON_CUDA
+from app.pipeline import Pipeline, busy_photos
 from app.serving.source import only
 from app.serving.store import Stored, default_of, look
 from app.settings import SettingsError, load_settings
@@ -68,9 +67,9 @@ class LocalWorker:
     @property
     def places(self) -> int:
         """Enough photos to fill the batches while others are decoded, and no more."""
-        settings = self._settings
-        batch = settings.max_batch_size or LARGEST_ON_CUDA
-        return min(settings.max_queue, batch + 2 * settings.cpu_thread_count)
+        return busy_photos(
+            self._settings, on_gpu=True
+        )  # Whether there is one shows when the model is loaded.
 
     async def model(self) -> str:
         """By its manifest alone, so that nothing is loaded where nothing is to be done."""

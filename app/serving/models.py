@@ -23,7 +23,7 @@ from app.network.session import LoadError
 from app.predictor import give_memory_back
 from app.serving.served import Device, Served
 from app.serving.source import Source
-from app.serving.store import Stored
+from app.serving.store import Stored, check_one_name, pick
 from app.settings import Settings
 from model.contract import ContractError
 
@@ -87,7 +87,7 @@ class Models:
             return []
         default = self._default()
         roles: list[tuple[Served, Role]] = [(default, DEFAULT)]
-        roles += [(each, KEPT) for served in self._by_name.values() for each in served if each is not default]
+        roles += [(each, KEPT) for each in self._answering() if each is not default]
         return roles + ([(self._shadow, SHADOW)] if self._shadow else [])
 
     @property
@@ -123,19 +123,18 @@ class Models:
                 return self._find(wish)
             except UnknownModel as error:
                 raise ContractError(f"MATTE_DEFAULT_MODEL: {error.detail}") from None
-        if len(self._by_name) > 1:
-            names = ", ".join(sorted(self._by_name))
-            raise ContractError(f"there are several models ({names}): set MATTE_DEFAULT_MODEL to one of them")
-        (versions,) = self._by_name.values()
-        return versions[0]
+        check_one_name(self._answering())
+        return self._answering()[0]
+
+    def _answering(self) -> list[Served]:
+        """All but the candidate; of each name the newest first."""
+        return [served for versions in self._by_name.values() for served in versions]
 
     def _find(self, wish: str) -> Served:
-        name, _, version = wish.partition("@")
-        for served in self._by_name.get(name, []):
-            if version in ("", served.manifest.version):
-                return served
-        labels = (served.manifest.label for versions in self._by_name.values() for served in versions)
-        there = ", ".join(sorted(labels))
+        found = pick(self._answering(), wish)
+        if found is not None:
+            return found
+        there = ", ".join(sorted(served.manifest.label for served in self._answering()))
         raise UnknownModel(f"No model {wish[:100]!r} is in service; there is {there}.")
 
     async def _watch(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,9 +26,19 @@ from model.transforms import Alpha, Alpha8, Image
 AT_ONCE: Final = 2  # comparisons under way
 SIDE_MAX: Final = 512  # pixels of the longer side of the mattes that are compared
 
-Sight = Callable[[], Awaitable[Sequence[Image]]]
-
 _log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`see` gives the candidate's views of a photo of `size` (height, width in pixels); `answered` are the alphas of
+    the model of `manifest`, whose matte was the answer."""
+
+    candidate: Served
+    see: Callable[[], Awaitable[Sequence[Image]]]
+    size: tuple[int, int]
+    answered: Sequence[Alpha]
+    manifest: Manifest
 
 
 class Shadow:
@@ -48,40 +59,24 @@ class Shadow:
             return False
         return True
 
-    def compare(
-        self,
-        candidate: Served,
-        see: Sight,
-        photo_size: tuple[int, int],
-        answered: Sequence[Alpha],
-        manifest: Manifest,
-    ) -> None:
-        """Later, in a task of its own. `see` gives the candidate's views of the photo, `answered` are the alphas of
-        the model of `manifest`, whose matte was the answer. `photo_size`: height and width in pixels."""
-        task = asyncio.create_task(
-            self._compare(candidate, see, photo_size, answered, manifest), name="shadow"
-        )
+    def compare(self, comparison: Comparison) -> None:
+        """Later, in a task of its own."""
+        task = asyncio.create_task(self._compare(comparison), name="shadow")
         self._comparing.add(task)
         task.add_done_callback(self._comparing.discard)
 
-    async def _compare(
-        self,
-        candidate: Served,
-        see: Sight,
-        photo_size: tuple[int, int],
-        answered: Sequence[Alpha],
-        manifest: Manifest,
-    ) -> None:
+    async def _compare(self, comparison: Comparison) -> None:
+        candidate = comparison.candidate
         try:
             with candidate.in_use(), stages.collected():  # These are no stages of the request.
-                batched = await views.all_of(candidate.begin(await see()))
+                batched = await views.all_of(candidate.begin(await comparison.see()))
         except ServiceError as error:
             self._metrics.shadow.labels("failed").inc()
             _log.warning("model %s failed beside the others: %s", candidate.manifest.label, error)
             return
-        size = _shrunk(*photo_size)
+        size = _shrunk(*comparison.size)
         own = coarse_matte([each.output for each in batched], size, candidate.manifest)
-        others = coarse_matte(answered, size, manifest)
+        others = coarse_matte(comparison.answered, size, comparison.manifest)
         self._metrics.shadow.labels("compared").inc()
         self._metrics.shadow_difference.observe(difference(own, others))
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from model.contract import MANIFEST_FILE, ContractError, Manifest, read_manifest
 
@@ -57,17 +57,44 @@ def look(folder: Path) -> list[Stored]:
     return sorted(found, key=lambda each: (each.manifest.name, -each.number))
 
 
+class Named(Protocol):
+    """A model, wherever it is."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+
+M = TypeVar("M", bound=Named)
+
+
+def pick(models: Iterable[M], wish: str) -> M | None:
+    """The first that `wish`, `name` or `name@version`, means."""
+    name, _, version = wish.partition("@")
+    for each in models:
+        if each.manifest.name == name and version in ("", each.manifest.version):
+            return each
+    return None
+
+
+def check_one_name(models: Iterable[Named]) -> None:
+    """Raises ContractError where who asks for no model could mean several."""
+    names = sorted({each.manifest.name for each in models})
+    if len(names) > 1:
+        raise ContractError(
+            f"there are several models ({', '.join(names)}): set MATTE_DEFAULT_MODEL to one of them"
+        )
+
+
 def default_of(models: Sequence[Stored], wish: str) -> Stored:
     """The one that answers who names none: `wish` (`name` or `name@version`), else the newest of the only name.
 
     Raises ContractError if it is not there, or if it is not clear which.
     """
-    if not wish and len({each.manifest.name for each in models}) > 1:
-        names = ", ".join(sorted({each.manifest.name for each in models}))
-        raise ContractError(f"there are several models ({names}): set MATTE_DEFAULT_MODEL to one of them")
-    for each in models:
-        if wish in ("", each.manifest.name, each.label):
-            return each
+    if not wish:
+        check_one_name(models)
+    found = pick(models, wish) if wish else models[0]
+    if found is not None:
+        return found
     there = ", ".join(each.label for each in models)
     raise ContractError(f"MATTE_DEFAULT_MODEL is {wish!r}, and there is {there}")
 

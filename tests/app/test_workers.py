@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -9,6 +11,7 @@ import pytest
 
 from app.logs import request_id
 from app.workers import NICENESS, Workers
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -81,3 +84,18 @@ def test_threads_that_compute_give_way_to_the_one_that_answers(one_thread: Worke
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     assert one_thread.submit(niceness).result() == min(19, max(niceness(), NICENESS))
+
+
+def test_process_that_is_nicer_already_keeps_its_niceness() -> None:
+    """Nobody but root may take niceness back, and a pool whose threads fail to start does no work at all."""
+    program = """
+import os
+from app.workers import Workers
+os.nice(10)
+os.getuid() or os.setuid(65534)
+print(Workers(1, "test", lambda _: None).submit(os.getpriority, os.PRIO_PROCESS, 0).result())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(ended.stdout) >= 10

@@ -10,7 +10,7 @@ import pytest
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.serving.served import Device, Served
-from app.serving.shadow import AT_ONCE, Shadow, Sight, coarse_matte, difference, views_for
+from app.serving.shadow import AT_ONCE, Comparison, Shadow, coarse_matte, difference, views_for
 from app.settings import Settings
 from app.watchdog import Watchdog
 from model.contract import Manifest
@@ -38,11 +38,13 @@ def plain(grey: int) -> np.ndarray:
     return np.full((*SIZE, 3), grey, np.uint8)
 
 
-def sight(served: Served) -> Sight:
+def comparison(served: Served, answered: float) -> Comparison:
+    """Of a plain photo whose answer was the same alpha everywhere."""
+
     async def see() -> list[np.ndarray]:
         return views_for(served.manifest, plain(51), SIZE, Quality.STANDARD)
 
-    return see
+    return Comparison(served, see, SIZE, [np.full((32, 32), answered, np.float32)], manifest(32))
 
 
 def outcomes(metrics: Metrics) -> dict[str, float]:
@@ -57,8 +59,8 @@ async def test_difference_of_the_two_mattes_is_told(device: Device) -> None:
     """The candidate finds the photo's grey, 51 of 255; the answer was 0.5 everywhere."""
     served = candidate(device)
     shadow = Shadow(1.0, device.metrics)
-    assert (await sight(served)())[0].shape == (16, 16, 3)
-    shadow.compare(served, sight(served), SIZE, [np.full((32, 32), 0.5, np.float32)], manifest(32))
+    assert (await comparison(served, 0.5).see())[0].shape == (16, 16, 3)
+    shadow.compare(comparison(served, 0.5))
     await until(lambda: outcomes(device.metrics) == {"compared": 1})
     told = device.metrics.registry.get_sample_value("matte_shadow_difference_sum")
     assert told == pytest.approx(0.3, abs=1 / 255)
@@ -70,13 +72,7 @@ async def test_candidate_that_fails_is_counted_and_nothing_else(device: Device) 
         raise ValueError("no")
 
     served = candidate(device, fails)
-    Shadow(1.0, device.metrics).compare(
-        served,
-        sight(served),
-        SIZE,
-        [np.zeros((32, 32), np.float32)],
-        manifest(32),
-    )
+    Shadow(1.0, device.metrics).compare(comparison(served, 0.0))
     await until(lambda: outcomes(device.metrics) == {"failed": 1})
     await served.close()
 
@@ -86,7 +82,7 @@ async def test_photos_are_passed_over_while_the_candidate_is_busy(device: Device
     shadow = Shadow(1.0, device.metrics)
     for _ in range(AT_ONCE):
         assert shadow.wants_one()
-        shadow.compare(served, sight(served), SIZE, [np.zeros((32, 32), np.float32)], manifest(32))
+        shadow.compare(comparison(served, 0.0))
     assert not shadow.wants_one()
     assert outcomes(device.metrics) == {"passed_over": 1}
     gate.opened.set()
