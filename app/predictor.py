@@ -6,8 +6,6 @@ file format; normalisation and sigmoid are inside the SavedModel.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, OutOfMemory
 from app.headroom import Headroom
+from app.network.freed_memory import give_memory_back
 from app.network.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
 from app.network.tensorflow_start import tensorflow
 from model import contract
@@ -159,15 +158,6 @@ def load(
         ": no GPU was found" if unasked else "",
     )
     return predictor
-
-
-def give_memory_back() -> None:
-    """Each step of loading leaves some 200 MB of freed memory in glibc's hands, in pieces, and the next one would add
-    its own. Other C libraries have no such call."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:

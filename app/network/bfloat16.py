@@ -15,10 +15,10 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
 from app.network.fusion import FUSED, RENAMED
-from app.network.graph_nodes import constant_node, node_of
+from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of
 
 IN_16_BITS: Final = frozenset(
-    {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape"}
+    {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape", "Slice"}
     | {FUSED, *RENAMED.values()}
 )
 _FLOAT, _BFLOAT16 = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
@@ -48,7 +48,7 @@ def in_bfloat16(graph: GraphDef) -> GraphDef:
 
 
 def _is_coarse(node: NodeDef) -> bool:
-    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT
+    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT and KEEPS_FLOAT32 not in node.attr
 
 
 def _is_float(source: NodeDef, tensor: str) -> bool:

@@ -20,7 +20,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
-from app.network.graph_nodes import constant_node, node_of, with_shapes
+from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of, users_of, with_shapes
 
 FUSED: Final = "_MklNativeFusedConv2D"
 RENAMED: Final = {"MaxPool": "_MklNativeMaxPool", "BatchMatMulV2": "_MklBatchMatMulV2"}
@@ -53,10 +53,7 @@ def fused(graph: GraphDef) -> GraphDef:
 
 def _chains(graph: GraphDef, nodes: Mapping[str, NodeDef]) -> dict[str, list[NodeDef]]:
     """Convolution, bias and, where it is there, ReLU, by the name of the last, whose result the others use alone."""
-    users: dict[str, list[NodeDef]] = {}
-    for node in graph.node:
-        for tensor in node.input:
-            users.setdefault(node_of(tensor), []).append(node)
+    users = users_of(graph)
     chains = {}
     for bias in graph.node:
         convolution = nodes[node_of(bias.input[0])] if bias.op == "BiasAdd" else None
@@ -74,7 +71,7 @@ def _sums(graph: GraphDef) -> dict[str, int]:
     shapes = with_shapes(graph)
     sums = {}
     for node in graph.node:
-        if node.op == "AddV2" and node.attr["T"].type == _FLOAT:
+        if node.op == "AddV2" and node.attr["T"].type == _FLOAT and KEEPS_FLOAT32 not in node.attr:
             first, second = (tensor.shape for tensor in shapes.get_operation_by_name(node.name).inputs)
             same = first.rank == 4 and first[1:].is_fully_defined() and first[1:] == second[1:]
             if same and first[0] == second[0]:

@@ -69,16 +69,16 @@ def quick_runner(graph: FrozenGraph, place: Place, probe: Batch) -> Predict:
     tf = tensorflow()
     from app.network.bfloat16 import in_bfloat16
     from app.network.fusion import fused
-    from app.network.upsampling import resizes_as_products
+    from app.network.rewritings import for_cpus
 
-    products = resizes_as_products(graph.definition)
+    rewritten = for_cpus(graph.definition)
     try:
-        run = runner(replace(graph, definition=in_bfloat16(fused(products))), place, optimised=False)
+        run = runner(replace(graph, definition=in_bfloat16(fused(rewritten))), place, optimised=False)
         run(probe)
         return run
     except (ValueError, tf.errors.OpError) as error:
         _log.warning("oneDNN's operations are not to be had, the network will be slower: %s", error)
-        return runner(replace(graph, definition=in_bfloat16(products)), place)
+        return runner(replace(graph, definition=in_bfloat16(rewritten)), place)
 
 
 def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:

@@ -1,36 +1,61 @@
 """A graph's bilinear resizes, written as products with constant matrices.
 
-In and out: a frozen GraphDef. TensorFlow's own resize gives float32 whatever it gets and runs beside the units that
-multiply matrices; between convolutions in bfloat16 it and its two casts cost a sixth of the network's time. A row of
-the result is a fixed mixture of rows, a column one of columns: two products, rounded like everything else.
+In and out: a frozen GraphDef. TensorFlow's own resize gives float32 whatever it gets, needs casts around it between
+convolutions in bfloat16, and runs beside the units that multiply matrices. A row of the result is a fixed
+mixture of rows, a column one of columns: two products, rounded like everything else. For few channels the second is
+too thin to be quick; there a convolution mixes the columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from app.network.graph_nodes import constant_node, with_shapes
+from app.network.graph_nodes import (
+    constant_node,
+    joined,
+    operation,
+    part_of,
+    reshaped,
+    with_shapes,
+)
 
 FEWEST_CHANNELS: Final = 8  # with fewer, the products are too thin to be quick
+# From so many pixels in a row, with so few channels, a convolution doubles the row sooner than a product does. With
+# half the pixels or twice the channels nothing is gained.
+LONG_ROW: Final = 128
+FEW_CHANNELS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A bilinear resize with half-pixel centres, of maps `[N,height,width,channels]`."""
+
+    height: int
+    width: int
+    channels: int
+    new_height: int
+    new_width: int
 
 
 def resizes_as_products(graph: GraphDef) -> GraphDef:
-    """Each ResizeBilinear with half-pixel centres and known sizes becomes two matrix products of the same result."""
+    """Each ResizeBilinear with half-pixel centres and known sizes becomes matrix products of the same result."""
     shapes = with_shapes(graph)
     rewritten = GraphDef(versions=graph.versions, library=graph.library)
     for node in graph.node:
-        sizes = _sizes(node, shapes)
-        if sizes is None:
+        resize = resize_of(node, shapes)
+        if resize is None or resize.channels < FEWEST_CHANNELS:
             rewritten.node.append(node)
+        elif _is_doubled(resize):
+            rewritten.node.extend(_doubled(node, resize))
         else:
-            rewritten.node.extend(_products(node, *sizes))
+            rewritten.node.extend(_products(node, resize))
     return rewritten
 
 
@@ -45,39 +70,54 @@ def mixture(before: int, after: int) -> NDArray[np.float32]:
     return matrix
 
 
-def _sizes(node: NodeDef, shapes: Any) -> tuple[int, int, int, int, int] | None:
-    """(height, width, channels, new height, new width) of a resize that can be replaced."""
+def resize_of(node: NodeDef, shapes: Any) -> Resize | None:
+    """The resize that a node is; None if it is another one, or none, or its sizes are not known."""
     if node.op != "ResizeBilinear" or not node.attr["half_pixel_centers"].b:
         return None
-    operation = shapes.get_operation_by_name(node.name)
-    before, after = (tensor.shape for tensor in (operation.inputs[0], operation.outputs[0]))
-    if not (before[1:].is_fully_defined() and after[1:].is_fully_defined()) or before[3] < FEWEST_CHANNELS:
+    known = shapes.get_operation_by_name(node.name)
+    before, after = (tensor.shape for tensor in (known.inputs[0], known.outputs[0]))
+    if not (before[1:].is_fully_defined() and after[1:].is_fully_defined()):
         return None
-    return before[1], before[2], before[3], after[1], after[2]
+    return Resize(before[1], before[2], before[3], after[1], after[2])
 
 
-def _products(
-    node: NodeDef, height: int, width: int, channels: int, new_height: int, new_width: int
-) -> Iterator[NodeDef]:
+def _is_doubled(resize: Resize) -> bool:
+    long = resize.width >= LONG_ROW and resize.channels <= FEW_CHANNELS
+    return long and resize.new_width == 2 * resize.width
+
+
+def _products(node: NodeDef, resize: Resize) -> Iterator[NodeDef]:
     """The nodes in place of `node`; the last has its name."""
-    name = node.name
-    yield constant_node(f"{name}/rows", mixture(height, new_height)[None])
-    yield constant_node(f"{name}/columns", mixture(width, new_width)[None])
-    yield from _reshape(f"{name}/as_rows", node.input[0], (-1, height, width * channels))
-    yield _product(f"{name}/taller", f"{name}/rows", f"{name}/as_rows")
-    yield from _reshape(f"{name}/as_columns", f"{name}/taller", (-1, width, channels))
-    yield _product(f"{name}/wider", f"{name}/columns", f"{name}/as_columns")
-    yield from _reshape(name, f"{name}/wider", (-1, new_height, new_width, channels))
+    name, width, channels = node.name, resize.width, resize.channels
+    yield from _taller(f"{name}/taller", node.input[0], resize, width)
+    yield constant_node(f"{name}/columns", mixture(width, resize.new_width)[None])
+    yield from reshaped(f"{name}/as_columns", f"{name}/taller", (-1, width, channels))
+    yield operation(f"{name}/wider", "BatchMatMulV2", [f"{name}/columns", f"{name}/as_columns"])
+    yield from reshaped(name, f"{name}/wider", (-1, resize.new_height, resize.new_width, channels))
 
 
-def _product(name: str, left: str, right: str) -> NodeDef:
-    node = NodeDef(name=name, op="BatchMatMulV2", input=[left, right])
-    node.attr["T"].type = tf.float32.as_datatype_enum
-    return node
+def _doubled(node: NodeDef, resize: Resize) -> Iterator[NodeDef]:
+    """The same for twice the width, by a convolution that makes each pixel a pair of pixels, laid out as channels.
+    Where a pixel has no neighbour it is its own."""
+    name, channels, before = node.name, resize.channels, node.input[0]
+    yield from part_of(f"{name}/first", before, (0, 0, 0, 0), (-1, -1, 1, -1))
+    yield from part_of(f"{name}/last", before, (0, 0, resize.width - 1, 0), (-1, -1, 1, -1))
+    yield from joined(f"{name}/padded", [f"{name}/first", before, f"{name}/last"], axis=2)
+    padded = resize.width + 2
+    yield from _taller(f"{name}/taller", f"{name}/padded", resize, padded)
+    yield from reshaped(f"{name}/as_pixels", f"{name}/taller", (-1, resize.new_height, padded, channels))
+    pair = np.array([[0.25, 0], [0.75, 0.75], [0, 0.25]], np.float32)
+    kernel = np.einsum("kp,io->kipo", pair, np.eye(channels, dtype=np.float32))
+    yield constant_node(f"{name}/kernel", kernel.reshape(1, 3, channels, 2 * channels))
+    pairs = operation(f"{name}/pairs", "Conv2D", [f"{name}/as_pixels", f"{name}/kernel"])
+    pairs.attr["strides"].list.i.extend([1, 1, 1, 1])
+    pairs.attr["padding"].s = b"VALID"
+    yield pairs
+    yield from reshaped(name, pairs.name, (-1, resize.new_height, resize.new_width, channels))
 
 
-def _reshape(name: str, tensor: str, shape: tuple[int, ...]) -> Iterator[NodeDef]:
-    yield constant_node(f"{name}/shape", np.array(shape, np.int32))
-    node = NodeDef(name=name, op="Reshape", input=[tensor, f"{name}/shape"])
-    node.attr["T"].type, node.attr["Tshape"].type = tf.float32.as_datatype_enum, tf.int32.as_datatype_enum
-    yield node
+def _taller(name: str, before: str, resize: Resize, width: int) -> Iterator[NodeDef]:
+    """Maps `[N,height,width,channels]` to `[N,new height,width x channels]`; the last node has the name."""
+    yield constant_node(f"{name}/rows", mixture(resize.height, resize.new_height)[None])
+    yield from reshaped(f"{name}/as_rows", before, (-1, resize.height, width * resize.channels))
+    yield operation(name, "BatchMatMulV2", [f"{name}/rows", f"{name}/as_rows"])

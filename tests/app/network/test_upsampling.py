@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.upsampling import FEWEST_CHANNELS, mixture, resizes_as_products
+from app.network.upsampling import FEW_CHANNELS, FEWEST_CHANNELS, LONG_ROW, mixture, resizes_as_products
 
 RNG = np.random.default_rng(0)
 
@@ -35,6 +35,38 @@ def test_the_resize_stays_the_same(before: tuple[int, int], after: tuple[int, in
     assert "ResizeBilinear" not in {node.op for node in rewritten.node}
     # float32 adds in another order
     np.testing.assert_allclose(run(rewritten, x), run(definition, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [FEWEST_CHANNELS, FEW_CHANNELS])
+@pytest.mark.parametrize("width", [LONG_ROW, LONG_ROW + 1])
+@pytest.mark.parametrize("heights", [(4, 8), (5, 7)])
+def test_long_row_of_few_channels_is_doubled_by_a_convolution(
+    heights: tuple[int, int], width: int, channels: int
+) -> None:
+    before, after = heights
+    x = RNG.random((2, before, width, channels)).astype(np.float32)
+    definition = resize((before, width, channels), (after, 2 * width))
+    rewritten = resizes_as_products(definition)
+    assert [node.op for node in rewritten.node].count("Conv2D") == 1
+    np.testing.assert_allclose(run(rewritten, x), run(definition, x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "channels", "after"),
+    [
+        (LONG_ROW - 1, FEW_CHANNELS, 2 * (LONG_ROW - 1)),
+        (LONG_ROW, FEW_CHANNELS + 1, 2 * LONG_ROW),
+        (LONG_ROW, FEW_CHANNELS, 3 * LONG_ROW),
+    ],
+    ids=["shorter", "more channels", "tripled"],
+)
+def test_other_rows_are_mixed_by_a_product(row: int, channels: int, after: int) -> None:
+    x = RNG.random((2, 2, row, channels)).astype(np.float32)
+    definition = resize((2, row, channels), (4, after))
+    rewritten = resizes_as_products(definition)
+    assert [node.op for node in rewritten.node].count("BatchMatMulV2") == 2
+    # TensorFlow counts the places of a row in float32.
+    np.testing.assert_allclose(run(rewritten, x), run(definition, x), atol=row * 1e-7)
 
 
 @pytest.mark.parametrize(
