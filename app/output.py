@@ -69,9 +69,12 @@ class Output:
 
     @property
     def bytes_per_pixel(self) -> int:
-        """What a photo takes while it is inside, for each of its pixels: the photo itself; for a cut-out also the
-        person's own colours and the picture that is made of them."""
-        return 3 if self.channels is Channels.ALPHA else 3 + 3 + 4
+        """What a photo takes while it is inside, for each of its pixels: the photo itself; for a cut-out its alpha,
+        and if that does not go into its file strip by strip, the person's own colours and the picture made of them.
+        """
+        if self.channels is Channels.ALPHA:
+            return 3
+        return 3 + 1 if self == CUTOUT else 3 + 3 + 4
 
 
 MATTE: Final = Output(channels=Channels.ALPHA)

@@ -20,6 +20,7 @@ from app.picture import backdrop
 from app.picture.foreground import cut_out, estimate_foreground
 from app.picture.framing import Box, Placement, Region, foreground_box, limit_pixels, with_margins
 from app.picture.shadow import cast_shadow
+from app.picture.strips import Strips
 from model.transforms import Alpha8, Image, stretch
 
 BLACK: Final = (0, 0, 0)
@@ -29,7 +30,7 @@ BLACK: Final = (0, 0, 0)
 class Rendered:
     """uint8 `[H,W]` (alpha alone), `[H,W,3]` or `[H,W,4]`, and where the person is in it; None: nobody there."""
 
-    pixels: Image
+    pixels: Image | Strips
     person: Box | None
 
 

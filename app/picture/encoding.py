@@ -14,6 +14,7 @@ import simplejpeg
 from app.codec import encode_png
 from app.errors import InvalidFormat
 from app.output import Format
+from app.picture.strips import Strips
 from model.transforms import Image
 
 JPEG_QUALITY: Final = 92
@@ -24,7 +25,7 @@ SIDE_MAX: Final = {Format.WEBP: 16_383, Format.JPG: 65_500, Format.ZIP: 65_500}
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # equal pictures make equal archives
 
 
-def encode(pixels: Image, kind: Format) -> bytes:
+def encode(pixels: Image | Strips, kind: Format) -> bytes:
     """uint8 `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA). JPEG knows no alpha: it is left out.
 
     Raises InvalidFormat if a side is longer than SIDE_MAX.
@@ -37,6 +38,8 @@ def encode(pixels: Image, kind: Format) -> bytes:
         )
     if kind is Format.PNG:
         return encode_png(pixels)
+    if isinstance(pixels, Strips):
+        pixels = pixels.whole()
     if kind is Format.JPG:
         return _jpeg(pixels)
     if kind is Format.WEBP:

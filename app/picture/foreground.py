@@ -1,13 +1,17 @@
 """The person's own colours, so that no old background shines through the hair on a new one.
 
-In: a photo uint8 `[H,W,3]` and its alpha uint8 `[H,W]`. Out: the foreground's colours uint8 `[H,W,3]`. Knows no
-bytes, no network and no HTTP.
+In: a photo uint8 `[H,W,3]` and its alpha uint8 `[H,W]`. Out: the foreground's colours, uint8 `[H,W,3]`, or `[H,W,4]`
+with that alpha. Knows no bytes, no network and no HTTP.
 
 A photo's pixel is I = αF + (1-α)B. As in blur fusion (Forte, "Approximate Fast Foreground Colour Estimation", ICIP
 2021), near each pixel the mean foreground F and background B come from its surroundings, and of what they leave
 unexplained of the pixel, the foreground takes the share α:
 
     F = mean F + α (I - α mean F - (1-α) mean B)
+      = α I + (1-α²) mean F - α(1-α) mean B
+
+The second line is how it is calculated: three colours by their weights, which is what "premultiplying" a pixel by its
+alpha does, in 8 bits and some four times faster than the first line in 16.
 
 Different from the paper (tests/bench/bench_foreground.py compares the two): one pass over two windows at once instead
 of two passes; surely opaque pixels count far more than half transparent ones, whose colours are half the other
@@ -17,6 +21,7 @@ layer's; the means are taken on samples of the photo, since they vary slowly; an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import cv2
@@ -24,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.picture.layers import Plane, mean_around
+from app.picture.strips import Strips
 from app.picture.tiles import OPAQUE, Choice, Part, tiles_of
 from model.transforms import Alpha8, Image
 
@@ -34,49 +40,59 @@ TILE: Final = 8  # side of a tile, in samples
 # outside of it, and one row of tiles would be all of it at once.
 ACROSS: Final = 8
 
-Levels = NDArray[np.int16]  # colours in 0..255 or differences of them, `[h,w,3]`
+# By alpha in 0..255: the weights of the mean foreground and the mean background, of 255.
+_SHARE: Final = np.arange(256) / OPAQUE
+OF_FOREGROUND: Final = np.rint(OPAQUE * (1 - _SHARE**2)).astype(np.uint8)
+OF_BACKGROUND: Final = np.rint(OPAQUE * _SHARE * (1 - _SHARE)).astype(np.uint8)
+
+Layer = NDArray[np.uint8]  # colours `[h,w,4]`, whose fourth channel is for a weight
 
 
 def estimate_foreground(image: Image, alpha: Alpha8) -> Image:
-    """The foreground's colours; see the module. Where alpha is 255 they are the photo's.
+    """The colours of `cut_out` alone, uint8 `[H,W,3]`."""
+    foreground, top = np.empty_like(image), 0
+    for strip in cut_out(image, alpha).each():
+        rows = slice(top, top + len(strip))
+        cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB, dst=foreground[rows])
+        top = rows.stop
+    return foreground
+
+
+def cut_out(image: Image, alpha: Alpha8) -> Strips:
+    """The foreground's colours, see the module, and alpha, four channels. Where alpha is 255 they are the photo's.
 
     Where alpha is 0, nothing of the photo stays: near the person lies his own colour, smooth, so that who resizes or
     compresses colours without a look at alpha draws no dark edge; elsewhere 0, which costs a file next to nothing.
     """
-    foreground = np.empty_like(image)
-    for part, colours in _own_colours(image, alpha):
-        foreground[part] = 0 if colours is None else colours
-    return foreground
+    height, width = alpha.shape
+    return Strips(height, width, 4, partial(_strips, image, alpha))
 
 
-def cut_out(image: Image, alpha: Alpha8) -> Image:
-    """`estimate_foreground` with alpha as the fourth channel, uint8 `[H,W,4]`: the same, in one pass."""
-    cutout = np.empty((*alpha.shape, 4), np.uint8)
-    for part, colours in _own_colours(image, alpha):
-        if colours is None:
-            cutout[part] = 0
-        else:
-            cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA, dst=cutout[part])
-            cv2.insertChannel(alpha[part], cutout[part], 3)
-    return cutout
-
-
-def _own_colours(image: Image, alpha: Alpha8) -> Iterator[tuple[Part, Image | None]]:
-    """Every part of the photo once, with the foreground's colours there; None is 0, where alpha is 0 too."""
+def _strips(image: Image, alpha: Alpha8) -> Iterator[Image]:
+    """A row of tiles at a time."""
     cell = min(-(-max(alpha.shape) // GRID), max(1, min(alpha.shape) // (ACROSS * TILE)))
     tiles = tiles_of(alpha, TILE * cell)
     band = tiles.band & ~tiles.faint
     around = (tiles.empty & _beside(~tiles.empty)) | tiles.faint
-    yield from ((part, image[part]) for part in tiles.runs(tiles.solid))
-    yield from ((part, None) for part in tiles.runs(tiles.empty & ~around))
-    if not (band | around).any():
-        return
-    near, far = _mean_layers(image, alpha, cell, tiles.empty.shape)
-    for part in tiles.runs(band):
-        means = _enlarged(near, part, cell), _enlarged(far, part, cell)
-        yield part, _unmixed(image[part], alpha[part], *means)
-    for part in tiles.runs(around):
-        yield part, _enlarged(near, part, cell).astype(np.uint8)
+    layers = _mean_layers(image, alpha, cell, tiles.empty.shape) if (band | around).any() else None
+    buffer = np.empty((tiles.side, alpha.shape[1], 4), np.uint8)
+    for row in range(len(band)):
+        rows = tiles.rows(row)
+        strip = buffer[: rows.stop - rows.start]
+        for columns in tiles.runs_in(row, tiles.solid):
+            cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA, dst=strip[:, columns])
+        for columns in tiles.runs_in(row, tiles.empty & ~around):
+            strip[:, columns] = 0
+        if layers:
+            near, far = layers
+            for columns in tiles.runs_in(row, band):
+                part = rows, columns
+                means = _enlarged(near, part, cell), _enlarged(far, part, cell)
+                _unmix(image[part], alpha[part], *means, into=strip[:, columns])
+            for columns in tiles.runs_in(row, around):
+                strip[:, columns] = _enlarged(near, (rows, columns), cell)
+                cv2.insertChannel(alpha[rows, columns], strip[:, columns], 3)
+        yield strip
 
 
 def _beside(chosen: Choice) -> Choice:
@@ -84,43 +100,44 @@ def _beside(chosen: Choice) -> Choice:
     return np.asarray(cv2.dilate(chosen.view(np.uint8), np.ones((3, 3), np.uint8)), np.bool_)
 
 
-def _mean_layers(image: Image, alpha: Alpha8, cell: int, tiles: tuple[int, ...]) -> tuple[Levels, Levels]:
+def _mean_layers(image: Image, alpha: Alpha8, cell: int, tiles: tuple[int, ...]) -> tuple[Layer, Layer]:
     """Mean colours of foreground and background near each sample, with one more on all sides of `tiles` tiles."""
     rows, columns = (slice(min(cell // 2, side - 1), None, cell) for side in alpha.shape)
     samples, share = image[rows, columns], alpha[rows, columns]
     below, right = (1 + TILE * count - have for count, have in zip(tiles, share.shape, strict=True))
 
-    def levels(layer: Alpha8) -> Levels:
-        means = np.rint(mean_around(samples, layer, _window)).astype(np.int16)
-        return np.asarray(cv2.copyMakeBorder(means, 1, below, 1, right, cv2.BORDER_REPLICATE), np.int16)
+    def mean(weight: Alpha8) -> Layer:
+        means = cv2.convertScaleAbs(mean_around(samples, weight, _window))
+        wider = cv2.copyMakeBorder(means, 1, below, 1, right, cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.cvtColor(wider, cv2.COLOR_RGB2RGBA), np.uint8)
 
-    return levels(share), levels(OPAQUE - share)
+    return mean(share), mean(OPAQUE - share)
 
 
 def _window(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(plane, (WIDE, WIDE)) + cv2.blur(plane, (NARROW, NARROW)), np.float32)
 
 
-def _enlarged(means: Levels, part: Part, cell: int) -> Levels:
-    """The `part` of `means` at the photo's size, bilinear."""
+def _enlarged(means: Layer, part: Part, cell: int) -> Layer:
+    """The `part` of `means` at `cell` times its size, bilinear."""
     rows, columns = (slice(each.start // cell, -(-each.stop // cell) + 2) for each in part)
     cut = means[rows, columns]
     large = cv2.resize(cut, (cut.shape[1] * cell, cut.shape[0] * cell), interpolation=cv2.INTER_LINEAR)
     high, wide = (each.stop - each.start for each in part)
-    return np.asarray(large[cell : cell + high, cell : cell + wide], np.int16)
+    return np.asarray(large[cell : cell + high, cell : cell + wide], np.uint8)
 
 
-def _unmixed(image: Image, alpha: Alpha8, near: Levels, far: Levels) -> Image:
-    """The equation of the module, in 16 bits: alpha in 128 steps times a difference of two levels just fits."""
-    halves = (alpha.astype(np.uint16) + 1) >> 1
-    share = np.asarray(cv2.cvtColor(halves, cv2.COLOR_GRAY2RGB)).view(np.int16)
-    mixed = near - far
-    mixed *= share
-    mixed >>= 7
-    mixed += far
-    left = image.astype(np.int16)
-    left -= mixed
-    left *= share
-    left >>= 7
-    left += near
-    return np.clip(left, 0, 255, out=left).astype(np.uint8)
+def _unmix(image: Image, alpha: Alpha8, near: Layer, far: Layer, *, into: Image) -> None:
+    """The equation's second line."""
+    own = _weighted(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), np.uint8), alpha)
+    more = _weighted(near, np.asarray(cv2.LUT(alpha, OF_FOREGROUND), np.uint8))
+    less = _weighted(far, np.asarray(cv2.LUT(alpha, OF_BACKGROUND), np.uint8))
+    # In each place one of the differences is 0: only the last sum can reach the ends of the range, and stops there.
+    cv2.subtract(cv2.add(own, cv2.subtract(more, less)), cv2.subtract(less, more), dst=into)
+    cv2.insertChannel(alpha, into, 3)
+
+
+def _weighted(colours: Layer, weight: Alpha8) -> Layer:
+    """Colours times weight, of 255; the fourth channel of `colours` is used up."""
+    cv2.insertChannel(weight, colours, 3)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGBA2mRGBA), np.uint8)

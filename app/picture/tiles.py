@@ -45,11 +45,19 @@ class Tiles:
     def runs(self, chosen: Choice) -> Iterator[Part]:
         """Rows and columns of the `chosen` tiles; neighbours in a row come as one."""
         for row in range(chosen.shape[0]):
-            rows = slice(row * self.side, min((row + 1) * self.side, self.height))
-            # A step up begins a run, a step down ends it.
-            steps = np.flatnonzero(np.diff(chosen[row], prepend=False, append=False)).tolist()
-            for start, stop in zip(steps[::2], steps[1::2], strict=True):
-                yield rows, slice(start * self.side, min(stop * self.side, self.width))
+            for columns in self.runs_in(row, chosen):
+                yield self.rows(row), columns
+
+    def rows(self, row: int) -> slice:
+        """The pixels' rows of one row of tiles."""
+        return slice(row * self.side, min((row + 1) * self.side, self.height))
+
+    def runs_in(self, row: int, chosen: Choice) -> Iterator[slice]:
+        """Columns of the `chosen` tiles in one row of them; neighbours come as one."""
+        # A step up begins a run, a step down ends it.
+        steps = np.flatnonzero(np.diff(chosen[row], prepend=False, append=False)).tolist()
+        for start, stop in zip(steps[::2], steps[1::2], strict=True):
+            yield slice(start * self.side, min(stop * self.side, self.width))
 
 
 def tiles_of(alpha: Alpha8, side: int) -> Tiles:

@@ -251,7 +251,11 @@ def test_damaged_bytes_give_a_picture_or_a_client_error(name: str) -> None:
             assert decode(bytes(damaged)).dtype == np.uint8
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (37, 53), (37, 53, 3), (37, 53, 4)])
+# The last ones take several strips, of many rows each and of a single one.
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (1, 300), (300, 1), (37, 53), (37, 53, 3), (37, 53, 4), (700, 400, 4), (3, 140_000, 4)],
+)
 def test_png_reads_back_in_pillow_and_opencv(shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     data = codec.encode_png(image)
@@ -281,8 +285,8 @@ def test_png_is_strictly_valid_and_holds_nothing_but_pixels() -> None:
 
 def test_png_without_isal_is_made_by_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "isal", None)
-    compress, crc32 = codec.choose_deflate()
-    monkeypatch.setattr(codec, "_deflate", compress)
+    compressor, crc32 = codec.choose_deflate()
+    monkeypatch.setattr(codec, "_compressor", compressor)
     monkeypatch.setattr(codec, "_crc32", crc32)
     assert np.array_equal(pixels(codec.encode_png(portrait())), portrait())
 

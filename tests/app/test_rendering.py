@@ -6,7 +6,8 @@ import pytest
 from app.errors import InvalidRegion, RegionEmpty, RegionOutside
 from app.output import CUTOUT, MATTE, Channels, Ground, Output
 from app.picture.framing import Box, Margins, Placement, Region
-from app.rendering import render
+from app.picture.strips import Strips
+from app.rendering import Rendered, render
 from tests.app.standing import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
 from tests.portraits import Image
 
@@ -16,21 +17,26 @@ NO_MARGIN = Margins.parse("0")
 
 
 def rendered(output: Output, picture: Image | None = None) -> Image:
-    return render(standing(), alpha_of_standing(), output, picture).pixels
+    return whole(render(standing(), alpha_of_standing(), output, picture))
+
+
+def whole(done: Rendered) -> Image:
+    return done.pixels.whole() if isinstance(done.pixels, Strips) else done.pixels
 
 
 def test_cutout_is_the_person_with_alpha_and_nothing_of_the_background() -> None:
     done = render(standing(), alpha_of_standing(), CUTOUT)
     assert done.person == BOX
-    assert np.array_equal(done.pixels[..., 3], alpha_of_standing())
-    assert (done.pixels[BOX.part][..., :3] == PERSON).all()
-    assert (done.pixels[..., 2] < BEHIND[2] - 100).all()
+    pixels = whole(done)
+    assert np.array_equal(pixels[..., 3], alpha_of_standing())
+    assert (pixels[BOX.part][..., :3] == PERSON).all()
+    assert (pixels[..., 2] < BEHIND[2] - 100).all()
 
 
 def test_matte_is_the_alpha_and_where_the_person_is() -> None:
     done = render(standing(), alpha_of_standing(), MATTE)
     assert done.person == BOX
-    assert np.array_equal(done.pixels, alpha_of_standing())
+    assert np.array_equal(whole(done), alpha_of_standing())
 
 
 def test_colour_lies_under_the_person_without_an_alpha_channel() -> None:
@@ -97,33 +103,33 @@ def test_shadow_darkens_what_is_under_the_person(picture: Image | None) -> None:
 
 def test_crop_shows_the_person_alone() -> None:
     done = render(standing(), alpha_of_standing(), Output(crop=NO_MARGIN))
-    assert done.pixels.shape == (BOX.height, BOX.width, 4)
-    assert (done.pixels == (*PERSON, 255)).all()
+    assert whole(done).shape == (BOX.height, BOX.width, 4)
+    assert (whole(done) == (*PERSON, 255)).all()
     assert done.person == Box(0, 0, BOX.height, BOX.width)
 
 
 def test_margins_stand_around_the_person_up_to_the_photos_edge() -> None:
     done = render(standing(), alpha_of_standing(), Output(crop=Margins.parse("50px 25% 2px 5px")))
-    assert done.pixels.shape == (8 + 32 + 2, 5 + 40 + 8, 4)
+    assert whole(done).shape == (8 + 32 + 2, 5 + 40 + 8, 4)
     assert done.person == Box(8, 5, 32, 40)
-    assert (done.pixels[done.person.part] == (*PERSON, 255)).all()
+    assert (whole(done)[done.person.part] == (*PERSON, 255)).all()
 
 
 def test_crop_without_anybody_is_the_whole_photo() -> None:
     done = render(standing(), np.zeros((SIDE, SIDE), np.uint8), Output(crop=NO_MARGIN))
     assert done.person is None
-    assert done.pixels.shape == (SIDE, SIDE, 4)
-    assert not done.pixels[..., 3].any()
+    assert whole(done).shape == (SIDE, SIDE, 4)
+    assert not whole(done)[..., 3].any()
 
 
 @pytest.mark.parametrize("crop", [None, NO_MARGIN])
 def test_size_limits_the_answer_as_it_is_cropped(crop: Margins | None) -> None:
     done = render(standing(), alpha_of_standing(), Output(megapixels=0.0005, crop=crop))
-    height, width = done.pixels.shape[:2]
+    height, width = whole(done).shape[:2]
     assert 400 < height * width <= 500
     assert height / width == pytest.approx(BOX.height / BOX.width if crop else 1, rel=0.1)
     assert done.person is not None
-    assert (done.pixels[done.person.part][2:-2, 2:-2] == (*PERSON, 255)).all()
+    assert (whole(done)[done.person.part][2:-2, 2:-2] == (*PERSON, 255)).all()
 
 
 def test_size_never_makes_the_answer_larger_and_leaves_a_pixel() -> None:
@@ -136,7 +142,7 @@ def test_outside_of_the_region_nothing_is_the_person(channels: Channels) -> None
     done = render(
         standing(), alpha_of_standing(), Output(channels=channels, region=Region.parse("0 0 36px 100%"))
     )
-    alpha = done.pixels if channels is Channels.ALPHA else done.pixels[..., 3]
+    alpha = whole(done) if channels is Channels.ALPHA else whole(done)[..., 3]
     assert np.array_equal(alpha[:, :36], alpha_of_standing()[:, :36])
     assert not alpha[:, 36:].any()
     assert done.person == Box(8, 16, 32, 20)
@@ -171,14 +177,14 @@ def test_person_is_placed_and_nobody_is_left_behind(
     placement: Placement, box: Box, channels: Channels
 ) -> None:
     done = render(standing(), alpha_of_standing(), Output(channels=channels, placement=placement))
-    alpha = done.pixels if channels is Channels.ALPHA else done.pixels[..., 3]
+    alpha = whole(done) if channels is Channels.ALPHA else whole(done)[..., 3]
     inside = np.zeros((SIDE, SIDE), bool)
     inside[box.part] = True
     assert done.person == box
     assert (alpha[inside] == 255).all()
     assert not alpha[~inside].any()
     if channels is Channels.RGBA:
-        assert (done.pixels[inside] == (*PERSON, 255)).all()
+        assert (whole(done)[inside] == (*PERSON, 255)).all()
 
 
 def test_placed_person_stands_before_the_background_with_his_shadow() -> None:
@@ -215,9 +221,9 @@ def test_strangest_photos_are_rendered(output: Output, size: tuple[int, int], le
     before = image.copy(), alpha.copy()
     picture = np.zeros((2, 3, 3), np.uint8) if output.background == b"as it was sent" else None
     done = render(image, alpha, output, picture)
-    assert done.pixels.dtype == np.uint8
+    assert whole(done).dtype == np.uint8
     if not output.crop:
-        assert done.pixels.shape[:2] == size
+        assert whole(done).shape[:2] == size
     assert (done.person is None) == (level in (0, 3))
     assert np.array_equal(image, before[0])
     assert np.array_equal(alpha, before[1])

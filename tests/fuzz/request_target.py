@@ -23,6 +23,7 @@ from app.errors import ServiceError
 from app.openapi import PICTURES
 from app.output import MATTE, Output
 from app.picture import encoding
+from app.picture.strips import Strips
 from app.pipeline import Result
 from app.problems import handle
 from app.recipe import Finished
@@ -54,15 +55,16 @@ class _Studio:
         assert isinstance(quality, Quality)
         picture = self._image if isinstance(output.background, bytes) else None
         rendered = render(self._image, self._alpha, output, picture)
-        height, width = rendered.pixels.shape[:2]
-        assert rendered.pixels.dtype == np.uint8
+        pixels = rendered.pixels
+        height, width = pixels.shape[:2]
+        assert isinstance(pixels, Strips) or pixels.dtype == np.uint8
         assert 1 <= height <= _SIDES[0]
         assert 1 <= width <= _SIDES[1]
         box = rendered.person
         if box is not None:
             assert 0 <= box.top < box.top + box.height <= height
             assert 0 <= box.left < box.left + box.width <= width
-        data = encoding.encode(rendered.pixels, output.format)
+        data = encoding.encode(pixels, output.format)
         kind = output.format.media_type
         if output == MATTE:
             assert kind == "image/png"

@@ -155,6 +155,6 @@ def test_cut_out_is_the_estimate_with_alpha_in_one_pass(shape: tuple[int, int]) 
     ramp = 0.3 * max(shape) - np.hypot(x - shape[1] / 2, y - shape[0] / 2)
     alpha = np.clip(ramp * 16, 0, 255).astype(np.uint8)
     alpha[:, -1] = 1  # hardly anything, far from the person
-    rgba = cut_out(image, alpha)
+    rgba = cut_out(image, alpha).whole()
     np.testing.assert_array_equal(rgba[..., 3], alpha)
     np.testing.assert_array_equal(rgba[..., :3], estimate_foreground(image, alpha))
