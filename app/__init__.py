@@ -11,6 +11,7 @@ The path of one request, one line per module:
     admission    places, byte cap while the body streams, deadlines
         |            exchange    one request's messages: counted, in pieces, read to their end
         |            places      so many requests at once, shared fairly
+        |            room        how many: fewer while a flood lasts
         |
     routes       /v1/matte and /v1/cutout; adapters speak as remove.bg and rembg do
         |            uploads     body -> bytes of the photo, other files, texts

@@ -24,6 +24,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.places import Places, deadline
+from app.room import Room
 from app.settings import Settings
 
 GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
@@ -33,13 +34,20 @@ class Admission:
     """Refuses what must not come in, and bounds in bytes and time what does."""
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, metrics: Metrics, check_ready: Callable[[], None]
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        check_ready: Callable[[], None],
+        room: Room,
     ) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
         self._check_ready = check_ready
-        self._places = Places(settings.max_queue, settings.request_timeout_ms)
+        self._room = room
+        self._places = Places(room, settings.request_timeout_ms)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,6 +83,9 @@ class Admission:
 
                 async def send_and_settle(message: Message) -> None:
                     place.settle()
+                    if message.get("status") == 200:
+                        now = body.now
+                        self._room.answered(now, body_s=body.took_s, wait_s=now - body.came_at)
                     await send(message)
 
                 with self._metrics.inflight.track_inprogress():
@@ -99,7 +110,8 @@ class Admission:
 
 
 class _Body:
-    """The request body, cut off at the byte cap and at the body deadline. `complete` once all of it has come."""
+    """The request body, cut off at the byte cap and at the body deadline. `complete` once all of it has come, at the
+    moment `came_at`."""
 
     def __init__(
         self, receive: Receive, settings: Settings, counted: Callable[[ServiceError], ServiceError]
@@ -107,9 +119,21 @@ class _Body:
         self._receive = receive
         self._settings = settings
         self._counted = counted
-        self._ends = asyncio.get_running_loop().time() + settings.body_timeout_ms / 1000
+        self._loop = asyncio.get_running_loop()
+        self._begun = self.came_at = self.now
+        self._ends = self._begun + settings.body_timeout_ms / 1000
         self._size = 0
         self.complete = False
+
+    @property
+    def now(self) -> float:
+        """Seconds of the loop's clock, as `came_at` is."""
+        return self._loop.time()
+
+    @property
+    def took_s(self) -> float:
+        """From the request's head to the end of its body."""
+        return self.came_at - self._begun
 
     async def receive(self) -> Message:
         try:
@@ -120,7 +144,8 @@ class _Body:
         self._size += len(message.get("body", b""))
         if self._size > self._settings.max_upload_bytes:
             raise self._counted(_too_large(self._settings))
-        self.complete = not message.get("more_body", False)
+        if not (self.complete or message.get("more_body", False)):
+            self.complete, self.came_at = True, self.now
         return message
 
 

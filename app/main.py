@@ -27,9 +27,10 @@ from app.keys import KeyRing, read_list
 from app.metrics import Metrics
 from app.middleware import Observation
 from app.network.session import LoadError, Predict
-from app.pipeline import Pipeline
+from app.pipeline import Pipeline, busy_photos
 from app.predictor import Predictor
 from app.problems import handle
+from app.room import Room
 from app.routes import router
 from app.serving.source import Source, only
 from app.serving.store import Stored, look
@@ -90,8 +91,11 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     state = app.state
     settings, metrics = state.settings, state.metrics
     metrics.watch_ready(state.pipeline.check_ready)
-    metrics.inflight_limit.set(settings.max_queue)
-    app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=state.pipeline.check_ready)
+    least = busy_photos(settings, on_gpu=settings.device != "cpu")
+    room = Room(settings.max_queue, least, settings.overload_wait_ms / 1000)
+    metrics.inflight_limit.set_function(lambda: room.places)
+    check_ready = state.pipeline.check_ready
+    app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=check_ready, room=room)
     app.add_middleware(Access, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
     app.add_middleware(Observation, metrics=metrics, routes=routes)
     if settings.cors_origins:

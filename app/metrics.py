@@ -62,7 +62,9 @@ class Metrics:
         )
         self.sent_bytes = self._counter("matte_sent_bytes_total", "Bytes of answers' bodies.", ["route"])
         self.inflight = self._gauge("matte_inflight", "Matte requests admitted and not answered.")
-        self.inflight_limit = self._gauge("matte_inflight_limit", "Most of them; one more gets 429.")
+        self.inflight_limit = self._gauge(
+            "matte_inflight_limit", "Most of them, fewer in a lasting flood; one more gets 429."
+        )
         self.connections = self._gauge("matte_connections", "Open connections.")
 
     def _of_waits(self) -> None:

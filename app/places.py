@@ -1,4 +1,4 @@
-"""So many requests at once, shared fairly: when all places are taken, who has most of them gives one up.
+"""As many requests at once as there is room for, shared fairly: when all places are taken, who has most gives one up.
 
 One client alone may take every place. As soon as another one comes, it gets one in exchange for the youngest of the
 client that has most, and so on until all have the same number ("longest queue drop"). A crowd of connections is one
@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.errors import DeadlinePassed, PlaceLost, QueueFull
+from app.room import Room
 
 
 @dataclass(slots=True, eq=False)
@@ -53,10 +54,10 @@ async def deadline(limit_ms: int) -> AsyncIterator[asyncio.Timeout]:
 
 
 class Places:
-    """`total` of them, each for `limit_ms` milliseconds at most."""
+    """As many as `room` has, each for `limit_ms` milliseconds at most."""
 
-    def __init__(self, total: int, limit_ms: int) -> None:
-        self._total = total
+    def __init__(self, room: Room, limit_ms: int) -> None:
+        self._room = room
         self._limit_ms = limit_ms
         self._taken: dict[str, list[Place]] = {}
 
@@ -84,11 +85,12 @@ class Places:
             ) from None
 
     def _make_room(self, client: str) -> None:
-        if self.taken < self._total:
+        if self.taken < self._room.places:
             return
+        self._room.refused(asyncio.get_running_loop().time())
         victim = self._victim(client)
         if victim is None:
-            raise QueueFull(f"{self._total} requests are in the house already; try again soon.")
+            raise QueueFull(f"{self.taken} requests are in the house already; try again soon.")
         self._leave(victim)
         victim.lose()
 

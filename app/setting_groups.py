@@ -1,4 +1,5 @@
-"""Every setting: its kind, unit, limits, default and what it does. README's table is made of it.
+"""Every setting but the limits (`app.limit_settings`): its kind, unit, range, default and what it does. README's
+table is made of it.
 
 `app.settings` puts the groups together and reads them from the environment. Knows nothing of what the values are used
 for beyond that.
@@ -95,80 +96,6 @@ class ModelSettings(BaseModel):
         ge=0,
         le=1_024,
         description="Cores to use; 0 is all that this process may, by its affinity and its container's limit.",
-    )
-
-
-class LimitSettings(BaseModel):
-    """How much, how large, how long."""
-
-    max_queue: int = Field(
-        default=64,
-        ge=1,
-        le=10_000,
-        description="Most matte requests in the house at once, from first byte to answer; one more gets 429.",
-    )
-    max_upload_bytes: int = Field(
-        default=25_000_000, ge=1_000, le=1_000_000_000, description="Largest request body, in bytes."
-    )
-    max_pixels: int = Field(
-        default=50_000_000,
-        ge=1_000,
-        le=500_000_000,
-        description="Largest picture, width times height in pixels, read from its header before decoding.",
-    )
-    max_decoded_bytes: int = Field(
-        default=160_000_000,
-        ge=1_000_000,
-        le=1_000_000_000_000,
-        description="Most bytes of decoded photos at once: 3 per pixel, for cut-outs 10. Other photos wait as files.",
-    )
-    max_connections: int = Field(
-        default=1_024,
-        ge=1,
-        le=1_000_000,
-        description="Most open connections; for one more, the one that has been silent longest is closed.",
-    )
-    max_head_bytes: int = Field(
-        default=32_768,
-        ge=1_024,
-        le=1_000_000,
-        description="Largest head of a request (its line and its headers), in bytes; more gets 431.",
-    )
-    head_timeout_ms: int = Field(
-        default=10_000,
-        ge=10,
-        le=3_600_000,
-        description="Longest time for the head of a request to arrive, in milliseconds; then 408.",
-    )
-    keep_alive_ms: int = Field(
-        default=75_000,
-        ge=0,
-        le=3_600_000,
-        description="Longest silence of a connection between two requests, in milliseconds; then it is closed.",
-    )
-    body_timeout_ms: int = Field(
-        default=30_000,
-        ge=10,
-        le=3_600_000,
-        description="Longest time for the request body to arrive, in milliseconds; then 408.",
-    )
-    request_timeout_ms: int = Field(
-        default=60_000,
-        ge=10,
-        le=3_600_000,
-        description="Longest time from admission to the end of the answer, in milliseconds; then 504.",
-    )
-    drain_timeout_ms: int = Field(
-        default=30_000,
-        ge=0,
-        le=600_000,
-        description="Longest time to finish accepted requests after SIGTERM, in milliseconds.",
-    )
-    stuck_after_ms: int = Field(
-        default=30_000,
-        ge=100,
-        le=3_600_000,
-        description="Longest a batch may run, in ms; then `/readyz` is red, at twice that the process ends.",
     )
 
 

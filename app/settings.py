@@ -14,13 +14,8 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.setting_groups import (
-    BUILT_IN_MODEL,
-    AccessSettings,
-    LimitSettings,
-    ModelSettings,
-    ProcessSettings,
-)
+from app.limit_settings import LimitSettings
+from app.setting_groups import BUILT_IN_MODEL, AccessSettings, ModelSettings, ProcessSettings
 
 __all__ = [
     "BUILT_IN_MODEL",

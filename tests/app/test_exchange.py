@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.admission import Admission
 from app.exchange import _PIECE, Exchange
 from app.metrics import Metrics
+from app.room import Room
 from app.settings import Settings
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/v1/matte", "query_string": b"", "headers": []}
@@ -54,7 +55,11 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
             await asyncio.Event().wait()
 
     house = Admission(
-        answers, settings=Settings(request_timeout_ms=100), metrics=metrics, check_ready=lambda: None
+        answers,
+        settings=Settings(request_timeout_ms=100),
+        metrics=metrics,
+        check_ready=lambda: None,
+        room=Room(64),
     )
     inside = asyncio.ensure_future(house(SCOPE, receive, slow_client))
     await waiting.wait()

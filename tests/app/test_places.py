@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import DeadlinePassed, PlaceLost
 from app.places import Place, Places
+from app.room import SEEN, Room
 
 
 class Request:
@@ -47,7 +48,7 @@ def kinds(endings: list[object]) -> list[str]:
 
 
 async def test_one_client_may_have_all_and_no_more() -> None:
-    places = Places(3, 60_000)
+    places = Places(Room(3), 60_000)
     requests = await come(places, *"aaaa")
     assert places.taken == 3
     assert kinds(await gone(*requests)) == ["a", "a", "a", "QueueFull"]
@@ -55,7 +56,7 @@ async def test_one_client_may_have_all_and_no_more() -> None:
 
 
 async def test_another_client_gets_the_youngest_place_of_who_has_most() -> None:
-    places = Places(4, 60_000)
+    places = Places(Room(4), 60_000)
     requests = await come(places, *"aaabc")
     assert places.taken == 4
     assert kinds(await gone(*requests)) == ["a", "a", "PlaceLost", "b", "c"]
@@ -63,19 +64,19 @@ async def test_another_client_gets_the_youngest_place_of_who_has_most() -> None:
 
 
 async def test_places_are_shared_out_until_all_have_alike() -> None:
-    places = Places(6, 60_000)
+    places = Places(Room(6), 60_000)
     requests = await come(places, *"aaaaaa", *"bbbb")
     assert kinds(await gone(*requests)) == ["a"] * 3 + ["PlaceLost"] * 3 + ["b"] * 3 + ["QueueFull"]
 
 
 async def test_client_with_as_many_as_the_largest_takes_none_away() -> None:
-    places = Places(3, 60_000)
+    places = Places(Room(3), 60_000)
     requests = await come(places, *"aabb")
     assert kinds(await gone(*requests)) == ["a", "a", "b", "QueueFull"]
 
 
 async def test_place_whose_answer_has_begun_is_not_taken_away() -> None:
-    places = Places(3, 60_000)
+    places = Places(Room(3), 60_000)
     requests = await come(places, *"aaa")
     youngest = requests[-1].place
     assert youngest is not None
@@ -85,7 +86,7 @@ async def test_place_whose_answer_has_begun_is_not_taken_away() -> None:
 
 
 async def test_answer_that_begins_in_the_moment_of_the_loss_is_kept() -> None:
-    places = Places(2, 60_000)
+    places = Places(Room(2), 60_000)
     _, youngest = requests = await come(places, *"aa")
     assert youngest.place is not None
     async with places.take("b"):
@@ -97,7 +98,7 @@ async def test_answer_that_begins_in_the_moment_of_the_loss_is_kept() -> None:
 
 async def test_nobody_is_put_out_for_who_is_alone_to_blame() -> None:
     """All places settled: nothing can be taken away, so the newcomer waits outside."""
-    places = Places(2, 60_000)
+    places = Places(Room(2), 60_000)
     requests = await come(places, *"aa")
     for request in requests:
         assert request.place is not None
@@ -107,7 +108,7 @@ async def test_nobody_is_put_out_for_who_is_alone_to_blame() -> None:
 
 
 async def test_deadline_ends_a_place() -> None:
-    places = Places(1, 10)
+    places = Places(Room(1), 10)
     (request,) = await come(places, "a")
     with pytest.raises(DeadlinePassed, match="10 ms"):
         await request.task
@@ -115,8 +116,21 @@ async def test_deadline_ends_a_place() -> None:
 
 
 async def test_lost_place_is_not_taken_for_a_passed_deadline() -> None:
-    places = Places(2, 60_000)
+    places = Places(Room(2), 60_000)
     requests = await come(places, *"aab")
     with pytest.raises(PlaceLost, match="more clients than places"):
         await requests[1].task
     await gone(requests[0], requests[2])
+
+
+async def test_fewer_places_keep_newcomers_out_and_nobody_inside_loses_one() -> None:
+    room = Room(4, least=2, wait_s=1e-9)
+    places = Places(room, 60_000)
+    inside = await come(places, *"aaaaa")
+    for _ in range(SEEN):
+        room.answered(asyncio.get_running_loop().time(), body_s=0.0, wait_s=9.0)
+    assert room.places == 2
+    (leaving, *rest) = inside[:4]
+    assert kinds(await gone(leaving)) == ["a"]
+    assert kinds(await gone(*await come(places, "a"))) == ["QueueFull"]
+    assert kinds(await gone(*rest)) == ["a"] * 3
