@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from app.settings import BUILT_IN_MODEL
 from tests.bench.cpu_share import watched
-from tests.bench.load import TIMEOUT_S, Send, closed_loop, photo, posting
+from tests.bench.load import Send, closed_loop, photo, posting
 from tests.bench.peer_figures import TASKS, Comparison, Measured, Run, table
 from tests.bench.peer_rembg import Peer, default_venv, installed, removing, serving_rembg
 from tests.processes import serving
@@ -82,8 +82,8 @@ def _measured(sends: dict[str, Send], pid: int, side: int, requests: int) -> Mea
 def expecting(send: Send, side: int, colour_type: int) -> Send:
     """The request, which fails unless it is answered by a PNG of the photo's size and of that colour type."""
 
-    async def checked(client: httpx.AsyncClient) -> httpx.Response:
-        response = await send(client)
+    async def checked() -> httpx.Response:
+        response = await send()
         if response.status_code != 200:
             raise ValueError(f"{response.url} answered {response.status_code}: {response.text[:300]}")
         found = struct.unpack(">4sIIBB", response.content[12:26])
@@ -95,8 +95,7 @@ def expecting(send: Send, side: int, colour_type: int) -> Send:
 
 
 async def _answer(send: Send) -> NDArray[np.uint8]:
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-        content = (await send(client)).content
+    content = (await send()).content
     return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from app.settings import BUILT_IN_MODEL
 from tests.bench.footprint import gauges
-from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting_lightly, resident
+from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting, resident
 from tests.bench.pulse import Pulse, feeling
 from tests.processes import serving
 
@@ -50,10 +50,10 @@ class Witness:
     took: list[float] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
 
-    async def __call__(self, client: httpx.AsyncClient) -> httpx.Response:
+    async def __call__(self) -> httpx.Response:
         started = time.perf_counter()
         try:
-            answer = await self.send(client)
+            answer = await self.send()
         except httpx.TransportError:
             answer = httpx.Response(LOST)
         self.sent.append(started)
@@ -103,11 +103,10 @@ class Overload:
 async def lone(send: Send, count: int) -> list[float]:
     """Seconds of requests that come one after the other."""
     seconds = []
-    async with httpx.AsyncClient(timeout=RECOVERY_MAX_S) as client:
-        for _ in range(count):
-            started = time.perf_counter()
-            (await send(client)).raise_for_status()
-            seconds.append(time.perf_counter() - started)
+    for _ in range(count):
+        started = time.perf_counter()
+        (await send()).raise_for_status()
+        seconds.append(time.perf_counter() - started)
     return seconds
 
 
@@ -117,10 +116,9 @@ def neighbour(send: Send) -> Iterator[Witness]:
     witness, over = Witness(send), threading.Event()
 
     async def live() -> None:
-        async with httpx.AsyncClient() as client:
-            while not over.is_set():
-                await witness(client)
-                await asyncio.sleep(NEIGHBOUR_PAUSE_S)
+        while not over.is_set():
+            await witness()
+            await asyncio.sleep(NEIGHBOUR_PAUSE_S)
 
     living = threading.Thread(target=asyncio.run, args=[live()])
     living.start()
@@ -232,8 +230,8 @@ def main() -> int:
     options = parser.parse_args()
     with serving(options.model) as (process, address):
         picture = photo(options.side)
-        send = posting_lightly(address, options.path, picture)
-        other = posting_lightly(address, options.path, picture, source="127.0.0.2")
+        send = posting(address, options.path, picture)
+        other = posting(address, options.path, picture, source="127.0.0.2")
         found = flood(send, other, address, process.child.pid, options)
     tell(found)
     if options.json:

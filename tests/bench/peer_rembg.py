@@ -22,7 +22,7 @@ from typing import Final
 
 import httpx
 
-from tests.bench.load import TIMEOUT_S, Send
+from tests.bench.load import TIMEOUT_S, Send, sending
 
 VERSION: Final = "2.0.86"
 REQUIREMENTS: Final = (f"rembg[cpu,cli]=={VERSION}", "onnx")
@@ -123,9 +123,5 @@ def removing(address: str, data: bytes, model: Path, *, only_mask: bool) -> Send
     """The photo to rembg's custom U²-Net session, as a multipart form: a grey mask or an RGBA cut-out comes back."""
     form = {"model": "u2net_custom", "om": str(only_mask).lower()}
     query = {"extras": json.dumps({"model_path": str(model)})}  # As a form field it would be ignored.
-
-    async def send(client: httpx.AsyncClient) -> httpx.Response:
-        photo = {"file": ("photo.jpg", data, "image/jpeg")}
-        return await client.post(f"{address}/api/remove", params=query, data=form, files=photo)
-
-    return send
+    photo = {"file": ("photo.jpg", data, "image/jpeg")}
+    return sending(httpx.Request("POST", f"{address}/api/remove", params=query, data=form, files=photo))
