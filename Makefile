@@ -1,5 +1,5 @@
 # make serve   set up and serve the built-in model on http://127.0.0.1:8000
-# make test    set up and run the test suite
+# make test    set up and run the test suite, two files at a time
 # make check   what CI runs: lint, types, tests
 # make fuzz    requests and photos made up for MINUTES each, far longer than `make test` does
 # make audit   known vulnerabilities of what requirements.lock pins; needs the network
@@ -24,7 +24,7 @@ serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --cov --cov-fail-under=90
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-fail-under=90
 
 check: lint types test
 	@.ci/audit --if-reachable

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,8 +23,18 @@ from app.network.session import Alphas, Batch
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest
+from tests import dealing
 
 TINY_SIZE = 32
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not dealing.is_long(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return dealing.dealer()(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 60  # For a TensorFlow import on a busy machine.
+NOWHERE = Path("/nowhere")  # where no model is, nor looked for
+PATIENCE_S = 180  # For a TensorFlow import on a busy machine.
+# To choose and prove another precision takes a second session at every start. `test_serve`, README's
+# test and the benchmarks start the service as operators do; who tests something else need not wait for that.
+QUICK = {"MATTE_PRECISION": "float32"}
 
 
 @dataclass
@@ -84,3 +88,15 @@ def serving(
         process.reader.join()
         assert child.stdout is not None
         child.stdout.close()
+
+
+def serving_quickly(artifact: Path, **more: Any) -> AbstractContextManager[tuple[Process, str]]:
+    """`serving` that is ready a few seconds sooner."""
+    return serving(artifact, **(QUICK | more))
+
+
+def failing(
+    port: int = 0, gate: Path = NOWHERE, limits: str = ":", **more: str
+) -> AbstractContextManager[tuple[Process, str]]:
+    """`serving` with the network of `tests.faulty` instead of TensorFlow: it starts in a second."""
+    return serving(NOWHERE, program=("-m", "tests.faulty", str(port), str(gate)), limits=limits, **more)

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 def free_port() -> int:

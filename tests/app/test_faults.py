@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -30,14 +30,7 @@ from model import contract
 from tests import faulty
 from tests.conftest import Running
 from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, ROOT, Process, serving
-
-NOWHERE = Path("/nowhere")  # where no model is, nor looked for
-Service = AbstractContextManager[tuple[Process, str]]
-
-
-def failing(port: int = 0, gate: Path = NOWHERE, limits: str = ":", **more: str) -> Service:
-    return serving(NOWHERE, program=("-m", "tests.faulty", str(port), str(gate)), limits=limits, **more)
+from tests.processes import PATIENCE_S, ROOT, failing, serving_quickly
 
 
 def post(address: str, value: int, side: int = 24) -> httpx.Response:
@@ -218,7 +211,7 @@ def test_damaged_model_ends_the_start_with_1_and_one_sentence(
 
 def test_service_needs_no_disk_at_all(tiny_artifact: Path) -> None:
     nowhere = {"HOME": "/nowhere", "TMPDIR": "/nowhere", "MATTE_MAX_BATCH_SIZE": "1"}
-    with serving(tiny_artifact, limits="ulimit -f 0", **nowhere) as (_, address):
+    with serving_quickly(tiny_artifact, limits="ulimit -f 0", **nowhere) as (_, address):
         answer = post(address, 99, side=2_000)
     assert answer.status_code == 200
 

@@ -1,5 +1,6 @@
 """docker-compose.yml: every profile is valid, every service is hardened, and its figures agree with the service's."""
 
+import functools
 import ipaddress
 import re
 import shutil
@@ -20,6 +21,7 @@ PROFILES = ["", "cpu", "observe", "proxy", "train"]
 DEFAULTS = Settings.model_construct()
 
 
+@functools.cache
 def _engine():
     """Docker's own `compose`, or Debian's docker-compose; None where there is neither."""
     for command in (["docker", "compose"], ["docker-compose"]):

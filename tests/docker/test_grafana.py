@@ -18,7 +18,7 @@ import pytest
 
 from tests.docker.monitoring import Prometheus, prometheus
 from tests.portraits import jpeg, plain, png, portrait
-from tests.processes import serving
+from tests.processes import serving_quickly
 from tests.versions import put
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def watched(
         put(folder / "models", tiny_artifact, number)
     chosen = {"MATTE_MAX_QUEUE": "2", "MATTE_SHADOW_MODEL": "tiny@2", "MATTE_SHADOW_SHARE": "1"}
     with (
-        serving(folder / "models", **chosen) as (_, address),
+        serving_quickly(folder / "models", **chosen) as (_, address),
         prometheus(folder, address, rules) as server,
         httpx.Client(base_url=address, timeout=30) as client,
     ):

@@ -12,7 +12,7 @@ import skimage.data
 
 from app.settings import BUILT_IN_MODEL
 from tests.docker.proxied import replica
-from tests.processes import serving
+from tests.processes import serving_quickly
 
 CLIENT = Path(__file__).parents[2] / "docker" / "verify_client.py"
 
@@ -26,7 +26,7 @@ def _client(address, *arguments, photo=b""):
 
 def test_service_is_accepted():
     portrait = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
-    with serving(BUILT_IN_MODEL, MATTE_MAX_BATCH_SIZE="1") as (_, address):
+    with serving_quickly(BUILT_IN_MODEL, MATTE_MAX_BATCH_SIZE="1") as (_, address):
         drawn = _client(address, "drawn")
         # The upper left corner of this portrait is a flag, which is nobody.
         given = _client(address, "given", photo=cv2.imencode(".jpg", portrait)[1].tobytes())

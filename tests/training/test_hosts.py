@@ -21,7 +21,7 @@ ema_decay = 0.5
 seed = 5
 phases = [{ input_size = 32, steps = 12 }]
 """
-TIMEOUT_S = 150
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Every tensor of an official checkpoint finds its place."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -11,11 +13,17 @@ from training.import_weights import WeightsError, assign_official, import_weight
 from training.mattes import load_network
 
 
+@functools.cache
+def network_of(variant):
+    """For those that leave its weights as they are."""
+    return u2net(variant)
+
+
 def official_tensors(variant):
     """Random tensors under the official names and in PyTorch's layout."""
     rng = np.random.default_rng(2)
     tensors = {}
-    for layer in u2net(variant).layers:
+    for layer in network_of(variant).layers:
         weights = {weight.name: tuple(weight.shape) for weight in layer.weights}
         if "kernel" in weights:
             high, wide, inner, outer = weights["kernel"]
@@ -31,17 +39,23 @@ def official_tensors(variant):
     return floats | {"stage1.rebnconvin.bn_s1.num_batches_tracked": np.array(7)}
 
 
-def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(tmp_path):
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """`(tensors, artifact, manifest)` of the lite network, served at 64."""
+    folder = tmp_path_factory.mktemp("imported")
     tensors = official_tensors("lite")
-    checkpoint = write_older(tmp_path / "u2netp.pth", *one_storage_each(tensors))
-    manifest = import_weights(checkpoint, tmp_path / "artifact", "lite", size=32)
-    assert verify(tmp_path / "artifact") == manifest
-    assert manifest.name == "u2netp"
+    checkpoint = write_older(folder / "u2netp.pth", *one_storage_each(tensors))
+    return tensors, folder / "artifact", import_weights(checkpoint, folder / "artifact", "lite", size=64)
+
+
+def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(imported):
+    tensors, artifact, manifest = imported
+    assert verify(artifact) == manifest
+    assert (manifest.name, manifest.input_size) == ("u2netp", 64)
     network = u2net("lite")
     assign_official(network, tensors)
     kernel = network.get_layer("stage2.rebnconv3d.conv_s1").get_weights()[0]
     np.testing.assert_array_equal(kernel[1, 2, 3, 4], tensors["stage2.rebnconv3d.conv_s1.weight"][4, 3, 1, 2])
-    assert load_network(tmp_path / "artifact")(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32, 32)
 
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's
@@ -67,13 +81,11 @@ def test_the_imported_network_computes_what_the_official_one_computes(variant):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
-def test_the_imported_artifact_gives_the_official_alpha(tmp_path):
-    tensors = official_tensors("lite")
-    checkpoint = write_older(tmp_path / "u2netp.pth", *one_storage_each(tensors))
-    import_weights(checkpoint, tmp_path / "artifact", "lite", size=64)
+def test_the_imported_artifact_gives_the_official_alpha(imported):
+    tensors, artifact, _ = imported
     image = np.random.default_rng(6).integers(0, 256, (2, 64, 64, 3), np.uint8)
     expected = 1 / (1 + np.exp(-official_maps(tensors, image)[0][..., 0].astype(np.float64)))
-    np.testing.assert_allclose(load_network(tmp_path / "artifact")(image), expected, atol=1e-4)
+    np.testing.assert_allclose(load_network(artifact)(image), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +97,7 @@ def test_the_imported_artifact_gives_the_official_alpha(tmp_path):
     ],
 )
 def test_tensors_of_another_network_are_refused_and_nothing_changes(change, message):
-    network = u2net("lite")
+    network = network_of("lite")
     before = network.get_weights()
     tensors = official_tensors("lite")
     change(tensors)

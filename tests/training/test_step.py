@@ -110,7 +110,7 @@ def test_two_replicas_make_the_step_of_one_that_sees_the_whole():
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.two_replicas"],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
         text=True,
     )

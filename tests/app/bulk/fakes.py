@@ -71,7 +71,7 @@ def writes(folder: Path) -> list[Write]:
     return [Write(node, int(process), name) for node, process, name in lines]
 
 
-def wait_until(condition: Callable[[], bool], patience_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], patience_s: float = 180) -> None:
     """Look until it holds."""
     end = time.monotonic() + patience_s
     while not condition():

@@ -62,7 +62,7 @@ def test_dead_node_loses_nothing_and_nothing_is_done_twice(cluster, photos, orde
     finally:
         cluster.kill(doomed, {each.process for each in on_doomed})
         (tmp_path / "go").touch()
-        running.join(60)
+        running.join(180)
     assert len(on_doomed) == 1
     assert {each.id: each.code for each in outcomes} == {f"p{number:02d}.png": "" for number in range(24)}
     assert len(outcomes) == 24

@@ -14,7 +14,9 @@ import pytest
 
 from app.commands.crew import Member, count_gpus, share_of
 from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, Process, serving
+from tests.processes import PATIENCE_S, Process, serving_quickly
+
+TWO = {"MATTE_WORKERS": "2", "MATTE_LANES": "1", "MATTE_MAX_BATCH_SIZE": "1"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def workers_ready(process: Process, count: int) -> set[object]:
 
 def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(tiny_artifact: Path) -> None:
     with (
-        serving(tiny_artifact, ready=False, MATTE_WORKERS="2", MATTE_LANES="1") as (process, address),
+        serving_quickly(tiny_artifact, ready=False, **TWO) as (process, address),
         httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
         ThreadPoolExecutor(4) as pool,
     ):
@@ -77,7 +79,7 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
         ]
         answers = [post.result() for post in posts]
         assert {answer.status_code for answer in answers} == {200}
-        assert abs(int(pixels(answers[0].content).mean()) - 77) <= 2  # bfloat16
+        assert abs(int(pixels(answers[0].content).mean()) - 77) <= 1
         workers_ready(process, 3)
         again = children(process.child.pid)
         assert len(again) == 2
@@ -94,10 +96,9 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
     tiny_artifact: Path,
 ) -> None:
     base = _two_free_ports()
-    chosen = {"MATTE_WORKERS": "2", "MATTE_LANES": "1", "MATTE_WORKER_PORT": str(base)}
     with (
         httpx.Client(timeout=PATIENCE_S) as client,
-        serving(tiny_artifact, ready=False, **chosen) as (process, _),
+        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, _),
     ):
         workers_ready(process, 2)
         for number in range(2):
@@ -124,7 +125,7 @@ def test_model_that_cannot_be_loaded_ends_all_with_the_reason(tmp_path: Path) ->
     errors = tmp_path / "errors"
     with (
         errors.open("w") as file,
-        serving(tmp_path, ready=False, errors=file, MATTE_WORKERS="2") as (process, _),
+        serving_quickly(tmp_path, ready=False, errors=file, MATTE_WORKERS="2") as (process, _),
     ):
         assert process.child.wait(PATIENCE_S) == 1
     assert "manifest.json: missing" in errors.read_text()

@@ -1,4 +1,7 @@
-"""`python -m app serve`: in this process as far as it fails early, else as a process of its own."""
+"""`python -m app serve`: in this process as far as it fails early, else as a process of its own.
+
+Of those only the ones that say something of the model have TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, serving
+from tests.processes import PATIENCE_S, failing, serving
 
 
 def test_unknown_setting_is_refused(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +88,8 @@ def test_sigterm_under_load_finishes_accepted_requests_and_exits_0(tiny_artifact
         assert all("request_id" in line for line in requests)
 
 
-def test_ctrl_c_stops_an_idle_service_with_0(tiny_artifact: Path) -> None:
-    with serving(tiny_artifact, MATTE_MAX_BATCH_SIZE="1") as (process, address):
+def test_ctrl_c_stops_an_idle_service_with_0() -> None:
+    with failing() as (process, address):
         assert httpx.get(f"{address}/readyz").status_code == 200
         process.child.send_signal(signal.SIGINT)
         assert process.child.wait(PATIENCE_S) == 0
@@ -101,9 +104,8 @@ def test_sigterm_while_the_model_loads_ends_at_once_with_0(tiny_artifact: Path) 
         assert "ready" not in [line["message"] for line in process.lines]
 
 
-def test_refused_uploads_get_their_answers_over_a_real_connection(tiny_artifact: Path) -> None:
-    limits = {"MATTE_MAX_BATCH_SIZE": "1", "MATTE_MAX_UPLOAD_BYTES": "1000000"}
-    with serving(tiny_artifact, **limits) as (_, address):
+def test_refused_uploads_get_their_answers_over_a_real_connection() -> None:
+    with failing(MATTE_MAX_UPLOAD_BYTES="1000000") as (_, address):
         answers = [
             httpx.post(f"{address}/v1/matte", files={"image": b"x" * size}, timeout=PATIENCE_S)
             for size in (1_100_000, 3_000_000, 30_000_000)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.portraits import plain, png
-from tests.processes import PATIENCE_S, serving
+from tests.processes import PATIENCE_S, serving_quickly
 from tests.versions import put
 
 CLIENTS = 4
@@ -47,7 +47,7 @@ class Load:
 def test_models_come_and_go_under_load_without_a_failed_request(tiny_artifact: Path, tmp_path: Path) -> None:
     put(tmp_path, tiny_artifact, "1")
     with (
-        serving(tmp_path, MATTE_MODEL_POLL_MS="50", MATTE_MAX_QUEUE="64") as (process, address),
+        serving_quickly(tmp_path, MATTE_MODEL_POLL_MS="50", MATTE_MAX_QUEUE="64") as (process, address),
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         load = Load(address)

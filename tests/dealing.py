@@ -1,0 +1,45 @@
+"""How files are dealt out to the processes of `make test`: each whole, and some together; the longest first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What the files of a group start is shared by them, or too large to be there twice.
+GROUPS: Final = {
+    "tests/app/page/": "a browser",
+    "tests/app/bulk/test_job.py": "a Ray cluster",
+    "tests/app/test_cluster.py": "a Ray cluster",
+}
+# A long one that comes last would leave the other process without work.
+LONG: Final = (
+    "tests/training/test_run.py",
+    *GROUPS,
+    "tests/app/test_contract.py",
+    "tests/app/commands/test_crew.py",
+    "tests/training/test_hosts.py",
+    "tests/training/test_import_weights.py",
+)
+
+
+def group(nodeid: str) -> str:
+    """The file of a test, or its file's group."""
+    return next((name for start, name in GROUPS.items() if nodeid.startswith(start)), nodeid.split("::")[0])
+
+
+def is_long(nodeid: str) -> bool:
+    return nodeid.startswith(LONG)
+
+
+def dealer() -> type:
+    """A scheduler of pytest-xdist, which is there if this is asked for."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def __init__(self, config: object, log: object = None) -> None:
+            super().__init__(config, log)
+            self.config.option.loadscopereorder = False  # It would put the files with the most tests first.
+
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return ByGroup
