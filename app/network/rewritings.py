@@ -11,7 +11,7 @@ from typing import Final
 
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.freed_memory import give_memory_back
+from app.network.freed_memory import trim_memory
 from app.network.normalisation import normalisation_by_rows
 from app.network.side_maps import side_maps_summed
 from app.network.thin_convolutions import thin_convolutions_widened
@@ -31,5 +31,5 @@ def for_cpus(graph: GraphDef, rewritings: tuple[Rewriting, ...] = REWRITINGS) ->
     """The same tensors go in and come out, by the same names."""
     for rewriting in rewritings:
         graph = rewriting(graph)
-        give_memory_back()
+        trim_memory()
     return graph
