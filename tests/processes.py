@@ -16,9 +16,6 @@ from typing import IO, Any
 ROOT = Path(__file__).parent.parent
 NOWHERE = Path("/nowhere")  # where no model is, nor looked for
 PATIENCE_S = 180  # For a TensorFlow import on a busy machine.
-# To choose and prove another precision takes a second session at every start. `test_serve`, README's
-# test and the benchmarks start the service as operators do; who tests something else need not wait for that.
-QUICK = {"MATTE_PRECISION": "float32"}
 
 
 @dataclass
@@ -91,8 +88,11 @@ def serving(
 
 
 def serving_quickly(artifact: Path, **more: Any) -> AbstractContextManager[tuple[Process, str]]:
-    """`serving` that is ready a few seconds sooner."""
-    return serving(artifact, **(QUICK | more))
+    """`serving` that is ready a few seconds sooner: to choose and prove another precision takes a second session.
+
+    `test_serve`, README's test and the benchmarks start the service as operators do.
+    """
+    return serving(artifact, MATTE_PRECISION="float32", **more)
 
 
 def failing(

@@ -67,9 +67,8 @@ class LocalWorker:
     @property
     def places(self) -> int:
         """Enough photos to fill the batches while others are decoded, and no more."""
-        return busy_photos(
-            self._settings, on_gpu=True
-        )  # Whether there is one shows when the model is loaded.
+        # Whether there is a GPU shows when the model is loaded.
+        return busy_photos(self._settings, on_gpu=True)
 
     async def model(self) -> str:
         """By its manifest alone, so that nothing is loaded where nothing is to be done."""

@@ -20,7 +20,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
-from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of, users_of, with_shapes
+from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of, replaced, users_of, with_shapes
 
 FUSED: Final = "_MklNativeFusedConv2D"
 RENAMED: Final = {"MaxPool": "_MklNativeMaxPool", "BatchMatMulV2": "_MklBatchMatMulV2"}
@@ -37,18 +37,10 @@ def fused(graph: GraphDef) -> GraphDef:
     nodes = {node.name: node for node in graph.node}
     chains = _chains(graph, nodes)
     sums = _sums(graph)
-    swallowed = {part.name for chain in chains.values() for part in chain} - set(chains)
-    rewritten = GraphDef(versions=graph.versions, library=graph.library)
-    for node in graph.node:
-        if node.name in chains:
-            rewritten.node.append(_chain(chains[node.name]))
-        elif node.name in sums:
-            rewritten.node.extend(_sum(node, sums[node.name]))
-        elif node.op in RENAMED:
-            rewritten.node.append(_renamed(node))
-        elif node.name not in swallowed:
-            rewritten.node.append(node)
-    return rewritten
+    operations = {name: [_chain(chain)] for name, chain in chains.items()}
+    operations |= {name: _sum(nodes[name], channels) for name, channels in sums.items()}
+    operations |= {node.name: [_renamed(node)] for node in graph.node if node.op in RENAMED}
+    return replaced(graph, operations, {part.name for chain in chains.values() for part in chain})
 
 
 def _chains(graph: GraphDef, nodes: Mapping[str, NodeDef]) -> dict[str, list[NodeDef]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +31,19 @@ def users_of(graph: GraphDef) -> dict[str, list[NodeDef]]:
         for tensor in node.input:
             users.setdefault(node_of(tensor), []).append(node)
     return users
+
+
+def replaced(
+    graph: GraphDef, by_name: Mapping[str, Iterable[NodeDef]], swallowed: Collection[str] = ()
+) -> GraphDef:
+    """The graph with others in place of the nodes that are named, and without the `swallowed` that are not."""
+    rewritten = GraphDef(versions=graph.versions, library=graph.library)
+    for node in graph.node:
+        if node.name in by_name:
+            rewritten.node.extend(by_name[node.name])
+        elif node.name not in swallowed:
+            rewritten.node.append(node)
+    return rewritten
 
 
 def with_shapes(graph: GraphDef) -> Any:

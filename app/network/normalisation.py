@@ -23,6 +23,7 @@ from app.network.graph_nodes import (
     in_float32,
     node_of,
     operation,
+    replaced,
     reshaped,
     users_of,
     with_shapes,
@@ -46,15 +47,8 @@ class _Normalisation:
 def normalisation_by_rows(graph: GraphDef) -> GraphDef:
     """The same tensors go in and come out, by the same names. A graph that begins otherwise stays as it is."""
     found = list(_normalisations(graph))
-    results = {each.steps[-1]: each for each in found}
-    swallowed = {step for each in found for step in each.steps}
-    rewritten = GraphDef(versions=graph.versions, library=graph.library)
-    for node in graph.node:
-        if node.name in results:
-            rewritten.node.extend(in_float32(_two_passes(node.name, results[node.name])))
-        elif node.name not in swallowed:
-            rewritten.node.append(node)
-    return rewritten
+    results = {each.steps[-1]: in_float32(_two_passes(each.steps[-1], each)) for each in found}
+    return replaced(graph, results, {step for each in found for step in each.steps})
 
 
 def _normalisations(graph: GraphDef) -> Iterator[_Normalisation]:

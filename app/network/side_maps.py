@@ -24,6 +24,7 @@ from app.network.graph_nodes import (
     joined,
     node_of,
     operation,
+    replaced,
     reshaped,
     users_of,
     with_shapes,
@@ -53,15 +54,9 @@ class _Sum:
 
 def side_maps_summed(graph: GraphDef) -> GraphDef:
     """The same tensors go in and come out, by the same names. A graph without such a sum stays as it is."""
-    sums = {each.swallowed[-1]: each for each in _sums(graph)}
-    swallowed = {name for each in sums.values() for name in each.swallowed}
-    rewritten = GraphDef(versions=graph.versions, library=graph.library)
-    for node in graph.node:
-        if node.name in sums:
-            rewritten.node.extend(in_float32(_products(node.name, sums[node.name])))
-        elif node.name not in swallowed:
-            rewritten.node.append(node)
-    return rewritten
+    found = list(_sums(graph))
+    results = {each.swallowed[-1]: in_float32(_products(each.swallowed[-1], each)) for each in found}
+    return replaced(graph, results, {name for each in found for name in each.swallowed})
 
 
 def _sums(graph: GraphDef) -> Iterator[_Sum]:

@@ -20,6 +20,7 @@ from app.network.graph_nodes import (
     constant_node,
     constant_value,
     node_of,
+    replaced,
     reshaped,
     users_of,
     with_shapes,
@@ -60,20 +61,15 @@ def thin_convolutions(graph: GraphDef) -> Iterator[ThinConvolution]:
 def thin_convolutions_widened(graph: GraphDef) -> GraphDef:
     """The same tensors go in and come out, by the same names. What is not thin, or narrow, stays as it is."""
     shapes = with_shapes(graph)
-    found: dict[str, tuple[ThinConvolution, tuple[int, int]]] = {}
+    found: dict[str, Iterator[NodeDef]] = {}
+    swallowed = set()
     for thin in thin_convolutions(graph):
         height, width = shapes.get_operation_by_name(thin.bias.name).outputs[0].shape[1:3]
         known = height is not None and width is not None
         if known and width >= NARROWEST and width % PIXELS == 0 and _keeps_size(thin):
-            found[thin.bias.name] = thin, (height, width)
-    swallowed = {thin.convolution.name for thin, _ in found.values()}
-    rewritten = GraphDef(versions=graph.versions, library=graph.library)
-    for node in graph.node:
-        if node.name in found:
-            rewritten.node.extend(_widened(*found[node.name]))
-        elif node.name not in swallowed:
-            rewritten.node.append(node)
-    return rewritten
+            found[thin.bias.name] = _widened(thin, (height, width))
+            swallowed.add(thin.convolution.name)
+    return replaced(graph, found, swallowed)
 
 
 def shifted(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

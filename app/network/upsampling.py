@@ -22,6 +22,7 @@ from app.network.graph_nodes import (
     joined,
     operation,
     part_of,
+    replaced,
     reshaped,
     with_shapes,
 )
@@ -47,16 +48,13 @@ class Resize:
 def resizes_as_products(graph: GraphDef) -> GraphDef:
     """Each ResizeBilinear with half-pixel centres and known sizes becomes matrix products of the same result."""
     shapes = with_shapes(graph)
-    rewritten = GraphDef(versions=graph.versions, library=graph.library)
-    for node in graph.node:
-        resize = resize_of(node, shapes)
-        if resize is None or resize.channels < FEWEST_CHANNELS:
-            rewritten.node.append(node)
-        elif _is_doubled(resize):
-            rewritten.node.extend(_doubled(node, resize))
-        else:
-            rewritten.node.extend(_products(node, resize))
-    return rewritten
+    resizes = ((node, resize_of(node, shapes)) for node in graph.node)
+    products = {
+        node.name: _doubled(node, resize) if _is_doubled(resize) else _products(node, resize)
+        for node, resize in resizes
+        if resize is not None and resize.channels >= FEWEST_CHANNELS
+    }
+    return replaced(graph, products)
 
 
 def mixture(before: int, after: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ unexplained of the pixel, the foreground takes the share α:
       = α I + (1-α²) mean F - α(1-α) mean B
 
 The second line is how it is calculated: three colours by their weights, which is what "premultiplying" a pixel by its
-alpha does, in 8 bits and some four times faster than the first line in 16.
+alpha does, in 8 bits.
 
 Different from the paper (tests/bench/bench_foreground.py compares the two): one pass over two windows at once instead
 of two passes; surely opaque pixels count far more than half transparent ones, whose colours are half the other
@@ -50,11 +50,9 @@ Layer = NDArray[np.uint8]  # colours `[h,w,4]`, whose fourth channel is for a we
 
 def estimate_foreground(image: Image, alpha: Alpha8) -> Image:
     """The colours of `cut_out` alone, uint8 `[H,W,3]`."""
-    foreground, top = np.empty_like(image), 0
-    for strip in cut_out(image, alpha).each():
-        rows = slice(top, top + len(strip))
+    foreground = np.empty_like(image)
+    for rows, strip in cut_out(image, alpha).placed():
         cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB, dst=foreground[rows])
-        top = rows.stop
     return foreground
 
 
@@ -74,6 +72,7 @@ def _strips(image: Image, alpha: Alpha8) -> Iterator[Image]:
     tiles = tiles_of(alpha, TILE * cell)
     band = tiles.band & ~tiles.faint
     around = (tiles.empty & _beside(~tiles.empty)) | tiles.faint
+    hidden = tiles.empty & ~around
     layers = _mean_layers(image, alpha, cell, tiles.empty.shape) if (band | around).any() else None
     buffer = np.empty((tiles.side, alpha.shape[1], 4), np.uint8)
     for row in range(len(band)):
@@ -81,7 +80,7 @@ def _strips(image: Image, alpha: Alpha8) -> Iterator[Image]:
         strip = buffer[: rows.stop - rows.start]
         for columns in tiles.runs_in(row, tiles.solid):
             cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA, dst=strip[:, columns])
-        for columns in tiles.runs_in(row, tiles.empty & ~around):
+        for columns in tiles.runs_in(row, hidden):
             strip[:, columns] = 0
         if layers:
             near, far = layers

@@ -29,8 +29,14 @@ class Strips:
 
     def whole(self) -> Image:
         """The picture at once, uint8 `[H,W,C]`."""
-        pixels, top = np.empty(self.shape, np.uint8), 0
-        for strip in self.each():
-            pixels[top : top + len(strip)] = strip
-            top += len(strip)
+        pixels = np.empty(self.shape, np.uint8)
+        for rows, strip in self.placed():
+            pixels[rows] = strip
         return pixels
+
+    def placed(self) -> Iterator[tuple[slice, Image]]:
+        """`each`, and which rows of the picture they are."""
+        top = 0
+        for strip in self.each():
+            yield slice(top, top + len(strip)), strip
+            top += len(strip)

@@ -19,7 +19,7 @@ def test_a_minutes_worth_may_come_at_once_and_one_more_has_to_wait() -> None:
     assert shares[-1].full_in_s == 60
 
 
-@pytest.mark.parametrize("rate", [1, 2, 7, 13, 59, 60, 61, 1_009, RATE_MAX])
+@pytest.mark.parametrize("rate", [1, 2, 7, 13, 59, 60, 61, 1_000, 999_983, RATE_MAX])
 def test_who_waits_as_long_as_it_was_told_is_let_in(rate: int) -> None:
     rates, now = Rates(), START
     for _ in range(min(rate, 3_000)):
