@@ -2,7 +2,9 @@
 
 The path of one request, one line per module:
 
-    connections  sockets: how many, how silent, how slow
+    connections  sockets: what comes before a request
+        |            house       how many, how silent, how slow
+        |            intake      what is read of them, and what is read away
         |
     middleware   request id, access log
         |

@@ -1,16 +1,14 @@
-"""One request's messages pass through: counted, with headers added, in pieces, and to the end of the body.
+"""One request's messages pass through: counted, with headers added, and in pieces.
 
 Knows ASGI and nothing of what the request is about.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from app.logs import request_id
@@ -28,19 +26,24 @@ STRICT: Final[Mapping[str, str]] = {
 
 # An answer that says nothing else about it is a photo, or says something of one or of this moment: nobody keeps it,
 # and as a document of its own it loads and runs nothing.
-_UNLESS_SAID: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+_UNLESS_SAID: Final = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
 }
-# A refused upload is read away, so long and so many bytes, before the connection closes: closing at once would reset
-# it, and most clients send all of the body before they look for the answer.
-_LINGER_S: Final = 5.0
-_LINGER_BYTES: Final = 32_000_000
 _PIECE: Final = 256 * 1024  # bytes of an answer that are handed to the server at once
 
 
+def _raw(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """As ASGI has them, names in small letters."""
+    return {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
+
+
+_STRICT: Final = _raw(STRICT)
+
+
 class Exchange:
-    """Counts a request's bytes, adds headers, and closes the connection if the body is left unread."""
+    """Counts a request's bytes, adds headers, and ends the connection if the body is left unread: what still comes of
+    that is `app.connections`' matter."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -48,14 +51,12 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        self._waits_to_send = "expect" in headers
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._waits_to_send = False
         self.bytes_in += len(message.get("body", b""))
         if not message.get("more_body", False):
             self._unread = False
@@ -64,21 +65,21 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = request_id.get()
-            headers.update(STRICT)
-            headers.update(self._scope.get(ADDED, {}))
-            for name, value in _UNLESS_SAID.items():
-                headers.setdefault(name, value)
-            if self._unread:
-                headers["Connection"] = "close"
+            message["headers"] = self._complete(message.get("headers", ()))
         elif message["type"] == "http.response.body":
             message = await self._in_pieces(message)
-            if self._unread and not message.get("more_body", False):
-                await self._send({**message, "more_body": True})
-                await self._read_away()
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+
+    def _complete(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """An answer's headers, with those that every answer has."""
+        ours = _STRICT | _raw(self._scope.get(ADDED, {}))
+        ours[b"x-request-id"] = request_id.get().encode("latin-1")
+        if self._unread:
+            ours[b"connection"] = b"close"
+        theirs = [(name, value) for name, value in given if name not in ours]
+        said = {name for name, _ in theirs}
+        unsaid = [(name, value) for name, value in _UNLESS_SAID.items() if name not in said]
+        return [*theirs, *ours.items(), *unsaid]
 
     async def _in_pieces(self, message: Message) -> Message:
         """Send all but the last piece of a body, and return that. The server waits for the client after each: an
@@ -91,12 +92,3 @@ class Exchange:
             piece = body[start : start + _PIECE]
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         return {**message, "body": body[last:]}
-
-    async def _read_away(self) -> None:
-        if self._waits_to_send:
-            return  # It asked first (Expect: 100-continue), and has its answer.
-        most = self.bytes_in + _LINGER_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while self._unread and self.bytes_in < most:
-                    await self.receive()

@@ -20,6 +20,7 @@ trace_id: Final[ContextVar[str]] = ContextVar("trace_id", default="")
 """Id of that request's trace, 32 hexadecimal digits; empty where nothing is traced."""
 
 _STANDARD_OUTPUT: Final = 1
+_TO_JSON: Final = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -54,7 +55,7 @@ class JsonFormatter(logging.Formatter):
         line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _TO_JSON(line)
 
 
 def configure_logs(level: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:

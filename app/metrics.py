@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -31,12 +32,22 @@ _STAGES: Final = ("decode", "infer", "refine", "compose", "encode")
 _REFUSALS: Final = ("queue_full", "rate_limited", "not_ready", "file_too_large", "deadline_passed")
 
 
+@dataclass(frozen=True, slots=True)
+class OfRoute:
+    """Of the requests to one route: how long they took, and how large they and their answers were."""
+
+    seconds: Histogram
+    received_bytes: Counter
+    sent_bytes: Counter
+
+
 class Metrics:
     """The collectors of one app, registered in `registry`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._of_route: dict[str, OfRoute] = {}
         self._of_requests()
         self._of_waits()
         self._of_work()
@@ -59,6 +70,9 @@ class Metrics:
             self.rejected.labels(refusal)
         self.received_bytes = self._counter(
             "matte_received_bytes_total", "Bytes of request bodies.", ["route"]
+        )
+        self.discarded_bytes = self._counter(
+            "matte_discarded_bytes_total", "Bytes that came after their request had been refused.", []
         )
         self.sent_bytes = self._counter("matte_sent_bytes_total", "Bytes of answers' bodies.", ["route"])
         self.inflight = self._gauge("matte_inflight", "Matte requests admitted and not answered.")
@@ -135,6 +149,16 @@ class Metrics:
         self.stuck = self._counter(
             "matte_stuck_total", "Times that work hung for longer than MATTE_STUCK_AFTER_MS.", []
         )
+
+    def of_route(self, route: str) -> OfRoute:
+        """Looked up once: a flood of refusals asks for them more often than anything else."""
+        if route not in self._of_route:
+            self._of_route[route] = OfRoute(
+                self.request_seconds.labels(route),
+                self.received_bytes.labels(route),
+                self.sent_bytes.labels(route),
+            )
+        return self._of_route[route]
 
     def watch_ready(self, check: Callable[[], None]) -> None:
         """Let `matte_ready` say, at each scrape, whether `check` raises NotReady."""

@@ -44,6 +44,7 @@ class Observation:
         self._app = app
         self._metrics = metrics
         self._routes = routes
+        self._plain = {path for route in routes if "{" not in (path := getattr(route, "path", "{"))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,11 +66,13 @@ class Observation:
             request_id.reset(token)
 
     def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        route = route_template(self._routes, scope)
+        path = scope["path"]
+        route = path if path in self._plain else route_template(self._routes, scope)
         self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
-        self._metrics.received_bytes.labels(route).inc(exchange.bytes_in)
-        self._metrics.sent_bytes.labels(route).inc(exchange.bytes_out)
+        of_route = self._metrics.of_route(route)
+        of_route.seconds.observe(seconds)
+        of_route.received_bytes.inc(exchange.bytes_in)
+        of_route.sent_bytes.inc(exchange.bytes_out)
         facts = {}
         if code := scope.get("error_code"):
             self._metrics.errors.labels(code).inc()

@@ -68,9 +68,9 @@ class Places:
     @asynccontextmanager
     async def take(self, client: str) -> AsyncIterator[Place]:
         """A place while the context lasts. Raises QueueFull, PlaceLost, or DeadlinePassed."""
+        self._make_room(client)
         try:
             async with deadline(self._limit_ms) as limit:
-                self._make_room(client)
                 place = Place(client, limit)
                 self._taken.setdefault(client, []).append(place)
                 try:

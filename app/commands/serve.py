@@ -13,7 +13,8 @@ from starlette.types import ASGIApp
 
 from app.commands import ending
 from app.commands.crew import Member, count_gpus, keep
-from app.connections import House
+from app.connections import protocol_of
+from app.house import House
 from app.keys import KeysError
 from app.log_writer import keep_standard_descriptors
 from app.logs import configure_logs
@@ -60,7 +61,7 @@ def server_config(app: ASGIApp, metrics: Metrics, settings: Settings) -> uvicorn
     """How uvicorn is to serve `app`; nothing is taken from the environment."""
     return uvicorn.Config(
         app,
-        http=House(settings, metrics).protocol(),
+        http=protocol_of(House(settings, metrics)),
         ws="none",
         lifespan="on",
         log_config=None,

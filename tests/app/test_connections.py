@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app import connections
+from app import house, intake
 from app.commands.serve import server_config
+from app.connections import Outlet
+from app.house import House
 from app.metrics import Metrics
 from app.settings import Settings
 from tests.conftest import until
@@ -19,18 +22,22 @@ from tests.conftest import until
 PATIENCE_S = 10
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 10_000_000  # bytes of a body that no buffer of a socket holds
+REFUSED = b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE
 READ = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
 class Server:
-    """An ASGI app behind this house's connections: /quick answers at once, /slow when `go` is set, /read reads."""
+    """An ASGI app behind this house's connections: /quick answers at once, /slow when `go` is set, /read reads, and
+    /refuse answers without having read anything."""
 
     settings: Settings
     port: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     clients: list[str] = field(default_factory=list)
+    house: House = field(init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +53,8 @@ class Server:
             pass
         body = b"large" * 10_000_000 if scope["path"] == "/large" else b"ok"
         headers = [(b"content-length", str(len(body)).encode())]
+        if scope["path"] == "/refuse":
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -56,6 +65,10 @@ class Server:
     def open(self) -> float:
         return self.metrics.registry.get_sample_value("matte_connections") or 0
 
+    @property
+    def discarded(self) -> float:
+        return self.metrics.registry.get_sample_value("matte_discarded_bytes_total") or 0
+
 
 @asynccontextmanager
 async def serving(**chosen: object) -> AsyncIterator[Server]:
@@ -63,6 +76,7 @@ async def serving(**chosen: object) -> AsyncIterator[Server]:
     made = Server(settings)
     config = server_config(made, made.metrics, settings)
     config.port = 0
+    made.house = config.http.house  # type: ignore[union-attr]
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     await until(lambda: server.started)
@@ -84,6 +98,10 @@ class Wire:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+
+    async def send_without_end(self) -> None:
+        while True:
+            await self.send(b"x" * 100_000)
 
     async def until_closed(self) -> bytes:
         """Everything that still comes."""
@@ -300,9 +318,9 @@ async def test_answer_that_nobody_reads_does_not_keep_a_closed_connection() -> N
 def test_more_connections_than_files_are_never_allowed(
     monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
-    monkeypatch.setattr(connections, "_files_allowed", lambda: files)
-    assert connections.FILES_KEPT_FREE == 64
-    assert connections.House(Settings(max_connections=1_000), Metrics())._most == most
+    monkeypatch.setattr(house, "_files_allowed", lambda: files)
+    assert house.FILES_KEPT_FREE == 64
+    assert house.House(Settings(max_connections=1_000), Metrics())._most == most
 
 
 @pytest.mark.parametrize(("trusted", "client"), [("127.0.0.0/8", "203.0.113.7"), ("", "127.0.0.1")])
@@ -311,3 +329,147 @@ async def test_forwarded_address_is_believed_of_trusted_proxies_only(trusted: st
         await proxy.send(b"GET /quick HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n")
         await proxy.answer()
     assert server.clients == [client]
+
+
+async def test_client_that_sends_all_of_a_refused_body_before_it_reads_gets_its_answer() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(REFUSED)
+        await client.send(b"x" * LARGE)
+        assert (await client.until_closed()).endswith(b"\r\n\r\nok")
+        client.writer.close()
+        await until(lambda: server.open == 0)
+        assert LARGE - 16 * 1024 <= server.discarded <= LARGE
+
+
+async def test_client_learns_the_end_of_a_refusal_before_it_has_sent_all() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(REFUSED + b"x" * 1_000)
+        assert (await client.until_closed()).endswith(b"\r\n\r\nok")
+        assert server.open == 1
+        await client.send(b"x" * 1_000)
+        client.writer.write_eof()
+        await until(lambda: server.open == 0)
+
+
+async def test_refused_body_that_has_come_whole_ends_at_once() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxxx")
+        assert (await client.until_closed()).endswith(b"\r\n\r\nok")
+        await until(lambda: server.open == 0)
+        assert server.discarded == 0
+
+
+async def test_what_comes_in_or_after_a_refused_body_is_not_answered() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(REFUSED)
+        assert (await client.until_closed()).endswith(b"\r\n\r\nok")
+        await client.send(b"x" * LARGE + GET * 3)
+        client.writer.write_eof()
+        await until(lambda: server.open == 0)
+        assert len(server.clients) == 1
+
+
+async def test_refused_body_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LINGER_BYTES", LARGE)
+    async with serving() as server, wire(server) as client:
+        await client.send(REFUSED)
+        with pytest.raises(ConnectionError):
+            await client.send_without_end()
+        await until(lambda: server.open == 0)
+        assert server.discarded < LARGE + 1_000_000
+
+
+async def test_refused_body_that_dawdles_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house, "LINGER_S", 0.05)
+    async with serving() as server, wire(server) as client:
+        await client.send(REFUSED)
+        await client.until_closed()
+        await until(lambda: server.open == 0)
+
+
+async def test_one_that_is_read_away_gives_way_before_one_that_is_answered() -> None:
+    async with serving(max_connections=2) as server, wire(server) as first, wire(server) as second:
+        await first.send(SLOW)
+        await until(lambda: len(server.clients) == 1)
+        await second.send(REFUSED)
+        await second.until_closed()
+        async with wire(server) as third:
+            await third.send(GET)
+            await third.answer()
+            server.go.set()
+            assert (await first.answer()).startswith(b"HTTP/1.1 200")
+            assert server.refused("connection_displaced") == 1
+
+
+async def test_end_of_the_service_leaves_a_refused_client_time_to_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving())
+        async with wire(server) as client:
+            await client.send(REFUSED)
+            await until(lambda: bool(server.house._lingering))
+            with caplog.at_level("INFO", "uvicorn.error"):
+                ending = asyncio.create_task(stack.aclose())
+                await until(lambda: "Waiting for connections" in caplog.text)
+            await client.send(b"x" * LARGE)
+            assert (await client.until_closed()).endswith(b"\r\n\r\nok")
+            client.writer.close()
+            await ending
+
+
+async def test_body_is_not_read_before_it_is_asked_for() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE)
+        client.writer.write(b"x" * LARGE)
+        await until(lambda: bool(server.house._busy))
+        (connection,) = server.house._busy
+        assert connection.flow.read_paused
+        assert len(connection.cycle.body) <= 16 * 1024
+
+
+async def test_client_that_asks_before_it_sends_is_told_to_go_on_at_once() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(READ.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        async with asyncio.timeout(PATIENCE_S):
+            assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.send(b"0\r\n\r\n")
+        assert (await client.answer()).startswith(b"HTTP/1.1 200")
+
+
+async def test_answer_without_a_body_goes_out() -> None:
+    async with serving() as server, wire(server) as client:
+        await client.send(GET.replace(b"GET", b"HEAD") + GET)
+        assert (await client.answer()).count(b"HTTP/1.1 200") == 2
+
+
+class Written:
+    """A transport that keeps what each call wrote."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.pieces.append(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_head_goes_out_with_what_follows_it() -> None:
+    transport, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
+    outlet = Outlet(transport, cycle, lambda: None)  # type: ignore[arg-type]
+    for piece in (b"head", b"body", b"more"):
+        outlet.write(piece)
+    assert transport.pieces == [b"headbody", b"more"]
+
+
+def test_head_of_an_answer_that_breaks_off_goes_out() -> None:
+    transport, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
+    outlet = Outlet(transport, cycle, lambda: None)  # type: ignore[arg-type]
+    outlet.write(b"head")
+    outlet.close()
+    assert transport.pieces == [b"head"]

@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,24 @@ def test_no_room_to_write_to_is_no_error() -> None:
         logger.info("lost")
         logger.handlers[0].flush()
         assert logger.handlers[0]._lost == 1
+
+
+def test_lines_that_come_together_go_out_in_pieces_that_no_other_writer_divides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_writer, "GATHER_S", 3_600)  # The test writes instead of the thread.
+    reading, writing = os.pipe2(os.O_DIRECT)  # Here, each read gives what one write wrote.
+    logger = _patient(writing)
+    for number in range(100):
+        logger.info("line %d", number)
+    logger.info("x" * 2 * select.PIPE_BUF)
+    (handler,) = logger.handlers
+    pieces = []
+    while handler._lines:
+        handler._write_some()
+        pieces.append(os.read(reading, 65_536))
+    assert b"".join(pieces[:-1]).count(b"\n") == 100
+    assert len(pieces) < 20
+    assert all(len(piece) <= select.PIPE_BUF and piece.endswith(b"\n") for piece in pieces[:-1])
+    os.close(reading)
+    os.close(writing)

@@ -32,6 +32,7 @@ NAMES = {
     "matte_loop_lag_seconds",
     "matte_photo_megapixels",
     "matte_received_bytes",
+    "matte_discarded_bytes",
     "matte_sent_bytes",
     "matte_build_info",
     "process_resident_memory_bytes",
