@@ -156,6 +156,7 @@ def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 
             stored.path,
             device=settings.device,
             precision=settings.precision,
+            runtime=settings.runtime,
             max_batch_size=settings.max_batch_size,
             lanes=settings.lanes,
             cores=settings.core_count,

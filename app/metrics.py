@@ -176,7 +176,7 @@ class Metrics:
         self._model = Gauge(
             "matte_model_info",
             "1 for each model in service; the role is default, kept or shadow.",
-            ["name", "version", "device", "precision", "sha256", "role"],
+            ["name", "version", "device", "runtime", "precision", "sha256", "role"],
             registry=self.registry,
         )
         self.model_load_failures = Counter(
@@ -203,6 +203,7 @@ class Metrics:
                 manifest.name,
                 manifest.version,
                 predictor.device,
+                predictor.runtime,
                 predictor.precision,
                 manifest.sha256,
                 role,

@@ -1,7 +1,7 @@
 """An artifact directory comes in, a warm `Predictor` goes out: pictures `[N,S,S,3]` to alphas `[N,S,S]`.
 
-Imports TensorFlow, and what does, only inside functions, so that `--help` is quick. Knows no HTTP, no queue and no
-file format; normalisation and sigmoid are inside the SavedModel.
+What runs it, `app.network` chooses. Knows no HTTP, no queue and no file format; normalisation and sigmoid are inside
+the SavedModel.
 """
 
 from __future__ import annotations
@@ -9,31 +9,25 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, OutOfMemory
 from app.headroom import Headroom
+from app.network import runtimes
+from app.network.devices import Device, choose_device
 from app.network.freed_memory import give_memory_back
-from app.network.session import Alphas, Batch, LoadError, Place, Predict, frozen, quick_runner, runner
-from app.network.tensorflow_start import tensorflow
+from app.network.precision import Precision
+from app.network.runtimes import OPENVINO, Runtime
+from app.network.session import Alphas, Batch, LoadError, Place, Predict
 from model import contract
 from model.contract import Manifest
 
-CPU_INFO: Final = Path("/proc/cpuinfo")
-_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
-BFLOAT16_TOLERANCE: Final = 2 / 255
-"""How far an alpha may be from float32's: two of the 256 steps of the answer, which no eye sees."""
-BFLOAT16_PERCENTILE: Final = 99.9
-"""The share of the probe's pixels, in per cent, that must keep to it. At a steep border a pixel or two may differ by
-more in the middle of the step, in any precision below float32."""
-
 LARGEST_ON_CUDA: Final = 16
 LARGEST_ON_CPU: Final = 2
-"""Pictures in a batch where nothing else is asked for. What the network holds of more no longer fits into a core's
-cache (tests/bench/bench_batching.py)."""
+"""Pictures in a batch where nothing else is asked for, by TensorFlow. What the network holds of more no longer fits
+into a core's cache (tests/bench/bench_batching.py)."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +43,7 @@ class Predictor:
     batch_sizes: tuple[int, ...]
     run: Predict
     lanes: int = 1
+    runtime: str = "none"
     headroom: Headroom = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -121,108 +116,53 @@ def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
 def load(
     model_dir: Path,
     *,
-    device: Literal["auto", "cpu", "cuda"],
-    precision: Literal["auto", "float32", "bfloat16"],
+    device: Device,
+    precision: Precision,
     max_batch_size: int,
+    runtime: Runtime = "auto",
     lanes: int = 0,
     cores: int = 1,
     gpu: int = 0,
 ) -> Predictor:
-    """Verify the artifact, choose device and precision, freeze the model and warm every batch size.
+    """Verify the artifact, choose device, runtime and precision, and warm every batch size.
 
-    `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`. On a CPU a picture
-    by one core takes less of all cores' time than a picture by several, so each lane has its own.
-    Raises ContractError for a bad artifact, LoadError for a device or precision that is not to be had.
+    `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`; OpenVINO takes one
+    picture at a time. On a CPU a picture by one core takes less of all cores' time than a picture by several, so each
+    lane has its own.
+    Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is not to be had.
     """
     manifest = contract.verify(model_dir)
-    chosen_device, index = _choose_device(device, gpu)
-    path = model_dir / contract.SAVED_MODEL_DIR
+    device = runtimes.device_for(runtime, device)
+    chosen_device, index = choose_device(device, gpu)
     on_cuda = chosen_device == "cuda"
     lanes = lanes or (1 if on_cuda else cores)
-    place = Place(chosen_device, max(1, cores // lanes), index)
-    run, chosen_precision = _choose_precision(path, manifest, place, precision)
-    sizes = batch_sizes_up_to(max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU))
-    predictor = Predictor(manifest, chosen_device, chosen_precision, sizes, run, lanes)
+    place = Place(chosen_device, max(1, cores // lanes), index, lanes)
+    path = model_dir / contract.SAVED_MODEL_DIR
     try:
+        network = runtimes.network(path, manifest.input_size, place, runtime, precision)
+        largest = max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU)
+        sizes = batch_sizes_up_to(1 if network.runtime == OPENVINO else largest)
+        predictor = Predictor(
+            manifest, chosen_device, network.precision, sizes, network.run, lanes, network.runtime
+        )
         predictor.warm()
     except OutOfMemory as error:
         raise LoadError(f"{model_dir}: {error.detail}") from None
+    except MemoryError as error:
+        raise LoadError(f"{model_dir}: memory is too short for the network: {error}") from None
     give_memory_back()
-    unasked = device == "auto" and chosen_device == "cpu"
-    _log.log(
-        logging.WARNING if unasked else logging.INFO,
-        "model %s runs on %s in %s%s",
-        manifest.label,
-        chosen_device.upper(),
-        chosen_precision,
-        ": no GPU was found" if unasked else "",
-    )
+    _tell(predictor, device)
     return predictor
 
 
-def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX), by its Linux feature flags."""
-    try:
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
-
-
-def probe_picture(size: int) -> Batch:
-    """A drawn head and shoulders before a gradient, uint8 `[1,size,size,3]`: flat parts, edges, texture."""
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    head = (x - 0.5) ** 2 / 0.03 + (y - 0.35) ** 2 / 0.05 < 1
-    shoulders = (x - 0.5) ** 2 / 0.12 + (y - 1.0) ** 2 / 0.16 < 1
-    picture: NDArray[np.float32] = np.stack((60 + 90 * y, 110 + 60 * x, 170 - 70 * y), axis=-1)
-    picture[shoulders] = (40, 50, 90)
-    picture[head] = (215, 170, 140)
-    texture = 12 * np.sin(90 * x) * np.sin(70 * y)
-    probe: Batch = np.clip(picture + texture[..., None], 0, 255).astype(np.uint8)[None]
-    return probe
-
-
-def _choose_device(asked: str, gpu: int) -> tuple[str, int]:
-    """ "cuda" or "cpu", and the GPU's index among those that TensorFlow sees. Raises LoadError."""
-    tf = tensorflow()
-    gpus = [] if asked == "cpu" else tf.config.list_physical_devices("GPU")
-    if asked == "cuda" and not gpus:
-        raise LoadError(
-            "MATTE_DEVICE=cuda, but TensorFlow sees no GPU. Install the `gpu` extra, check `nvidia-smi`, in "
-            "a container pass the GPU on (`docker run --gpus all`); or set MATTE_DEVICE=cpu. With "
-            "MATTE_LOG_LEVEL=debug and TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says what it misses."
-        )
-    taken = gpus[gpu % len(gpus) :][:1] if gpus else []
-    try:
-        tf.config.set_visible_devices(taken, "GPU")
-        for each in taken:
-            tf.config.experimental.set_memory_growth(each, True)
-    except RuntimeError as error:
-        raise LoadError(f"the devices of this process are already in use otherwise: {error}") from None
-    return ("cuda", gpus.index(taken[0])) if taken else ("cpu", 0)
-
-
-def _choose_precision(path: Path, manifest: Manifest, place: Place, asked: str) -> tuple[Predict, str]:
-    """The model as a function, and the precision it works in. Raises LoadError if asked for too much."""
-    possible = place.device == "cpu" and has_bfloat16()
-    if asked == "bfloat16" and not possible:
-        raise LoadError(
-            "MATTE_PRECISION=bfloat16 needs a CPU with AVX512-BF16 or AMX; set it to auto or float32."
-        )
-    graph = frozen(path, place)
-    if asked == "float32" or not possible:
-        return runner(graph, place), "float32"
-    probe = probe_picture(manifest.input_size)
-    exact = runner(graph, place, optimised=False)(probe)
-    give_memory_back()
-    quick = quick_runner(graph, place, probe)
-    difference = float(np.percentile(np.abs(quick(probe) - exact), BFLOAT16_PERCENTILE))
-    give_memory_back()
-    if difference <= BFLOAT16_TOLERANCE:
-        return quick, "bfloat16"
-    problem = f"an alpha in bfloat16 is {difference:.4f} off float32's, the limit is {BFLOAT16_TOLERANCE:.4f}"
-    if asked == "bfloat16":
-        raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
-    _log.warning("%s: staying with float32", problem)
-    return runner(graph, place), "float32"
+def _tell(predictor: Predictor, asked: Device) -> None:
+    unasked = asked == "auto" and predictor.device == "cpu"
+    _log.log(
+        logging.WARNING if unasked else logging.INFO,
+        "model %s runs on %s by %s in %s%s",
+        predictor.manifest.label,
+        predictor.device.upper(),
+        runtimes.NAMES[predictor.runtime],
+        predictor.precision,
+        ": no GPU was found" if unasked else "",
+    )

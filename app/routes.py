@@ -75,6 +75,7 @@ def _item(predictor: Predictor, role: Role) -> ModelItem:
         version=manifest.version,
         role=role,
         device=predictor.device,
+        runtime=predictor.runtime,
         precision=predictor.precision,
         input_size=manifest.input_size,
         sha256=manifest.sha256,

@@ -35,6 +35,7 @@ class ModelItem(BaseModel):
         description="`default` answers requests that name no model, `kept` those that name it, `shadow` none."
     )
     device: str = Field(description="Where it runs.", examples=["cpu"])
+    runtime: str = Field(description="What runs it: openvino or tensorflow.", examples=["openvino"])
     precision: str = Field(description="float32 or bfloat16.", examples=["bfloat16"])
     input_size: int = Field(description="Side of the network's square input, in pixels.", examples=[320])
     sha256: str = Field(description="Digest over all files of the model.")

@@ -21,7 +21,8 @@ from model import contract
 BUILT_IN_MODEL: Final = Path(contract.__file__).parent / "artifacts" / "portrait"
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Runtime = Literal["auto", "tensorflow", "openvino"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
@@ -63,15 +64,22 @@ class ModelSettings(BaseModel):
         default="auto",
         description="`cuda` refuses to start without a GPU, `auto` takes one if there is one and logs it.",
     )
+    runtime: Runtime = Field(
+        default="auto",
+        description="What runs the network: `auto` is OpenVINO on a CPU, if it is installed and can read the model, "
+        "and TensorFlow elsewhere.",
+    )
     precision: Precision = Field(
         default="auto",
-        description="`auto` is bfloat16 on CPUs that have it, if 99.9 % of a probe keeps to 2/255 of float32.",
+        description="`auto` is bfloat16 on CPUs that have it and float16 on GPUs that do, if 99.9 % of a probe keeps "
+        "to 2/255 of float32.",
     )
     max_batch_size: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Most pictures in one call of the network; 0 is 16 on a GPU and 2 on a CPU.",
+        description="Most pictures in one call of the network; 0 is 16 on a GPU and 2 on a CPU. OpenVINO takes one "
+        "at a time.",
     )
     lanes: int = Field(
         default=0,

@@ -46,9 +46,13 @@ def test_app_never_imports_training_or_keras(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)
-def test_tensorflow_is_only_in_the_predictor_and_what_it_runs(path: Path) -> None:
-    its_own = path.name == "predictor.py" or path.parent.name == "network"
-    assert ("tensorflow" in top_level(path)) <= its_own
+def test_what_runs_networks_is_only_in_their_package(path: Path) -> None:
+    assert path.parent.name == "network" or top_level(path).isdisjoint({"tensorflow", "openvino"})
+
+
+def test_tensorflow_and_openvino_know_nothing_of_each_other() -> None:
+    for path in sources("app"):
+        assert not {"tensorflow", "openvino"} <= top_level(path)
 
 
 @pytest.mark.parametrize("path", sources("app"), ids=lambda path: path.name)

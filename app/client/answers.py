@@ -53,6 +53,7 @@ class Model:
     version: str
     role: str
     device: str
+    runtime: str
     precision: str
     input_size: int
     sha256: str
@@ -123,6 +124,7 @@ def _model(item: Mapping[str, object]) -> Model:
         version=str(item["version"]),
         role=str(item["role"]),
         device=str(item["device"]),
+        runtime=str(item["runtime"]),
         precision=str(item["precision"]),
         input_size=int(str(item["input_size"])),
         sha256=str(item["sha256"]),

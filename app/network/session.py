@@ -1,6 +1,7 @@
 """A model's SavedModel comes in, functions that run it go out: batches uint8 `[N,S,S,3]` to alphas float32 `[N,S,S]`.
 
-Each function holds a TensorFlow session of its own. Imports TensorFlow only inside functions.
+Each function holds a TensorFlow session of its own. Imports TensorFlow only inside functions: others who run networks
+have their types from here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from model import contract
 
 if TYPE_CHECKING:
     from app.network.frozen_graph import FrozenGraph
+    from app.network.precision import Narrow
 
 Batch = NDArray[np.uint8]
 Alphas = NDArray[np.float32]
@@ -29,12 +31,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, and which of the GPUs
-    that TensorFlow sees."""
+    """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, which of the GPUs
+    that TensorFlow sees, and how many batches run at once."""
 
     device: str
     threads: int
     gpu: int = 0
+    lanes: int = 1
 
     def options(self) -> Any:
         """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
@@ -54,6 +57,32 @@ class LoadError(Exception):
     """The model cannot be served on this machine as asked. The message says what to do about it."""
 
 
+class TensorFlowModel:
+    """A SavedModel as a frozen graph. The functions may be called by any number of threads."""
+
+    def __init__(self, path: Path, place: Place) -> None:
+        """Raises LoadError."""
+        self._place = place
+        self._graph = frozen(path, place)
+
+    def exactly(self) -> Predict:
+        """In float32, as the graph is."""
+        return runner(self._graph, self._place, optimised=False)
+
+    def in_float32(self) -> Predict:
+        """As TensorFlow optimises it."""
+        return runner(self._graph, self._place)
+
+    def in_16_bits(self, kind: Narrow, probe: Batch) -> Predict:
+        """On a CPU as this package optimises it, on a GPU as TensorFlow does."""
+        if self._place.device == "cpu":
+            return quick_runner(self._graph, self._place, probe)
+        from app.network.sixteen_bits import in_16_bits
+
+        narrow = in_16_bits(self._graph.definition, kind)
+        return runner(replace(self._graph, definition=narrow), self._place)
+
+
 def frozen(path: Path, place: Place) -> FrozenGraph:
     tf = tensorflow()
     from app.network.frozen_graph import freeze
@@ -67,18 +96,20 @@ def frozen(path: Path, place: Place) -> FrozenGraph:
 def quick_runner(graph: FrozenGraph, place: Place, probe: Batch) -> Predict:
     """In bfloat16, by oneDNN's own operations where this TensorFlow has them under the names we know."""
     tf = tensorflow()
-    from app.network.bfloat16 import in_bfloat16
     from app.network.fusion import fused
     from app.network.rewritings import for_cpus
+    from app.network.sixteen_bits import in_16_bits
 
     rewritten = for_cpus(graph.definition)
     try:
-        run = runner(replace(graph, definition=in_bfloat16(fused(rewritten))), place, optimised=False)
+        run = runner(
+            replace(graph, definition=in_16_bits(fused(rewritten), "bfloat16")), place, optimised=False
+        )
         run(probe)
         return run
     except (ValueError, tf.errors.OpError) as error:
         _log.warning("oneDNN's operations are not to be had, the network will be slower: %s", error)
-        return runner(replace(graph, definition=in_bfloat16(rewritten)), place)
+        return runner(replace(graph, definition=in_16_bits(rewritten, "bfloat16")), place)
 
 
 def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:

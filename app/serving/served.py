@@ -47,10 +47,10 @@ class Served:
         self._arriving = 0  # photos that are being decoded, and will be in the batcher's queue next
         self._users = 0
         self._left = asyncio.Event()
-        settings = device.settings
+        settings, largest = device.settings, predictor.batch_sizes[-1]
         self._batcher: Batcher[Image, Alpha] = Batcher(
             self._run_batch,
-            max_size=settings.max_batch_size or predictor.batch_sizes[-1],
+            max_size=min(settings.max_batch_size or largest, largest),
             max_wait_s=settings.batch_wait_ms / 1000,
             max_queue=settings.max_queue * VIEWS_MAX,
             lanes=predictor.lanes,

@@ -183,7 +183,11 @@ ROWS: Final[dict[str, list[Panel]]] = {
         Panel(
             "Model in service",
             "none",
-            {"": highest("matte_model_info", "instance, role, name, version, device, precision, sha256")},
+            {
+                "": highest(
+                    "matte_model_info", "instance, role, name, version, device, runtime, precision, sha256"
+                )
+            },
             kind="table",
             width=12,
         ),

@@ -52,7 +52,7 @@ async def test_every_promised_metric_is_there(running: Running) -> None:
     assert families.keys() >= NAMES
     assert stages == [1, 1, 1]
     (info,) = families["matte_model_info"].samples
-    assert set(info.labels) >= {"name", "version", "device", "precision", "sha256"}
+    assert set(info.labels) >= {"name", "version", "device", "runtime", "precision", "sha256"}
 
 
 async def test_padding_is_counted(running: Running) -> None:

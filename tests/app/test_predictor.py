@@ -13,9 +13,12 @@ import pytest
 
 from app import headroom, predictor
 from app.errors import InferenceFailed, OutOfMemory
-from app.network.session import Alphas, Batch, LoadError, Place, runner, short_of_memory
-from app.network.tensorflow_start import tensorflow
-from app.predictor import Predictor, batch_sizes_up_to, has_bfloat16, probe_picture
+from app.network import devices, openvino_model, runtimes
+from app.network.devices import has_bfloat16
+from app.network.precision import TOLERANCE
+from app.network.runtimes import Runtime
+from app.network.session import Alphas, Batch, LoadError
+from app.predictor import Predictor, batch_sizes_up_to
 from model import contract
 from model.contract import ContractError, Manifest
 from tests.conftest import TINY_SIZE, mean_colour
@@ -24,10 +27,12 @@ from tests.conftest import TINY_SIZE, mean_colour
 FLOAT32_NOISE = 1e-5
 HAS_BFLOAT16 = has_bfloat16()
 
+by_both = pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
 
-def load(artifact: Path, **changes: Any) -> Predictor:
+
+def load(artifact: Path, runtime: Runtime, **changes: Any) -> Predictor:
     chosen = {"device": "cpu", "precision": "float32", "max_batch_size": 4} | changes
-    return predictor.load(artifact, **chosen)
+    return predictor.load(artifact, runtime=runtime, **chosen)
 
 
 def random_batch(count: int) -> Batch:
@@ -46,29 +51,37 @@ def test_allowed_sizes_are_powers_of_two_and_the_largest(largest: int, sizes: tu
     assert batch_sizes_up_to(largest) == sizes
 
 
+@by_both
 @pytest.mark.parametrize(("asked", "cores", "lanes"), [(0, 1, 1), (0, 6, 6), (2, 6, 2)])
 def test_each_core_has_its_lane_unless_others_are_asked_for(
-    tiny_artifact: Path, asked: int, cores: int, lanes: int
+    tiny_artifact: Path, runtime: Runtime, asked: int, cores: int, lanes: int
 ) -> None:
-    loaded = load(tiny_artifact, max_batch_size=0, lanes=asked, cores=cores)
-    assert loaded.lanes == lanes
-    assert loaded.batch_sizes == (1, 2)
+    assert load(tiny_artifact, runtime, lanes=asked, cores=cores).lanes == lanes
 
 
-def test_lanes_answer_at_once_and_each_its_own_pictures(tiny_artifact: Path) -> None:
-    loaded = load(tiny_artifact, lanes=2, cores=2)
+@pytest.mark.parametrize(
+    ("runtime", "asked", "sizes"),
+    [
+        ("tensorflow", 0, (1, 2)),
+        ("tensorflow", 4, (1, 2, 4)),
+        ("openvino", 0, (1,)),
+        ("openvino", 4, (1,)),
+    ],
+)
+def test_tensorflow_takes_batches_and_openvino_one_picture_at_a_time(
+    tiny_artifact: Path, runtime: Runtime, asked: int, sizes: tuple[int, ...]
+) -> None:
+    assert load(tiny_artifact, runtime, max_batch_size=asked).batch_sizes == sizes
+
+
+@by_both
+def test_lanes_answer_at_once_and_each_its_own_pictures(tiny_artifact: Path, runtime: Runtime) -> None:
+    loaded = load(tiny_artifact, runtime, lanes=2, cores=2)
     batches = [random_batch(2) + np.uint8(shift) for shift in range(12)]
     with ThreadPoolExecutor(2) as pool:
         together = list(pool.map(loaded.predict, batches))
     for batch, alphas in zip(batches, together, strict=True):
         assert np.allclose(alphas, batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
-
-
-def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
-    cpu, cuda = Place("cpu", 3).options(), Place("cuda", 1).options()
-    assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
-    assert cpu.device_count["GPU"] == 0
-    assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -169,35 +182,28 @@ def test_memory_that_is_too_short_for_one_picture_is_said() -> None:
 def test_model_that_does_not_even_fit_with_one_picture_is_refused_at_the_start(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "runner", lambda *_, **__: Memory(room=0))
+    network = runtimes.Network(Memory(room=0), "tensorflow", "float32")
+    monkeypatch.setattr(runtimes, "network", lambda *_: network)
     with pytest.raises(LoadError, match="Memory is too short"):
-        load(tiny_artifact)
+        load(tiny_artifact, "tensorflow")
 
 
-def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
-    from app.network.frozen_graph import FrozenGraph
+def test_model_that_memory_is_too_short_to_load_is_refused(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(*_: object) -> None:
+        raise RuntimeError("std::bad_alloc")
 
-    tf = tensorflow()
-    with tf.Graph().as_default() as graph:
-        image = tf.compat.v1.placeholder(tf.uint8, [None, 8, 8, 3])
-        # 8 x 8 pixels, ten million times as high and as wide: more bytes than any machine has.
-        huge = tf.tile(tf.cast(image, tf.float32), [1, 10_000_000, 10_000_000, 1])
-        alpha = tf.reduce_mean(huge, axis=(1, 2, 3), keepdims=True)
-    small = FrozenGraph(graph.as_graph_def(), image.name, alpha.name)
-    with pytest.raises(MemoryError):
-        runner(small, Place("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(openvino_model, "_Request", compiled)
+    with pytest.raises(LoadError, match="memory is too short for the network"):
+        load(tiny_artifact, "auto")
 
 
-def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
-    errors = tensorflow().errors
-    assert short_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
-    assert short_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
-    assert not short_of_memory(errors.InternalError(None, None, "something else"))
-
-
-def test_loaded_model_computes_what_was_exported(tiny_artifact: Path) -> None:
-    loaded = load(tiny_artifact)
-    assert (loaded.device, loaded.precision, loaded.input_size) == ("cpu", "float32", TINY_SIZE)
+@by_both
+def test_loaded_model_computes_what_was_exported(tiny_artifact: Path, runtime: Runtime) -> None:
+    loaded = load(tiny_artifact, runtime)
+    assert (loaded.device, loaded.runtime, loaded.precision) == ("cpu", runtime, "float32")
+    assert loaded.input_size == TINY_SIZE
     assert loaded.manifest.label == "tiny@1"
     batch = random_batch(3)
     alphas = loaded.predict(batch)
@@ -205,26 +211,31 @@ def test_loaded_model_computes_what_was_exported(tiny_artifact: Path) -> None:
     assert np.allclose(alphas, batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
 
 
-def test_picture_gets_the_same_alpha_in_every_batch_size(tiny_artifact: Path) -> None:
-    loaded = load(tiny_artifact)
+@by_both
+def test_picture_gets_the_same_alpha_in_every_batch_size(tiny_artifact: Path, runtime: Runtime) -> None:
+    loaded = load(tiny_artifact, runtime)
     batch = random_batch(4)
     together = loaded.predict(batch)
     alone = np.concatenate([loaded.predict(picture[None]) for picture in batch])
     assert np.allclose(together, alone, atol=FLOAT32_NOISE)
 
 
+@by_both
 @pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
-def test_bfloat16_is_chosen_where_the_cpu_has_it_and_really_used(tiny_artifact: Path) -> None:
-    exact, quick = load(tiny_artifact), load(tiny_artifact, precision="auto")
+def test_bfloat16_is_chosen_where_the_cpu_has_it_and_really_used(
+    tiny_artifact: Path, runtime: Runtime
+) -> None:
+    exact, quick = load(tiny_artifact, runtime), load(tiny_artifact, runtime, precision="auto")
     assert quick.precision == "bfloat16"
     batch = random_batch(4)
     difference = np.abs(exact.predict(batch) - quick.predict(batch)).max()
-    assert 0 < difference <= predictor.BFLOAT16_TOLERANCE
+    assert 0 < difference <= TOLERANCE
 
 
+@by_both
 @pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
-def test_precisions_do_not_disturb_each_other_on_any_thread(tiny_artifact: Path) -> None:
-    exact, quick = load(tiny_artifact), load(tiny_artifact, precision="bfloat16")
+def test_precisions_do_not_disturb_each_other_on_any_thread(tiny_artifact: Path, runtime: Runtime) -> None:
+    exact, quick = load(tiny_artifact, runtime), load(tiny_artifact, runtime, precision="bfloat16")
     batch = random_batch(2)
     first_exact, first_quick = exact.predict(batch), quick.predict(batch)
     with ThreadPoolExecutor(1) as other_thread:
@@ -233,86 +244,45 @@ def test_precisions_do_not_disturb_each_other_on_any_thread(tiny_artifact: Path)
     assert np.array_equal(exact.predict(batch), first_exact)
 
 
-def test_bfloat16_that_is_too_coarse_is_not_used(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(predictor, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(
-        predictor, "quick_runner", lambda *_: lambda batch: mean_colour(batch) + np.float32(0.05)
-    )
-    assert load(tiny_artifact, precision="auto").precision == "float32"
-    assert "staying with float32" in caplog.text
-    with pytest.raises(LoadError, match=r"MATTE_PRECISION=auto or float32"):
-        load(tiny_artifact, precision="bfloat16")
-
-
-@pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
-def test_without_onednns_own_operations_the_service_is_slower_and_says_so(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    as_expected = load(tiny_artifact, precision="bfloat16")
-    assert "slower" not in caplog.text
-    monkeypatch.setattr("app.network.fusion.FUSED", "_AnotherName")  # which another version may give it
-    batch = random_batch(2)
-    slower = load(tiny_artifact, precision="bfloat16")
-    assert "the network will be slower" in caplog.text
-    assert np.allclose(slower.predict(batch), as_expected.predict(batch), atol=predictor.BFLOAT16_TOLERANCE)
-
-
-def test_bfloat16_is_refused_where_the_cpu_lacks_it(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(predictor, "has_bfloat16", lambda: False)
-    assert load(tiny_artifact, precision="auto").precision == "float32"
-    with pytest.raises(LoadError, match="AVX512-BF16"):
-        load(tiny_artifact, precision="bfloat16")
-
-
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("runtime", "device", "level", "text"),
     [
-        ("flags : fpu amx_bf16\n", True),
-        ("flags : fpu avx512_bf16 x\n", True),
-        ("flags : fpu\n", False),
-        ("", False),
+        (
+            "auto",
+            "auto",
+            logging.WARNING,
+            "model tiny@1 runs on CPU by OpenVINO in float32: no GPU was found",
+        ),
+        ("auto", "cpu", logging.INFO, "model tiny@1 runs on CPU by OpenVINO in float32"),
+        ("openvino", "auto", logging.INFO, "model tiny@1 runs on CPU by OpenVINO in float32"),
+        ("tensorflow", "cpu", logging.INFO, "model tiny@1 runs on CPU by TensorFlow in float32"),
     ],
 )
-def test_bfloat16_is_read_from_the_cpu_flags(tmp_path: Path, text: str, expected: bool) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text(text)
-    assert has_bfloat16(info) is expected
-
-
-def test_missing_cpu_info_means_no_bfloat16(tmp_path: Path) -> None:
-    assert not has_bfloat16(tmp_path / "none")
-
-
-def test_cuda_without_a_gpu_is_refused(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: [])
-    with pytest.raises(LoadError, match=r"MATTE_DEVICE=cuda, but TensorFlow sees no GPU.*MATTE_DEVICE=cpu"):
-        load(tiny_artifact, device="cuda")
-
-
-def test_auto_without_a_gpu_says_loudly_that_it_is_the_cpu(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_where_and_by_what_it_runs_is_said_loudly_if_it_is_a_cpu_that_nobody_asked_for(
+    tiny_artifact: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    runtime: Runtime,
+    device: str,
+    level: int,
+    text: str,
 ) -> None:
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: [])
-    load(tiny_artifact, device="auto")
-    assert [(r.levelno, "no GPU was found" in r.message) for r in caplog.records] == [(logging.WARNING, True)]
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: False)
+    with caplog.at_level(logging.INFO, "app"):
+        load(tiny_artifact, runtime, device=device)
+    said = [(each.levelno, each.getMessage()) for each in caplog.records if each.name.startswith("app")]
+    assert said == [(level, text)]
 
 
 def test_damaged_artifact_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny_artifact, tmp_path / "copy")
     (copy / "saved_model" / "saved_model.pb").write_bytes(b"other")
     with pytest.raises(ContractError, match="changed or damaged"):
-        load(copy)
+        load(copy, "auto")
 
 
-def test_artifact_without_a_real_saved_model_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["auto", "tensorflow", "openvino"])
+def test_artifact_without_a_real_saved_model_is_refused(tmp_path: Path, runtime: Runtime) -> None:
     artifact = tmp_path / "fake"
     (artifact / "saved_model").mkdir(parents=True)
     file = artifact / "saved_model" / "saved_model.pb"
@@ -320,11 +290,12 @@ def test_artifact_without_a_real_saved_model_is_refused(tmp_path: Path) -> None:
     files = {"saved_model/saved_model.pb": contract.file_sha256(file)}
     contract.write_manifest(artifact, Manifest("fake", "1", 32, "stretch", files))
     with pytest.raises(LoadError, match="not a SavedModel"):
-        load(artifact)
+        load(artifact, runtime)
 
 
+@pytest.mark.parametrize("runtime", ["auto", "tensorflow", "openvino"])
 def test_weights_that_were_cut_off_before_they_were_listed_are_refused(
-    tiny_artifact: Path, tmp_path: Path
+    tiny_artifact: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     copy = shutil.copytree(tiny_artifact, tmp_path / "copy")
     (weights,) = (copy / "saved_model" / "variables").glob("*.data*")
@@ -332,13 +303,7 @@ def test_weights_that_were_cut_off_before_they_were_listed_are_refused(
     manifest = dataclasses.replace(contract.read_manifest(copy), files=contract.file_digests(copy))
     contract.write_manifest(copy, manifest)
     with pytest.raises(LoadError, match="not a SavedModel"):
-        load(copy)
-
-
-def test_probe_has_flat_parts_and_edges() -> None:
-    probe = probe_picture(64)
-    assert probe.shape == (1, 64, 64, 3)
-    assert probe.std() > 30
+        load(copy, runtime)
 
 
 def test_predictor_is_frozen() -> None:

@@ -215,7 +215,9 @@ async def test_models_lists_the_model_in_service(running: Running) -> None:
     async with running() as service:
         (model,) = (await service.client.get("/v1/models")).json()["models"]
     assert (model["name"], model["version"], model["input_size"]) == ("stand-in", "0", 64)
-    names = "name version role device precision input_size sha256 metrics licence architecture parameters"
+    names = (
+        "name version role device runtime precision input_size sha256 metrics licence architecture parameters"
+    )
     assert set(model) == set(names.split())
 
 

@@ -1,4 +1,5 @@
-"""How large batches should be on this machine: the bare network and the service, by the largest batch.
+"""How large batches should be on this machine: the bare network and the service, by the largest batch, where
+TensorFlow runs it: OpenVINO takes one picture at a time.
 
     .venv/bin/python -m tests.bench.bench_batching [--sizes 1 2 4 8] [--seconds 5] [--requests 150] [--model ARTIFACT]
 
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from app import predictor
+from app.network.runtimes import Runtime
 from app.settings import BUILT_IN_MODEL, load_settings
 from tests.bench.cpu_share import watched
 from tests.bench.load import closed_loop, photo, posting
@@ -36,15 +38,17 @@ class Bare:
     cpu_ms: float
 
 
-def bare_network(artifact: Path, batch: int, seconds: float) -> Bare:
+def bare_network(artifact: Path, batch: int, seconds: float, runtime: Runtime = "auto") -> Bare:
     """In a process of its own, so that nothing of it is left in this one."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_loop, artifact, batch, seconds).result()
+        return pool.submit(_loop, artifact, batch, seconds, runtime).result()
 
 
-def _loop(artifact: Path, batch: int, seconds: float) -> Bare:
+def _loop(artifact: Path, batch: int, seconds: float, runtime: Runtime) -> Bare:
     cores = load_settings().core_count
-    model = predictor.load(artifact, device="cpu", precision="auto", max_batch_size=batch, cores=cores)
+    model = predictor.load(
+        artifact, device="cpu", precision="auto", max_batch_size=batch, runtime=runtime, cores=cores
+    )
     side = model.input_size
     pictures = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
     started, cpu = time.perf_counter(), time.process_time()
@@ -71,8 +75,11 @@ def main() -> None:
     options = parser.parse_args()
     data = photo()
     for size in options.sizes:
-        bare = bare_network(options.model, size, options.seconds)
-        with serving(options.model, MATTE_MAX_BATCH_SIZE=str(size)) as (process, address):
+        bare = bare_network(options.model, size, options.seconds, "tensorflow")
+        with serving(options.model, MATTE_MAX_BATCH_SIZE=str(size), MATTE_RUNTIME="tensorflow") as (
+            process,
+            address,
+        ):
             send, pid = posting(address, "/v1/matte", data), process.child.pid
             closed_loop(send, requests=WARM_UP, concurrency=CONCURRENCY, pid=pid)
             work = partial(closed_loop, send, requests=options.requests, concurrency=CONCURRENCY, pid=pid)

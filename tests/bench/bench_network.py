@@ -22,10 +22,11 @@ import numpy as np
 import tensorflow as tf
 
 from app import predictor
-from app.network.bfloat16 import in_bfloat16
 from app.network.fusion import fused
+from app.network.precision import probe_picture
 from app.network.rewritings import REWRITINGS, for_cpus
 from app.network.session import Place, Predict, frozen, runner
+from app.network.sixteen_bits import in_16_bits
 from model.contract import SAVED_MODEL_DIR, read_manifest
 from model.u2net import u2net
 from training.export import Card, Serving, export_network
@@ -58,7 +59,7 @@ def compare_rewritings(artifact: Path, batch: int, runs: int) -> None:
     place = Place("cpu", 1)
     graph = frozen(artifact / SAVED_MODEL_DIR, place)
     size = read_manifest(artifact).input_size
-    probe = predictor.probe_picture(size)
+    probe = probe_picture(size)
     exact = runner(graph, place, optimised=False)(probe)
     chosen = {"all": REWRITINGS} | {
         f"without {left_out.__name__}": tuple(each for each in REWRITINGS if each is not left_out)
@@ -66,7 +67,7 @@ def compare_rewritings(artifact: Path, batch: int, runs: int) -> None:
     }
     sessions: list[tuple[str, Predict]] = []
     for name in (*chosen, *reversed(chosen)):
-        definition = in_bfloat16(fused(for_cpus(graph.definition, chosen[name])))
+        definition = in_16_bits(fused(for_cpus(graph.definition, chosen[name])), "bfloat16")
         run = runner(replace(graph, definition=definition), place, optimised=False)
         cpu_seconds(run, size, batch)
         sessions.append((name, run))

@@ -1,11 +1,11 @@
 """The service under load: requests per second, latencies, memory.
 
     .venv/bin/python -m tests.bench.bench_service [--requests 200] [--concurrency 1 8 64] [--rate 5] [--side 2048]
-        [--soak 5000] [--json OUT.json] [--plot OUT.png]
+        [--paths /v1/matte /v1/cutout] [--device cuda] [--clients 4] [--soak 5000] [--json OUT.json] [--plot OUT.png]
 
 Starts `python -m app serve` on this machine and posts one 4.2-megapixel portrait to it, closed-loop with each
-concurrency and, with --rate, open-loop. --soak sends so many requests at concurrency 64 and tells the memory at the
-end beside the memory after 200.
+concurrency and, with --rate, open-loop. --clients asks from so many processes, where one cannot ask fast enough.
+--soak sends so many requests at concurrency 64 and tells the memory at the end beside the memory after 200.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 from app.settings import BUILT_IN_MODEL
-from tests.bench.load import Load, closed_loop, open_loop, photo, posting
+from tests.bench.load import Load, closed_loop, closed_loop_by, open_loop, photo, posting
 from tests.processes import serving
 
 SOAK_CONCURRENCY = 64
@@ -27,7 +29,7 @@ def tell(name: str, load: Load) -> None:
     figures = load.summary()
     statuses = ", ".join(f"{count} × {status}" for status, count in sorted(load.statuses.items()))
     print(
-        f"{name:22s} {figures['requests_per_s']:6.2f} requests/s   p50 {figures['p50_ms']:7.0f} ms   "
+        f"{name:24s} {figures['requests_per_s']:6.2f} requests/s   p50 {figures['p50_ms']:7.0f} ms   "
         f"p99 {figures['p99_ms']:7.0f} ms   peak {figures['memory_peak_mb']:6.0f} MB   {statuses}"
     )
 
@@ -52,6 +54,9 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="*", default=[1, 8, 64])
     parser.add_argument("--rate", type=float)
     parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--paths", nargs="+", default=["/v1/matte"])
+    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--soak", type=int)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -59,13 +64,16 @@ def main() -> None:
     data = photo(options.side)
     started = time.perf_counter()
     loads = {}
-    with serving(options.model) as (process, address):
+    with serving(options.model, MATTE_DEVICE=options.device) as (process, address):
         print(f"ready after {time.perf_counter() - started:.1f} s; a photo of {len(data) / 1000:.0f} kB")
-        send, pid = posting(address, "/v1/matte", data), process.child.pid
+        send, pid = posting(address, options.paths[0], data), process.child.pid
         closed_loop(send, requests=16, concurrency=8, pid=pid)
-        for concurrency in options.concurrency:
-            name = f"closed, {concurrency}"
-            loads[name] = closed_loop(send, requests=options.requests, concurrency=concurrency, pid=pid)
+        for path, concurrency in product(options.paths, options.concurrency):
+            name = f"{path}, closed, {concurrency}"
+            make = partial(posting, address, path, data)
+            loads[name] = closed_loop_by(
+                options.clients, make, requests=options.requests, concurrency=concurrency, pid=pid
+            )
             tell(name, loads[name])
         if options.rate:
             name = f"open, {options.rate:g}/s"

@@ -67,8 +67,8 @@ async def gauges(address: str) -> float:
     """The sum of GAUGES; 0 when nothing is in the house."""
     async with httpx.AsyncClient(headers={"Connection": "close"}, timeout=PATIENCE_S) as client:
         page = (await client.get(f"{address}/metrics")).text
-    samples = (line.split(" ") for line in page.splitlines() if not line.startswith("#"))
-    return sum(float(value) for name, value in samples if name in GAUGES)
+    samples = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
+    return sum(float(value) for name, _, value in samples if name in GAUGES)
 
 
 async def _look(pid: int, address: str, answers: int) -> Footprint:

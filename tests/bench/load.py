@@ -12,8 +12,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -173,6 +175,37 @@ def closed_loop(send: Send, *, requests: int, concurrency: int, pid: int) -> Loa
         await asyncio.gather(*(one() for _ in range(concurrency)))
 
     return _run(_watched(drive, pid))
+
+
+def closed_loop_by(
+    processes: int, make: Callable[[], Send], *, requests: int, concurrency: int, pid: int
+) -> Load:
+    """`closed_loop` with its clients shared out among processes, for a service that answers more than one Python
+    process can ask. `make` must be picklable."""
+    processes = min(processes, concurrency)
+    if processes == 1:
+        return closed_loop(make(), requests=requests, concurrency=concurrency, pid=pid)
+    shares = [len(range(i, concurrency, processes)) for i in range(processes)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        list(pool.map(abs, range(4 * processes)))  # So that all have started before the first of them asks.
+        loads = [
+            pool.submit(_closed_loop_of, make, requests * share // concurrency, share, pid)
+            for share in shares
+        ]
+        return _together([load.result() for load in loads])
+
+
+def _closed_loop_of(make: Callable[[], Send], requests: int, concurrency: int, pid: int) -> Load:
+    return closed_loop(make(), requests=requests, concurrency=concurrency, pid=pid)
+
+
+def _together(loads: list[Load]) -> Load:
+    whole = Load(seconds=max(load.seconds for load in loads), memory=loads[0].memory)
+    for load in loads:
+        whole.done_at += load.done_at
+        whole.latencies += load.latencies
+        whole.statuses += load.statuses
+    return whole
 
 
 def open_loop(send: Send, *, requests: int, rate: float, pid: int, seed: int = 0) -> Load:

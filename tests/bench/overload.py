@@ -1,12 +1,13 @@
 """More requests than the service can take: how much good work is left, and how well is the rest turned away?
 
     .venv/bin/python -m tests.bench.overload [--times 4] [--seconds 30] [--path /v1/cutout] [--side 1024]
-        [--capacity-requests 100] [--json OUT.json]
+        [--capacity-requests 100] [--cores 2] [--json OUT.json]
 
 Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
 requests a second at random moments, whether the earlier ones are answered or not. The client shares the machine: what
-making and sending the requests costs it is missing from the service's throughput. All of it comes from one address;
-from another one, a neighbour sends one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
+making and sending the requests costs it is missing from the service's throughput, unless --cores parts the two: so
+many for the service, the others for the client. All of it comes from one address; from another one, a neighbour sends
+one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -218,6 +220,13 @@ def tell(found: Overload) -> None:
     )
 
 
+def parted(cores: int) -> str:
+    """Keeps this process off the machine's first so many cores; gives the shell command that puts another on them."""
+    every = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, every[cores:])
+    return f"taskset -pc {','.join(map(str, every[:cores]))} $$ > /dev/null"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=BUILT_IN_MODEL)
@@ -226,9 +235,11 @@ def main() -> int:
     parser.add_argument("--path", default="/v1/cutout")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--capacity-requests", type=int, default=100)
+    parser.add_argument("--cores", type=int)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with serving(options.model) as (process, address):
+    limits = parted(options.cores) if options.cores else ":"
+    with serving(options.model, limits=limits) as (process, address):
         picture = photo(options.side)
         send = posting(address, options.path, picture)
         other = posting(address, options.path, picture, source="127.0.0.2")

@@ -32,6 +32,7 @@ MODEL = {
     "version": "3",
     "role": "default",
     "device": "cpu",
+    "runtime": "openvino",
     "precision": "float32",
     "input_size": 256,
     "sha256": "00",

@@ -1,6 +1,6 @@
 """`python -m app serve`: in this process as far as it fails early, else as a process of its own.
 
-Of those only the ones that say something of the model have TensorFlow.
+Of those only the ones that say something of the model have a network.
 """
 
 from __future__ import annotations
@@ -57,6 +57,21 @@ def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
     assert "Address already in use" in result.stderr
 
 
+@pytest.mark.parametrize(("runtime", "with_tensorflow"), [("auto", False), ("tensorflow", True)])
+def test_tensorflow_is_only_loaded_where_it_runs_the_network(
+    tiny_artifact: Path, runtime: str, with_tensorflow: bool
+) -> None:
+    with (
+        serving(tiny_artifact, MATTE_RUNTIME=runtime) as (process, address),
+        httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
+    ):
+        assert client.post("/v1/matte", files={"image": png(plain(90))}).status_code == 200
+        (model,) = client.get("/v1/models").json()["models"]
+        mapped = Path(f"/proc/{process.child.pid}/maps").read_text()
+    assert model["runtime"] == ("tensorflow" if with_tensorflow else "openvino")
+    assert ("libtensorflow_framework" in mapped) is with_tensorflow
+
+
 def inside(client: httpx.Client) -> float:
     page = client.get("/metrics").text
     return float(page.split("\nmatte_inflight ")[1].split("\n")[0])
@@ -96,7 +111,8 @@ def test_ctrl_c_stops_an_idle_service_with_0() -> None:
 
 
 def test_sigterm_while_the_model_loads_ends_at_once_with_0(tiny_artifact: Path) -> None:
-    with serving(tiny_artifact, ready=False) as (process, address):
+    # TensorFlow takes seconds, so the signal comes first.
+    with serving(tiny_artifact, ready=False, MATTE_RUNTIME="tensorflow") as (process, address):
         assert httpx.get(f"{address}/healthz").status_code == 200
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(PATIENCE_S) == 0

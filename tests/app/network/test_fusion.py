@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.bfloat16 import in_bfloat16
+from app.network.devices import has_bfloat16
 from app.network.fusion import FUSED, RENAMED, fused
+from app.network.sixteen_bits import in_16_bits
 from app.network.upsampling import resizes_as_products
-from app.predictor import has_bfloat16
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(2, 16, 16, 8)).astype(np.float32)
@@ -63,12 +63,12 @@ def test_everything_that_can_be_fused_is() -> None:
 
 
 def test_fused_graph_calculates_in_bfloat16() -> None:
-    exact, quick = run(graph()), run(in_bfloat16(fused(resizes_as_products(graph()))))
+    exact, quick = run(graph()), run(in_16_bits(fused(resizes_as_products(graph())), "bfloat16"))
     difference = np.abs(quick - exact)
     assert 0 < difference.max() < 0.02 * np.abs(exact).max()
 
 
 def test_names_of_the_ends_are_kept() -> None:
-    names = [node.name for node in in_bfloat16(fused(graph())).node]
+    names = [node.name for node in in_16_bits(fused(graph()), "bfloat16").node]
     assert len(names) == len(set(names))
     assert {"x", "y"} <= set(names)

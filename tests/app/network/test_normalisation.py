@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.bfloat16 import in_bfloat16
 from app.network.normalisation import normalisation_by_rows
+from app.network.sixteen_bits import in_16_bits
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (2, 6, 5, 3), np.uint8)
@@ -85,5 +85,5 @@ def test_other_beginnings_are_left_alone(definition: GraphDef) -> None:
 def test_it_stays_in_float32_among_16_bits() -> None:
     definition = graph(lambda x: (x / 255.0 - MEAN) / DEVIATION)
     np.testing.assert_allclose(
-        run(in_bfloat16(normalisation_by_rows(definition))), run(definition), atol=ROUNDING
+        run(in_16_bits(normalisation_by_rows(definition), "bfloat16")), run(definition), atol=ROUNDING
     )

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.bfloat16 import in_bfloat16
+from app.network.devices import has_bfloat16
 from app.network.fusion import fused
 from app.network.side_maps import side_maps_summed
-from app.predictor import has_bfloat16
+from app.network.sixteen_bits import in_16_bits
 
 RNG = np.random.default_rng(0)
 HEIGHT, WIDTH = 16, 24
@@ -103,6 +103,6 @@ def test_maps_that_are_joined_along_their_rows_are_left_alone() -> None:
 @pytest.mark.skipif(not has_bfloat16(), reason="graphs are fused for CPUs with bfloat16")
 def test_it_stays_in_float32_when_the_network_is_fused_and_in_16_bits() -> None:
     definition = graph()
-    quick = in_bfloat16(fused(side_maps_summed(definition)))
+    quick = in_16_bits(fused(side_maps_summed(definition)), "bfloat16")
     assert operations(quick)["Cast"] == 0
     np.testing.assert_allclose(run(quick), run(definition), atol=ROUNDING)

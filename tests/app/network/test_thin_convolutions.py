@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.bfloat16 import in_bfloat16
+from app.network.devices import has_bfloat16
 from app.network.fusion import fused
+from app.network.sixteen_bits import in_16_bits
 from app.network.thin_convolutions import NARROWEST, PIXELS, shifted, thin_convolutions_widened
-from app.predictor import has_bfloat16
 
 RNG = np.random.default_rng(0)
 # Sums of 27 products around 1 in another order, in float32.
@@ -55,7 +55,7 @@ def test_the_convolution_stays_the_same(width: int, kernel: tuple[int, int]) -> 
 @pytest.mark.skipif(not has_bfloat16(), reason="graphs are fused for CPUs with bfloat16")
 def test_it_stays_the_same_when_fused_and_in_16_bits() -> None:
     definition = graph()
-    quick = in_bfloat16(fused(thin_convolutions_widened(definition)))
+    quick = in_16_bits(fused(thin_convolutions_widened(definition)), "bfloat16")
     exact = run(definition)
     difference = np.abs(run(quick) - exact)
     assert 0 < difference.max() < 0.02 * np.abs(exact).max()

@@ -274,7 +274,13 @@ async def test_each_model_is_told_to_prometheus_with_its_role(
 
         def told(version: str, role: str) -> float | None:
             sha = models.default.manifest.sha256
-            labels = {"name": "a", "version": version, "device": "cpu", "precision": "float32"}
+            labels = {
+                "name": "a",
+                "version": version,
+                "device": "cpu",
+                "runtime": "none",
+                "precision": "float32",
+            }
             return registry.get_sample_value("matte_model_info", {**labels, "sha256": sha, "role": role})
 
         assert (told("2", DEFAULT), told("1", KEPT)) == (1, 1)

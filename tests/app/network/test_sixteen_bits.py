@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.bfloat16 import in_bfloat16
 from app.network.graph_nodes import KEEPS_FLOAT32
+from app.network.precision import Narrow
+from app.network.sixteen_bits import in_16_bits
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(3, 3, 4, 8)).astype(np.float32) / 6
@@ -39,30 +40,35 @@ def run(definition: GraphDef, name: str = "alpha:0") -> np.ndarray:
         return np.asarray(session.run(name, {"x:0": IMAGE}))
 
 
-def test_the_answer_is_the_same_to_sixteen_bits() -> None:
-    exact, quick = run(graph()), run(in_bfloat16(graph()))
+@pytest.mark.parametrize(("kind", "tolerance"), [("bfloat16", TOLERANCE), ("float16", TOLERANCE / 8)])
+def test_the_answer_is_the_same_to_sixteen_bits(kind: Narrow, tolerance: float) -> None:
+    exact, quick = run(graph()), run(in_16_bits(graph(), kind))
     assert quick.dtype == np.float32
-    assert 0 < np.abs(exact - quick).max() < TOLERANCE
+    assert 0 < np.abs(exact - quick).max() < tolerance
 
 
 def test_listed_operations_calculate_in_16_bits_and_the_others_do_not() -> None:
-    types = {node.name: node.attr["T"].type for node in in_bfloat16(graph()).node if "T" in node.attr}
+    types = {
+        node.name: node.attr["T"].type for node in in_16_bits(graph(), "bfloat16").node if "T" in node.attr
+    }
     coarse = {name for name, kind in types.items() if kind == tf.bfloat16.as_datatype_enum}
-    operations = Counter(node.op for node in in_bfloat16(graph()).node if node.name in coarse)
+    operations = Counter(node.op for node in in_16_bits(graph(), "bfloat16").node if node.name in coarse)
     assert operations == {"Conv2D": 1, "BiasAdd": 1, "Relu": 1, "MaxPool": 1, "AddV2": 1, "ConcatV2": 1}
 
 
 def test_weights_are_held_once_for_each_precision_that_needs_them() -> None:
-    names = [node.name for node in in_bfloat16(graph()).node]
+    names = [node.name for node in in_16_bits(graph(), "bfloat16").node]
     assert len(names) == len(set(names))
     assert {"kernel", "kernel/bfloat16"} <= set(names)  # the sum takes float32
-    assert run(in_bfloat16(graph()), "total:0") == pytest.approx(KERNEL.sum())
+    assert run(in_16_bits(graph(), "bfloat16"), "total:0") == pytest.approx(KERNEL.sum())
 
 
 def test_weights_that_nobody_needs_in_float32_are_dropped() -> None:
     definition = graph()
     kept = [node for node in definition.node if node.name != "total" and node.op != "Sum"]
-    names = [node.name for node in in_bfloat16(GraphDef(versions=definition.versions, node=kept)).node]
+    names = [
+        node.name for node in in_16_bits(GraphDef(versions=definition.versions, node=kept), "bfloat16").node
+    ]
     assert "kernel" not in names
 
 
@@ -70,7 +76,7 @@ def test_graph_without_convolutions_stays_as_it_is() -> None:
     with tf.Graph().as_default() as whole:
         tf.identity(tf.compat.v1.placeholder(tf.float32, [2], "x") * 3.0, name="alpha")
     definition = whole.as_graph_def()
-    assert [n.name for n in in_bfloat16(definition).node] == [n.name for n in definition.node]
+    assert [n.name for n in in_16_bits(definition, "bfloat16").node] == [n.name for n in definition.node]
 
 
 def test_marked_operation_stays_in_float32() -> None:
@@ -78,7 +84,7 @@ def test_marked_operation_stays_in_float32() -> None:
     for node in definition.node:
         if node.op == "AddV2":
             node.attr[KEEPS_FLOAT32].b = True
-    rewritten = in_bfloat16(definition)
+    rewritten = in_16_bits(definition, "bfloat16")
     kept = {node.op for node in rewritten.node if node.attr["T"].type == tf.float32.as_datatype_enum}
     assert "AddV2" in kept
     assert "ConcatV2" not in kept

@@ -1,8 +1,8 @@
-"""A frozen float32 graph comes in, the same graph calculating in bfloat16 goes out.
+"""A frozen float32 graph comes in, the same graph calculating in 16 bits goes out.
 
-What TensorFlow's own rewrite (`auto_mixed_precision_onednn_bfloat16`) does at run time, done once and beforehand: the
-weights are held in 16 bits from the start, so that each of TensorFlow's copies of them has half the size. Operations
-that are not listed here, and everything outside the convolutions, stay as they are.
+What TensorFlow's own rewrites (`auto_mixed_precision…`) do at run time, done once and beforehand: the weights are
+held in 16 bits from the start, so that each of TensorFlow's copies of them has half the size. Operations that are not
+listed here, and everything outside the convolutions, stay as they are.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from tensorflow.python.framework import op_def_registry
 
 from app.network.fusion import FUSED, RENAMED
 from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of
+from app.network.precision import Narrow
 
 IN_16_BITS: Final = frozenset(
     {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape", "Slice"}
     | {FUSED, *RENAMED.values()}
 )
-_FLOAT, _BFLOAT16 = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
+_FLOAT: Final = tf.float32.as_datatype_enum
 
 
-def in_bfloat16(graph: GraphDef) -> GraphDef:
+def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
     """The same tensors go in and come out, by the same names and types."""
+    narrow = tf.as_dtype(kind)
     nodes = {node.name: node for node in graph.node}
     coarse = {name for name, node in nodes.items() if _is_coarse(node)}
     rewritten = GraphDef(versions=graph.versions, library=graph.library)
@@ -34,13 +36,13 @@ def in_bfloat16(graph: GraphDef) -> GraphDef:
         new = rewritten.node.add()
         new.CopyFrom(node)
         if name in coarse:
-            new.attr["T"].type = _BFLOAT16
+            new.attr["T"].type = narrow.as_datatype_enum
             for place in range(len(new.attr["TArgs"].list.type) if "TArgs" in new.attr else 0):
-                new.attr["TArgs"].list.type[place] = _BFLOAT16
+                new.attr["TArgs"].list.type[place] = narrow.as_datatype_enum
         for position, tensor in enumerate(node.input):
             source = nodes[node_of(tensor)]
             if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
-                cast = _cast(source, tensor, to_bfloat16=name in coarse)
+                cast = _cast(source, tensor, narrow, narrower=name in coarse)
                 casts[cast.name] = cast
                 new.input[position] = cast.name
     rewritten.node.extend(casts.values())
@@ -59,17 +61,14 @@ def _is_float(source: NodeDef, tensor: str) -> bool:
     return bool((source.attr[output.type_attr].type if output.type_attr else output.type) == _FLOAT)
 
 
-def _cast(source: NodeDef, tensor: str, *, to_bfloat16: bool) -> NodeDef:
+def _cast(source: NodeDef, tensor: str, narrow: tf.DType, *, narrower: bool) -> NodeDef:
     """A node that gives `tensor` in the other precision; of a constant, the constant itself."""
-    kind = "bfloat16" if to_bfloat16 else "float32"
-    name = f"{tensor.replace(':', '_')}/{kind}"
+    before, after = (tf.float32, narrow) if narrower else (narrow, tf.float32)
+    name = f"{tensor.replace(':', '_')}/{after.name}"
     if source.op == "Const":
-        value = tf.make_ndarray(source.attr["value"].tensor).astype(tf.bfloat16.as_numpy_dtype)
-        return constant_node(name, value)
+        return constant_node(name, tf.make_ndarray(source.attr["value"].tensor).astype(after.as_numpy_dtype))
     cast = NodeDef(name=name, op="Cast", input=[tensor])
-    cast.attr["SrcT"].type, cast.attr["DstT"].type = (
-        (_FLOAT, _BFLOAT16) if to_bfloat16 else (_BFLOAT16, _FLOAT)
-    )
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = before.as_datatype_enum, after.as_datatype_enum
     return cast
 
 

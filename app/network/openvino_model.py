@@ -1,0 +1,176 @@
+"""A SavedModel comes in, functions that run it on this machine's CPU by OpenVINO go out: uint8 `[N,S,S,3]` to float32
+`[N,S,S]`.
+
+OpenVINO reads the very files that TensorFlow does. One picture at a time: two at once cost as much each, and each
+size of batch would hold the network once more. Knows no TensorFlow and no GPU.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.network.precision import Narrow
+from app.network.session import Alphas, Batch, LoadError, Place, Predict
+from app.workers import give_way
+from model import contract
+
+_HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
+"""Of the precision, which is never left to OpenVINO: on ARM it would take float16."""
+_TOOLS: Final = "openvino.tools"
+_SHORT_OF_MEMORY: Final = ("bad_alloc", "can't alloc", "Failed to allocate")
+_loading = threading.Lock()
+
+T = TypeVar("T")
+
+
+class NotInstalledError(LoadError):
+    """There is no OpenVINO for this Python."""
+
+
+class OpenVinoModel:
+    """A SavedModel as OpenVINO reads it, for pictures of `size` pixels a side. Whatever loads runs in one thread.
+
+    OpenVINO's Python part prepares a conversion of types where it is first used, under a lock of C++; meanwhile it
+    gives Python's lock away. Two threads that come there at once wait for each other for ever. So whatever a run
+    needs is done once for each request here, by one thread at a time, before others see it.
+    """
+
+    def __init__(self, path: Path, size: int, place: Place) -> None:
+        """Raises NotInstalledError, or LoadError for what OpenVINO cannot read."""
+        self._place = place
+        self._path = path
+        self._core, self._model = _alone(lambda: self._read(size))
+
+    def exactly(self) -> Predict:
+        """In float32, for a single thread at a time."""
+        return _alone(lambda: self._compiled("float32", lanes=1))
+
+    def in_float32(self) -> Predict:
+        """For as many threads as there are lanes; more wait for their turn."""
+        return _alone(lambda: self._compiled("float32", lanes=self._place.lanes))
+
+    def in_16_bits(self, kind: Narrow, _probe: Batch) -> Predict:
+        """As `in_float32`."""
+        return _alone(lambda: self._compiled(kind, lanes=self._place.lanes))
+
+    def _read(self, size: int) -> tuple[Any, Any]:
+        openvino = _openvino()
+        core = openvino.Core()
+        with self._failures():
+            model = core.read_model(str(self._path))
+            model.reshape({model.input(contract.INPUT_NAME): [1, size, size, 3]})
+        return core, model
+
+    def _compiled(self, precision: str, lanes: int) -> Predict:
+        options = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "NUM_STREAMS": lanes,
+            "INFERENCE_NUM_THREADS": lanes * self._place.threads,
+            "ENABLE_HYPER_THREADING": True,  # What a core is has been decided when they were counted.
+            "ENABLE_CPU_PINNING": False,  # Decoding and encoding use the same cores.
+        }
+        with self._failures():
+            compiled = self._core.compile_model(self._model, "CPU", options)
+            return _Requests([_Request(compiled) for _ in range(lanes)])
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        with _memory_errors():
+            try:
+                yield
+            except RuntimeError as error:
+                if _is_short_of_memory(error):
+                    raise
+                raise LoadError(f"{self._path}: not a SavedModel that OpenVINO runs: {error}") from None
+
+
+class _Request:
+    """The memory that one run of the network needs. One thread at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        # Seen through once and for all: to ask for it is what two threads must not do for the first time at once.
+        self._image: NDArray[np.uint8] = self._request.get_tensor(compiled.input(contract.INPUT_NAME)).data
+        self._alpha: Alphas = self._request.get_tensor(compiled.output(contract.OUTPUT_NAME)).data
+        self.run(np.zeros_like(self._image))
+
+    def run(self, image: NDArray[np.uint8]) -> Alphas:
+        """Of an image `[1,S,S,3]` the alpha `[1,S,S]`, a copy."""
+        np.copyto(self._image, image)
+        self._request.start_async()
+        self._request.wait()
+        return self._alpha[..., 0].copy()
+
+
+class _Requests:
+    """As many threads as there are requests may run pictures at once; others wait."""
+
+    def __init__(self, requests: list[_Request]) -> None:
+        self._free: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        for each in requests:
+            self._free.put(each)
+
+    def __call__(self, batch: Batch) -> Alphas:
+        """Raises MemoryError where memory is too short."""
+        request = self._free.get()
+        try:
+            with _memory_errors():
+                return np.concatenate([request.run(batch[number, None]) for number in range(len(batch))])
+        finally:
+            self._free.put(request)
+
+
+def _alone(work: Callable[[], T]) -> T:
+    """What `work` gives, done by a thread of its own while no other such work is. OpenVINO's threads have the
+    niceness of the one that makes them."""
+    with _loading, ThreadPoolExecutor(1, "openvino", give_way) as thread:
+        return thread.submit(work).result()
+
+
+def _openvino() -> Any:
+    """The module `openvino`. Raises NotInstalledError."""
+    try:
+        with _without_tools():
+            import openvino
+    except ImportError as error:
+        raise NotInstalledError(f"OpenVINO cannot be imported: {error}") from None
+    return openvino
+
+
+@contextmanager
+def _without_tools() -> Iterator[None]:
+    """OpenVINO imports its tools where it finds them, and they a package that reports to OpenVINO's makers how they
+    are used. What runs networks needs neither."""
+    if _TOOLS in sys.modules:
+        yield
+        return
+    sys.modules[_TOOLS] = None  # type: ignore[assignment] # Python's way to say that there is none.
+    try:
+        yield
+    finally:
+        del sys.modules[_TOOLS]
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raises MemoryError for OpenVINO's own errors that say so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_short_of_memory(error):
+            raise MemoryError(str(error)) from None
+        raise
+
+
+def _is_short_of_memory(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in _SHORT_OF_MEMORY)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from app.network import precision
+from app.network.precision import TOLERANCE, probe_picture
+from app.network.session import Alphas, Batch, LoadError, Predict
+from tests.conftest import mean_colour
+
+SIZE = 16
+
+
+class Network:
+    """Whose alphas are `error` off in 16 bits."""
+
+    def __init__(self, error: float = 0.0) -> None:
+        self.error = error
+        self.made: list[str] = []
+
+    def exactly(self) -> Predict:
+        self.made.append("exactly")
+        return mean_colour
+
+    def in_float32(self) -> Predict:
+        self.made.append("float32")
+        return mean_colour
+
+    def in_16_bits(self, kind: precision.Narrow, probe: Batch) -> Predict:
+        assert probe.shape == (1, SIZE, SIZE, 3)
+        self.made.append(kind)
+
+        def run(batch: Batch) -> Alphas:
+            return mean_colour(batch) + np.float32(self.error)
+
+        return run
+
+
+@pytest.mark.parametrize("asked", ["auto", "bfloat16"])
+def test_16_bits_that_are_close_enough_are_chosen(asked: precision.Precision) -> None:
+    network = Network(0.9 * TOLERANCE)
+    _, chosen = precision.choose(network, SIZE, ["bfloat16"], asked)
+    assert (chosen, network.made) == ("bfloat16", ["exactly", "bfloat16"])
+
+
+def test_the_first_of_the_possible_is_chosen_or_what_is_asked_for() -> None:
+    assert precision.choose(Network(), SIZE, ["float16", "bfloat16"], "auto")[1] == "float16"
+    assert precision.choose(Network(), SIZE, ["float16", "bfloat16"], "bfloat16")[1] == "bfloat16"
+
+
+@pytest.mark.parametrize("error", [1.1 * TOLERANCE, math.nan])
+def test_16_bits_that_are_too_coarse_or_overflow_are_not_used(
+    error: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(error)
+    run, chosen = precision.choose(network, SIZE, ["float16"], "auto")
+    assert (run, chosen) == (mean_colour, "float32")
+    assert "staying with float32" in caplog.text
+    with pytest.raises(LoadError, match=r"MATTE_PRECISION=auto or float32"):
+        precision.choose(network, SIZE, ["float16"], "float16")
+
+
+def test_float32_that_is_asked_for_is_not_compared_with_anything() -> None:
+    network = Network()
+    assert precision.choose(network, SIZE, ["bfloat16"], "float32") == (mean_colour, "float32")
+    assert network.made == ["float32"]
+
+
+def test_a_machine_without_16_bits_has_float32_and_refuses_others() -> None:
+    assert precision.choose(Network(), SIZE, [], "auto")[1] == "float32"
+    precision.check("auto", [])
+    precision.check("float32", [])
+    with pytest.raises(LoadError, match="AVX512-BF16"):
+        precision.check("bfloat16", [])
+
+
+def test_what_the_machine_has_may_be_asked_for_and_nothing_else() -> None:
+    precision.check("bfloat16", ["bfloat16"])
+    with pytest.raises(LoadError, match=r"float16 a GPU of 7\.0"):
+        precision.check("float16", ["bfloat16"])
+
+
+def test_probe_has_flat_parts_and_edges() -> None:
+    probe = probe_picture(64)
+    assert probe.shape == (1, 64, 64, 3)
+    assert probe.std() > 30

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.network.devices import has_bfloat16
+from app.network.precision import TOLERANCE, probe_picture
+from app.network.session import Place, TensorFlowModel, runner, short_of_memory
+from app.network.tensorflow_start import tensorflow
+from model import contract
+from tests.conftest import TINY_SIZE
+
+
+def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
+    cpu, cuda = Place("cpu", 3).options(), Place("cuda", 1).options()
+    assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
+    assert cpu.device_count["GPU"] == 0
+    assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
+
+
+def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
+    from app.network.frozen_graph import FrozenGraph
+
+    tf = tensorflow()
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.uint8, [None, 8, 8, 3])
+        # 8 x 8 pixels, ten million times as high and as wide: more bytes than any machine has.
+        huge = tf.tile(tf.cast(image, tf.float32), [1, 10_000_000, 10_000_000, 1])
+        alpha = tf.reduce_mean(huge, axis=(1, 2, 3), keepdims=True)
+    small = FrozenGraph(graph.as_graph_def(), image.name, alpha.name)
+    with pytest.raises(MemoryError):
+        runner(small, Place("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
+    errors = tensorflow().errors
+    assert short_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    assert short_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
+    assert not short_of_memory(errors.InternalError(None, None, "something else"))
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_without_onednns_own_operations_the_network_is_slower_and_says_so(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = TensorFlowModel(tiny_artifact / contract.SAVED_MODEL_DIR, Place("cpu", 1))
+    probe = probe_picture(TINY_SIZE)
+    as_expected = model.in_16_bits("bfloat16", probe)
+    assert "slower" not in caplog.text
+    monkeypatch.setattr("app.network.fusion.FUSED", "_AnotherName")  # which another version may give it
+    slower = model.in_16_bits("bfloat16", probe)
+    assert "the network will be slower" in caplog.text
+    assert np.allclose(slower(probe), as_expected(probe), atol=TOLERANCE)
+
+
+def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU in place of the GPU, which calculates the same."""
+    path = tiny_artifact / contract.SAVED_MODEL_DIR
+    exact = TensorFlowModel(path, Place("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
+    monkeypatch.setattr(Place, "options", lambda _self: tensorflow().compat.v1.ConfigProto())
+    narrow = TensorFlowModel(path, Place("cuda", 1)).in_16_bits("float16", probe_picture(TINY_SIZE))
+    assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
