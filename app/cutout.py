@@ -16,7 +16,10 @@ from model.transforms import Alpha8, Image, stretch
 
 Colour = tuple[int, int, int]  # red, green, blue in 0..255
 
-TILE: Final = 64  # pixels
+# Of a tile, in pixels. Fewer rows follow the edge more closely, in more calls: threads that make many short ones keep
+# each other waiting for Python's lock.
+HIGH: Final = 256
+WIDE: Final = 64
 
 
 def compose_rgba(image: Image, alpha: Alpha8) -> Image:
@@ -30,7 +33,7 @@ def compose_rgba(image: Image, alpha: Alpha8) -> Image:
 def lay_over(foreground: Image, alpha: Alpha8, background: Image | Colour) -> Image:
     """The foreground uint8 `[H,W,3]` over a picture of the same size or over one colour, uint8 `[H,W,3]`."""
     laid = _picture(background, *alpha.shape)
-    tiles = tiles_of(alpha, TILE)
+    tiles = tiles_of(alpha, HIGH, WIDE)
     for part in tiles.runs(tiles.solid):
         laid[part] = foreground[part]
     for part in tiles.runs(tiles.band):

@@ -24,7 +24,9 @@ from model.transforms import Alpha, Alpha8, Image, stretch, to_8_bits
 RADIUS: Final = 4  # of the fit's window, in pixels of the square
 EPSILON: Final = 1e-4  # what colour must vary, of 1, squared, to be trusted
 UNDECIDED: Final = (0.02, 0.98)  # alpha between these makes the band
-STRIP: Final = 64  # rows of the photo refined together: fewer follow the band more closely, in more calls
+# Rows of the photo that are refined together. Fewer follow the band more closely, in more calls, and threads that
+# make many short calls keep each other waiting for Python's lock: with 64 two did 1.2 times as much as one.
+STRIP: Final = 256
 WIDEST: Final = 512  # columns of the photo that are refined together: more do not fit into a core's cache
 JOINED: Final = 8  # columns of the square between two pieces of the band that are refined together
 FOUR: Final = np.ones(4, np.float32)

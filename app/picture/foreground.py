@@ -30,12 +30,16 @@ from numpy.typing import NDArray
 
 from app.picture.layers import Plane, mean_around
 from app.picture.strips import Strips
-from app.picture.tiles import OPAQUE, Choice, Part, tiles_of
+from app.picture.tiles import OPAQUE, Choice, Part, Tiles, tiles_of
 from model.transforms import Alpha8, Image
 
 GRID: Final = 256  # samples along the photo's longer side, at the most
 WIDE, NARROW = 23, 3  # sides of the two windows, in samples
-TILE: Final = 8  # side of a tile, in samples
+TILE: Final = 8  # width of a tile, in samples
+# A tile is as many times as high, as long as that is no more than so many pixels. Lower ones follow the edge more
+# closely, in more calls: threads that make many short ones keep each other waiting for Python's lock.
+TIMES_HIGHER: Final = 4
+HIGHEST: Final = 256
 # Tiles across the shorter side, at the least: in a strip, samples as far apart as its length asks for would lie far
 # outside of it, and one row of tiles would be all of it at once.
 ACROSS: Final = 8
@@ -69,26 +73,28 @@ def cut_out(image: Image, alpha: Alpha8) -> Strips:
 def _strips(image: Image, alpha: Alpha8) -> Iterator[Image]:
     """A row of tiles at a time."""
     cell = min(-(-max(alpha.shape) // GRID), max(1, min(alpha.shape) // (ACROSS * TILE)))
-    tiles = tiles_of(alpha, TILE * cell)
+    wide = TILE * cell
+    tiles = tiles_of(alpha, wide * max(1, min(TIMES_HIGHER, HIGHEST // wide)), wide)
     band = tiles.band & ~tiles.faint
     around = (tiles.empty & _beside(~tiles.empty)) | tiles.faint
     hidden = tiles.empty & ~around
-    layers = _mean_layers(image, alpha, cell, tiles.empty.shape) if (band | around).any() else None
-    buffer = np.empty((tiles.side, alpha.shape[1], 4), np.uint8)
-    for row in range(len(band)):
+    layers = _mean_layers(image, alpha, cell, tiles) if (band | around).any() else None
+    buffer = np.empty((tiles.high, alpha.shape[1], 4), np.uint8)
+    kinds = (tiles.runs_in_rows(chosen) for chosen in (tiles.solid, hidden, band, around))
+    for row, (solid_runs, hidden_runs, band_runs, around_runs) in enumerate(zip(*kinds, strict=True)):
         rows = tiles.rows(row)
         strip = buffer[: rows.stop - rows.start]
-        for columns in tiles.runs_in(row, tiles.solid):
+        for columns in solid_runs:
             cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA, dst=strip[:, columns])
-        for columns in tiles.runs_in(row, hidden):
+        for columns in hidden_runs:
             strip[:, columns] = 0
         if layers:
             near, far = layers
-            for columns in tiles.runs_in(row, band):
+            for columns in band_runs:
                 part = rows, columns
                 means = _enlarged(near, part, cell), _enlarged(far, part, cell)
                 _unmix(image[part], alpha[part], *means, into=strip[:, columns])
-            for columns in tiles.runs_in(row, around):
+            for columns in around_runs:
                 strip[:, columns] = _enlarged(near, (rows, columns), cell)
                 cv2.insertChannel(alpha[rows, columns], strip[:, columns], 3)
         yield strip
@@ -99,11 +105,12 @@ def _beside(chosen: Choice) -> Choice:
     return np.asarray(cv2.dilate(chosen.view(np.uint8), np.ones((3, 3), np.uint8)), np.bool_)
 
 
-def _mean_layers(image: Image, alpha: Alpha8, cell: int, tiles: tuple[int, ...]) -> tuple[Layer, Layer]:
-    """Mean colours of foreground and background near each sample, with one more on all sides of `tiles` tiles."""
+def _mean_layers(image: Image, alpha: Alpha8, cell: int, tiles: Tiles) -> tuple[Layer, Layer]:
+    """Mean colours of foreground and background near each sample, with one more on all sides of the tiles."""
     rows, columns = (slice(min(cell // 2, side - 1), None, cell) for side in alpha.shape)
     samples, share = image[rows, columns], alpha[rows, columns]
-    below, right = (1 + TILE * count - have for count, have in zip(tiles, share.shape, strict=True))
+    down, across = tiles.empty.shape
+    below, right = 1 + down * tiles.high // cell - share.shape[0], 1 + across * TILE - share.shape[1]
 
     def mean(weight: Alpha8) -> Layer:
         means = cv2.convertScaleAbs(mean_around(samples, weight, _window))

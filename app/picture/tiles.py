@@ -1,4 +1,4 @@
-"""Where a matte is 0, where 255 and where in between, in square tiles: most of a photo needs no arithmetic.
+"""Where a matte is 0, where 255 and where in between, in tiles: most of a photo needs no arithmetic.
 
 In: alpha uint8 `[H,W]`. Out: which tiles to work on, and their rows and columns. Knows no colours.
 """
@@ -25,7 +25,7 @@ Part = tuple[slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """A matte of `height` x `width` in tiles of `side` pixels, those at the lower and right edge cut off by it.
+    """A matte of `height` x `width` in tiles of `high` x `wide` pixels, cut off at its lower and right edge.
 
     Each tile is in exactly one of `empty` (alpha is 0 in all of it), `solid` (255 in all of it) and `band`, of which
     `faint` tiles hold nothing above FAINT.
@@ -33,7 +33,8 @@ class Tiles:
 
     height: int
     width: int
-    side: int
+    high: int
+    wide: int
     empty: Choice
     solid: Choice
     faint: Choice
@@ -44,28 +45,33 @@ class Tiles:
 
     def runs(self, chosen: Choice) -> Iterator[Part]:
         """Rows and columns of the `chosen` tiles; neighbours in a row come as one."""
-        for row in range(chosen.shape[0]):
-            for columns in self.runs_in(row, chosen):
+        for row, runs in enumerate(self.runs_in_rows(chosen)):
+            for columns in runs:
                 yield self.rows(row), columns
 
     def rows(self, row: int) -> slice:
         """The pixels' rows of one row of tiles."""
-        return slice(row * self.side, min((row + 1) * self.side, self.height))
+        return slice(row * self.high, min((row + 1) * self.high, self.height))
 
-    def runs_in(self, row: int, chosen: Choice) -> Iterator[slice]:
-        """Columns of the `chosen` tiles in one row of them; neighbours come as one."""
-        # A step up begins a run, a step down ends it.
-        steps = np.flatnonzero(np.diff(chosen[row], prepend=False, append=False)).tolist()
-        for start, stop in zip(steps[::2], steps[1::2], strict=True):
-            yield slice(start * self.side, min(stop * self.side, self.width))
+    def runs_in_rows(self, chosen: Choice) -> list[list[slice]]:
+        """For each row of tiles the columns of those `chosen`; neighbours come as one."""
+        framed = np.zeros((len(chosen), chosen.shape[1] + 2), np.bool_)
+        framed[:, 1:-1] = chosen
+        # Going right, each run begins and ends with a change.
+        rows, places = (each.tolist() for each in np.nonzero(framed[:, 1:] != framed[:, :-1]))
+        runs: list[list[slice]] = [[] for _ in chosen]
+        for row, start, stop in zip(rows[::2], places[::2], places[1::2], strict=True):
+            runs[row].append(slice(start * self.wide, min(stop * self.wide, self.width)))
+        return runs
 
 
-def tiles_of(alpha: Alpha8, side: int) -> Tiles:
+def tiles_of(alpha: Alpha8, high: int, wide: int) -> Tiles:
     """Look through the whole matte once: 4.2 megapixels take 0.7 ms."""
     height, width = alpha.shape
-    columns = np.arange(0, width, side)
-    strips = [alpha[top : top + side] for top in range(0, height, side)]
+    columns = np.arange(0, width, wide)
+    strips = [alpha[top : top + high] for top in range(0, height, high)]
     # Down first, many columns at once; what is left to compare across is short.
     lowest = np.minimum.reduceat(np.stack([strip.min(axis=0) for strip in strips]), columns, axis=1)
     highest = np.maximum.reduceat(np.stack([strip.max(axis=0) for strip in strips]), columns, axis=1)
-    return Tiles(height, width, side, highest == 0, lowest == OPAQUE, (highest > 0) & (highest <= FAINT))
+    faint = (highest > 0) & (highest <= FAINT)
+    return Tiles(height, width, high, wide, highest == 0, lowest == OPAQUE, faint)

@@ -179,7 +179,7 @@ def stages(photo: Photo, side: int) -> dict[str, Callable[[], object]]:
     picture = stretch(image, 1500, 2000)
     return {
         "foreground's colours": partial(estimate_foreground, image, alpha),
-        "  of these: find the edge": partial(tiles_of, alpha, 64),
+        "  of these: find the edge": partial(tiles_of, alpha, 256, 64),
         "  of these: mean colours": partial(
             mean_layers, stretch(image, GRID, GRID), stretch(alpha, GRID, GRID)
         ),

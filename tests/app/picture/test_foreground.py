@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.picture.foreground import TILE, cut_out, estimate_foreground
+from app.picture.foreground import TILE, TIMES_HIGHER, cut_out, estimate_foreground
 
 PERSON, GROUND = (190, 120, 60), (20, 200, 90)
 
@@ -77,10 +77,12 @@ def test_hidden_pixels_hold_the_persons_colour_near_him_and_nothing_elsewhere() 
     foreground = estimate_foreground(photo_of(PERSON, alpha, ground), alpha)
     hidden = foreground[alpha == 0]
     assert ((hidden == PERSON) | (hidden == 0)).all()
-    tile = TILE * 4  # pixels: the photo is sampled at each fourth
-    near = foreground[450 - tile : 550 + tile, 450 - tile : 550 + tile]
+    wide = TILE * 4  # pixels: the photo is sampled at each fourth
+    high = wide * TIMES_HIGHER
+    near = foreground[450 - high : 550 + high, 450 - wide : 550 + wide]
     assert (near == PERSON).all()
-    assert not foreground[: 450 - 3 * tile].any()
+    assert not foreground[:, : 450 - 2 * wide].any()
+    assert not foreground[: 450 - 2 * high].any()
 
 
 def test_faint_haze_far_from_the_person_shows_nothing_of_the_ground() -> None:

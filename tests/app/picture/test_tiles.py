@@ -15,10 +15,11 @@ def patchy(height: int, width: int):
     return np.repeat(np.repeat(coarse, 9, axis=0), 9, axis=1)[:height, :width].copy()
 
 
+@pytest.mark.parametrize(("high", "wide"), [(8, 8), (24, 8), (5, 16)])
 @pytest.mark.parametrize("size", SIZES)
-def test_each_pixel_lies_in_one_run_of_its_kind(size) -> None:
+def test_each_pixel_lies_in_one_run_of_its_kind(size, high: int, wide: int) -> None:
     alpha = patchy(*size)
-    tiles = tiles_of(alpha, 8)
+    tiles = tiles_of(alpha, high, wide)
     kinds = [np.zeros(size, int) for _ in range(3)]
     for kind, chosen in zip(kinds, (tiles.empty, tiles.solid, tiles.band), strict=True):
         for part in tiles.runs(chosen):
@@ -31,14 +32,14 @@ def test_each_pixel_lies_in_one_run_of_its_kind(size) -> None:
 def test_tile_with_a_single_other_pixel_is_not_empty() -> None:
     alpha = np.zeros((40, 40), np.uint8)
     alpha[39, 8] = 1
-    tiles = tiles_of(alpha, 16)
+    tiles = tiles_of(alpha, 16, 16)
     assert tiles.band.tolist() == [[False] * 3, [False] * 3, [True, False, False]]
 
 
 def test_neighbouring_tiles_come_as_one_run() -> None:
     alpha = np.zeros((16, 64), np.uint8)
     alpha[3, [10, 20, 60]] = 128
-    tiles = tiles_of(alpha, 16)
+    tiles = tiles_of(alpha, 16, 16)
     assert list(tiles.runs(tiles.band)) == [
         (slice(0, 16), slice(0, 32)),
         (slice(0, 16), slice(48, 64)),
