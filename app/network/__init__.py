@@ -4,6 +4,7 @@
     runtimes           by OpenVINO or by TensorFlow
         |              precision          in float32 or 16 bits, and how close they are
         |              openvino_model     SavedModel -> the function, as OpenVINO reads and compiles it
+        |              openvino_side_maps U²-Net's last step, for OpenVINO
     session            the function by TensorFlow: a graph in a session of its own
         |              tensorflow_start   TensorFlow, imported without what serving does not need
         |              frozen_graph       SavedModel -> one graph whose weights are constants
@@ -12,7 +13,7 @@
                        normalisation      what is done to the pixels, in two passes
                        side_maps          U²-Net's last step as one product of matrices
                        thin_convolutions  several pixels at once where there is one channel
-                       upsampling         resizing as products of matrices
+                       upsampling         resizing as products of matrices, which mixture makes
                        fusion             oneDNN's operations, which do several steps in one
     for GPUs, too:     sixteen_bits       bfloat16 or float16
                        graph_nodes        what these share

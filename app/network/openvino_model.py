@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.network.openvino_side_maps import simplify_side_maps
 from app.network.precision import Narrow
 from app.network.session import Alphas, Batch, LoadError, Place, Predict
 from app.workers import give_way
@@ -69,6 +70,7 @@ class OpenVinoModel:
         with self._failures():
             model = core.read_model(str(self._path))
             model.reshape({model.input(contract.INPUT_NAME): [1, size, size, 3]})
+            simplify_side_maps(model)
         return core, model
 
     def _compiled(self, precision: str, lanes: int) -> Predict:

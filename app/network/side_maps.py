@@ -29,8 +29,9 @@ from app.network.graph_nodes import (
     users_of,
     with_shapes,
 )
+from app.network.mixture import mixture
 from app.network.thin_convolutions import ThinConvolution, thin_convolutions
-from app.network.upsampling import Resize, mixture, resize_of
+from app.network.upsampling import Resize, resize_of
 
 
 @dataclass(frozen=True, slots=True)

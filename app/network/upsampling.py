@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
@@ -26,6 +25,7 @@ from app.network.graph_nodes import (
     reshaped,
     with_shapes,
 )
+from app.network.mixture import mixture
 
 FEWEST_CHANNELS: Final = 8  # with fewer, the products are too thin to be quick
 # From so many pixels in a row, with so few channels, a convolution doubles the row sooner than a product does. With
@@ -55,17 +55,6 @@ def resizes_as_products(graph: GraphDef) -> GraphDef:
         if resize is not None and resize.channels >= FEWEST_CHANNELS
     }
     return replaced(graph, products)
-
-
-def mixture(before: int, after: int) -> NDArray[np.float32]:
-    """`[after,before]`: what each of `after` places takes of each of `before`, bilinear with half-pixel centres."""
-    places = np.maximum((np.arange(after) + 0.5) * before / after - 0.5, 0)
-    lower = np.floor(places).astype(int)
-    upper = np.minimum(lower + 1, before - 1)
-    matrix = np.zeros((after, before), np.float32)
-    np.add.at(matrix, (np.arange(after), lower), 1 - (places - lower))
-    np.add.at(matrix, (np.arange(after), upper), places - lower)
-    return matrix
 
 
 def resize_of(node: NodeDef, shapes: Any) -> Resize | None:

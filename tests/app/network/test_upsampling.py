@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.upsampling import FEW_CHANNELS, FEWEST_CHANNELS, LONG_ROW, mixture, resizes_as_products
+from app.network.upsampling import FEW_CHANNELS, FEWEST_CHANNELS, LONG_ROW, resizes_as_products
 
 RNG = np.random.default_rng(0)
 
@@ -80,8 +80,3 @@ def test_other_rows_are_mixed_by_a_product(row: int, channels: int, after: int) 
 )
 def test_other_resizes_are_left_alone(definition: GraphDef) -> None:
     assert list(resizes_as_products(definition).node) == list(definition.node)
-
-
-def test_what_each_place_takes_sums_to_one() -> None:
-    np.testing.assert_allclose(mixture(7, 20).sum(axis=1), 1, rtol=1e-6)
-    assert mixture(2, 4).tolist() == [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]
