@@ -65,6 +65,8 @@ def create_app(
         version="1",
         docs_url=None,  # Its own is a page that loads from elsewhere.
         redoc_url=None,
+        # FastAPI's own would trace each request a second time, and send what its environment asks for.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
         exception_handlers={
             ServiceError: handle,

@@ -289,3 +289,16 @@ def test_nothing_of_opentelemetry_is_imported_where_no_endpoint_is_set() -> None
         "for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+
+
+async def test_fastapis_own_telemetry_is_off(
+    running: Running,
+    provider: TracerProvider,
+    exporter: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: provider)
+    async with running() as service:
+        assert (await service.client.get("/healthz")).status_code == 200
+    assert exporter.get_finished_spans() == ()
