@@ -81,6 +81,12 @@ class Admission:
         try:
             async with self._places.take(scope.get(CLIENT, "")) as place:
 
+                async def receive_and_fill() -> Message:
+                    message = await body.receive()
+                    if body.complete:
+                        place.fill()
+                    return message
+
                 async def send_and_settle(message: Message) -> None:
                     place.settle()
                     if message.get("status") == 200:
@@ -89,7 +95,7 @@ class Admission:
                     await send(message)
 
                 with self._metrics.inflight.track_inprogress():
-                    await self._app(scope, body.receive, send_and_settle)
+                    await self._app(scope, receive_and_fill, send_and_settle)
         except QueueFull as error:
             raise self._counted(error) from None
         except DeadlinePassed as error:

@@ -23,13 +23,19 @@ class Place:
     client: str
     limit: asyncio.Timeout
     ends: float = field(init=False)
+    since: float
     lost: bool = False
+    filled: bool = False
     settled: bool = False
 
     def __post_init__(self) -> None:
         ends = self.limit.when()
         assert ends is not None, "a place is held until a deadline"
         self.ends = ends
+
+    def fill(self) -> None:
+        """Its body has come: from now on it waits for the answer."""
+        self.filled = True
 
     def settle(self) -> None:
         """From now on it is kept: the answer has begun."""
@@ -54,7 +60,8 @@ async def deadline(limit_ms: int) -> AsyncIterator[asyncio.Timeout]:
 
 
 class Places:
-    """As many as `room` has, each for `limit_ms` milliseconds at most."""
+    """As many as `room` has, each for `limit_ms` milliseconds at most. When these are fewer than its most, those
+    whose bodies are long in coming do not count: else clients who never send theirs would leave the service idle."""
 
     def __init__(self, room: Room, limit_ms: int) -> None:
         self._room = room
@@ -71,7 +78,7 @@ class Places:
         self._make_room(client)
         try:
             async with deadline(self._limit_ms) as limit:
-                place = Place(client, limit)
+                place = Place(client, limit, asyncio.get_running_loop().time())
                 self._taken.setdefault(client, []).append(place)
                 try:
                     yield place
@@ -85,14 +92,22 @@ class Places:
             ) from None
 
     def _make_room(self, client: str) -> None:
-        if self.taken < self._room.places:
+        now = asyncio.get_running_loop().time()
+        if self.taken < self._room.most and self._counted(now) < self._room.places:
             return
-        self._room.refused(asyncio.get_running_loop().time())
+        self._room.refused(now)
         victim = self._victim(client)
         if victim is None:
             raise QueueFull(f"{self.taken} requests are in the house already; try again soon.")
         self._leave(victim)
         victim.lose()
+
+    def _counted(self, now: float) -> int:
+        """Places whose requests wait for the service, or will before long."""
+        begun = now - self._room.patience_s
+        return sum(
+            place.filled or place.since >= begun for places in self._taken.values() for place in places
+        )
 
     def _victim(self, newcomer: str) -> Place | None:
         """The youngest place of who has the most, if even without it they would have no fewer than the newcomer."""

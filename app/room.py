@@ -21,7 +21,7 @@ class Room:
     bodies; 0 for `wait_s`: always all. Moments are seconds of one clock."""
 
     def __init__(self, most: int, least: int = 1, wait_s: float = 0.0) -> None:
-        self._most = most
+        self.most = most
         self._least = min(least, most)
         self._wait_s = wait_s
         self._places = float(most)
@@ -33,6 +33,11 @@ class Room:
         """So many there are now."""
         return int(self._places)
 
+    @property
+    def patience_s(self) -> float:
+        """A body that has taken so many seconds is not believed to come soon: it takes nobody's place."""
+        return LASTING_S + 2 * self._mean_body_s
+
     def refused(self, now: float) -> None:
         """Somebody found no place."""
         self._refused_at = now
@@ -43,13 +48,16 @@ class Room:
         flooded = now - self._refused_at <= LASTING_S
         if wait_s <= self._wait_s or not self._wait_s:
             # In a flood one more for each round of answers, so that it is seen in time when there are too many.
-            self._places = min(self._most, self._places + (1 / self._places if flooded else 1))
+            self._places = min(self.most, self._places + (1 / self._places if flooded else 1))
         elif flooded and len(self._seen) == SEEN:
             self._places = max(self._least, min(self._places, self._answered_in_time()))
 
     def _answered_in_time(self) -> float:
         """How many answers there are, at the rate of the last ones, in the time that a request may take. Bodies count
         as long as they do take: a place that is being filled keeps nobody waiting."""
-        moments, bodies = zip(*self._seen, strict=True)
-        per_second = (SEEN - 1) / max(moments[-1] - moments[0], 1e-6)
-        return float(per_second * (self._wait_s + sum(bodies) / SEEN))
+        (first, _), (last, _) = self._seen[0], self._seen[-1]
+        return (SEEN - 1) / max(last - first, 1e-6) * (self._wait_s + self._mean_body_s)
+
+    @property
+    def _mean_body_s(self) -> float:
+        return sum(body_s for _, body_s in self._seen) / max(1, len(self._seen))

@@ -134,3 +134,24 @@ async def test_fewer_places_keep_newcomers_out_and_nobody_inside_loses_one() -> 
     assert kinds(await gone(leaving)) == ["a"]
     assert kinds(await gone(*await come(places, "a"))) == ["QueueFull"]
     assert kinds(await gone(*rest)) == ["a"] * 3
+
+
+async def test_who_never_sends_his_body_keeps_nobody_out_of_fewer_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = Room(4, least=1, wait_s=1e-9)
+    places = Places(room, 60_000)
+    (leaving, *inside, refused) = await come(places, *"aaaaa")
+    for _ in range(SEEN):
+        room.answered(asyncio.get_running_loop().time(), body_s=0.0, wait_s=9.0)
+    assert room.places == 1
+    assert kinds(await gone(leaving, refused)) == ["a", "QueueFull"]
+    assert kinds(await gone(*await come(places, "a"))) == ["QueueFull"]  # Their bodies may come any moment.
+    monkeypatch.setattr("app.room.LASTING_S", -1.0)  # Now they are late.
+    (newcomer,) = await come(places, "a")
+    assert places.taken == 4
+    newcomer.place.fill()
+    inside[0].task.cancel()
+    await settle()
+    assert kinds(await gone(*await come(places, "a"))) == ["QueueFull"]  # The one that waits does count.
+    assert kinds(await gone(newcomer, *inside[1:])) == ["a"] * 3

@@ -55,6 +55,13 @@ def test_nobody_is_kept_out_when_the_bodies_are_what_takes_long() -> None:
     )  # with half a second's places, ten, it would be served a quarter of that
 
 
+def test_a_body_is_waited_for_as_long_as_bodies_take() -> None:
+    room = Room(64, wait_s=1.0)
+    assert room.patience_s == LASTING_S
+    room.answered(0.0, body_s=3.0, wait_s=0.0)
+    assert room.patience_s == LASTING_S + 6.0
+
+
 def test_burst_that_finds_room_takes_no_place_away() -> None:
     room = Room(64, least=8, wait_s=1.0)
     for second in range(64):
