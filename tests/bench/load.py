@@ -185,13 +185,12 @@ def closed_loop_by(
     processes = min(processes, concurrency)
     if processes == 1:
         return closed_loop(make(), requests=requests, concurrency=concurrency, pid=pid)
-    shares = [len(range(i, concurrency, processes)) for i in range(processes)]
+    shares = [
+        (len(range(i, requests, processes)), len(range(i, concurrency, processes))) for i in range(processes)
+    ]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         list(pool.map(abs, range(4 * processes)))  # So that all have started before the first of them asks.
-        loads = [
-            pool.submit(_closed_loop_of, make, requests * share // concurrency, share, pid)
-            for share in shares
-        ]
+        loads = [pool.submit(_closed_loop_of, make, *share, pid) for share in shares]
         return _together([load.result() for load in loads])
 
 
