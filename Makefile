@@ -69,7 +69,7 @@ $(VENV)/.train: EXTRAS := [train]
 $(VENV)/.dev: EXTRAS := [dev]
 $(VENV)/.fuzz: EXTRAS := [dev,fuzz]
 $(VENV)/.release: EXTRAS := [release]
-$(VENV)/.serve $(VENV)/.train $(VENV)/.dev $(VENV)/.fuzz $(VENV)/.release: pyproject.toml requirements.lock | $(BIN)/python
+$(VENV)/.serve $(VENV)/.train $(VENV)/.dev $(VENV)/.fuzz $(VENV)/.release: pyproject.toml requirements.lock model/kernels.c | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.$(EXTRAS)'
 	@touch $@
 
@@ -78,4 +78,5 @@ $(BIN)/python:
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -f model/_kernels.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,11 +19,42 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels import COMPILED, Coefficients, Mask
 from model.transforms import Alpha, Alpha8, Image, stretch, to_8_bits
 
-RADIUS: Final = 4  # of the fit's window, in pixels of the square
+RADIUS: Final = 4  # of the fit's window, in pixels of the square; model/kernels.c has it, too
 EPSILON: Final = 1e-4  # what colour must vary, of 1, squared, to be trusted
 UNDECIDED: Final = (0.02, 0.98)  # alpha between these makes the band
+
+Plane = NDArray[Any]  # `[S,S]` float32
+
+
+def refine(image: Image, square: Image, alpha: Alpha) -> Alpha8:
+    """See the module. A photo no larger than the square in both axes gains nothing and is only resized."""
+    height, width = image.shape[:2]
+    refined = stretch(to_8_bits(alpha), height, width)
+    undecided = _undecided(alpha)
+    if not undecided.any() or (height <= alpha.shape[0] and width <= alpha.shape[1]):
+        return refined
+    if COMPILED:
+        coefficients = COMPILED.fit_to_colour(square, alpha, undecided, EPSILON)
+        COMPILED.follow_colour(image, coefficients, undecided, refined)
+    else:
+        coefficients = fit_to_colour(square, alpha, undecided)
+        follow_colour(image, coefficients, undecided, refined)
+    return refined
+
+
+def _undecided(alpha: Alpha) -> Mask:
+    """Which pixels of the square take the guided alpha; enlarging makes a ramp of a pixel to those that do not. A
+    wider band lets a haze of the fit's windows out into flat areas, and is farther from real mattes in every metric
+    (`python -m training evaluate`)."""
+    low, high = UNDECIDED
+    return np.asarray((alpha > low) & (alpha < high))
+
+
+# What follows does without compiled code the same as kernels.c does.
+
 # Rows of the photo that are refined together. Fewer follow the band more closely, in more calls, and threads that
 # make many short calls keep each other waiting for Python's lock: with 64 two did 1.2 times as much as one.
 STRIP: Final = 256
@@ -31,27 +62,10 @@ WIDEST: Final = 512  # columns of the photo that are refined together: more do n
 JOINED: Final = 8  # columns of the square between two pieces of the band that are refined together
 FOUR: Final = np.ones(4, np.float32)
 
-Plane = NDArray[Any]  # `[S,S]` float32
-# `[S,S,4]` float32: alpha near each pixel is slope · (red, green, blue) + offset, colours in 0..1.
-Coefficients = NDArray[Any]
 
-
-def refine(image: Image, square: Image, alpha: Alpha) -> Alpha8:
-    """See the module. A photo no larger than the square in both axes gains nothing and is only resized."""
-    height, width = image.shape[:2]
-    refined = stretch(to_8_bits(alpha), height, width)
-    weight = _band(alpha)
-    if not weight.any() or (height <= alpha.shape[0] and width <= alpha.shape[1]):
-        return refined
-    coefficients = _blended(fit_to_colour(square, alpha), alpha, weight)
-    for rows, columns in _pieces_of(weight, height, width):
-        enlarged = _enlarged(coefficients, rows, columns, height, width)
-        refined[rows, columns] = _alpha_of(image[rows, columns], enlarged)
-    return refined
-
-
-def fit_to_colour(square: Image, alpha: Alpha) -> Coefficients:
-    """Alpha as a linear function of colour, in the window around each pixel of the square."""
+def fit_to_colour(square: Image, alpha: Alpha, undecided: Mask) -> Coefficients:
+    """Alpha as a linear function of colour, in the window around each pixel of the square that is undecided; of the
+    others alpha as it is, which is an offset without a slope."""
     # Colours around zero: what is left of their products after the means' products are taken off is more exact.
     colours = [
         plane.astype(np.float32) * np.float32(1 / 255) - np.float32(0.5) for plane in cv2.split(square)
@@ -64,14 +78,19 @@ def fit_to_colour(square: Image, alpha: Alpha) -> Coefficients:
     offset = mean_alpha
     for slope, mean in zip(slopes, means, strict=True):
         offset = offset - slope * (mean + np.float32(0.5))
-    return _window_mean(cv2.merge([*slopes, offset]))
+    coefficients = _window_mean(cv2.merge([*slopes, offset]))
+    decided = ~undecided
+    coefficients[decided] = 0
+    coefficients[decided, 3] = alpha[decided]
+    return coefficients
 
 
-def _blended(fit: Coefficients, alpha: Alpha, weight: Plane) -> Coefficients:
-    """The fit by its weight, and for the rest the alpha as it is, which is an offset without a slope."""
-    blended = cv2.multiply(fit, cv2.merge([weight] * 4))
-    blended[..., 3] = blended[..., 3] + (1 - weight) * alpha
-    return np.asarray(blended, np.float32)
+def follow_colour(image: Image, coefficients: Coefficients, undecided: Mask, refined: Alpha8) -> None:
+    """Write to `refined` what the enlarged `coefficients` make of the photo's colours, near what is undecided."""
+    height, width = refined.shape
+    for rows, columns in _pieces_of(undecided, height, width):
+        enlarged = _enlarged(coefficients, rows, columns, height, width)
+        refined[rows, columns] = _alpha_of(image[rows, columns], enlarged)
 
 
 def _covariance(colours: Sequence[Plane], means: Sequence[Plane]) -> Sequence[Plane]:
@@ -104,21 +123,13 @@ def _window_mean(pixels: Plane) -> Plane:
     return np.asarray(cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
 
 
-def _band(alpha: Alpha) -> Plane:
-    """How much of the guided alpha each pixel of the square takes: 1 where undecided, 0 elsewhere; enlarging makes a
-    ramp of a pixel between the two. A wider band lets a haze of the fit's windows out into flat areas, and is farther
-    from real mattes in every metric (`python -m training evaluate`)."""
-    low, high = UNDECIDED
-    return ((alpha > low) & (alpha < high)).astype(np.float32)
-
-
-def _pieces_of(weight: Plane, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+def _pieces_of(undecided: Mask, height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Rectangles of the photo, STRIP rows high, that hold all of the band and little else."""
-    high, wide = weight.shape
+    high, wide = undecided.shape
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
-        near = weight[max(0, top * high // height - 1) : bottom * high // height + 2]
-        for first, last in _runs(near.max(axis=0) > 0):
+        near = undecided[max(0, top * high // height - 1) : bottom * high // height + 2]
+        for first, last in _runs(np.asarray(near.any(axis=0))):
             # Enlarged, a pixel of the square reaches to its neighbours' middles.
             left = max(0, math.floor((first - 0.5) * width / wide - 0.5))
             right = min(math.ceil((last + 0.5) * width / wide + 0.5), width)

@@ -21,6 +21,7 @@ from app.logs import configure_logs
 from app.main import Server, create_app
 from app.metrics import Metrics
 from app.settings import Settings, SettingsError, load_settings
+from model.kernels import COMPILED
 
 _LAST_STEPS_S: Final = 10.0  # of a process that has drained
 
@@ -46,6 +47,8 @@ def serve(host: str | None, port: int | None, member: Member | None = None) -> N
 
 
 def _serve(settings: Settings, sockets: list[socket.socket], member: Member | None = None) -> None:
+    if COMPILED is None:
+        _log.warning("edges and cut-outs cost three times the CPU: there was no C compiler at installation")
     app = _app(settings, member)
     config = server_config(app, app.state.metrics, settings)
     server = Server(config, app.state.pipeline)

@@ -20,7 +20,7 @@ layer's; the means are taken on samples of the photo, since they vary slowly; an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from app.picture.layers import Plane, mean_around
 from app.picture.strips import Strips
 from app.picture.tiles import OPAQUE, Choice, Part, Tiles, tiles_of
+from model.kernels import COMPILED, Kind
 from model.transforms import Alpha8, Image
 
 GRID: Final = 256  # samples along the photo's longer side, at the most
@@ -50,6 +51,7 @@ OF_FOREGROUND: Final = np.rint(OPAQUE * (1 - _SHARE**2)).astype(np.uint8)
 OF_BACKGROUND: Final = np.rint(OPAQUE * _SHARE * (1 - _SHARE)).astype(np.uint8)
 
 Layer = NDArray[np.uint8]  # colours `[h,w,4]`, whose fourth channel is for a weight
+NO_LAYER: Final[Layer] = np.zeros((1, 1, 4), np.uint8)
 
 
 def estimate_foreground(image: Image, alpha: Alpha8) -> Image:
@@ -72,32 +74,56 @@ def cut_out(image: Image, alpha: Alpha8) -> Strips:
 
 def _strips(image: Image, alpha: Alpha8) -> Iterator[Image]:
     """A row of tiles at a time."""
+    image, alpha = np.ascontiguousarray(image), np.ascontiguousarray(alpha)
     cell = min(-(-max(alpha.shape) // GRID), max(1, min(alpha.shape) // (ACROSS * TILE)))
     wide = TILE * cell
     tiles = tiles_of(alpha, wide * max(1, min(TIMES_HIGHER, HIGHEST // wide)), wide)
-    band = tiles.band & ~tiles.faint
-    around = (tiles.empty & _beside(~tiles.empty)) | tiles.faint
-    hidden = tiles.empty & ~around
-    layers = _mean_layers(image, alpha, cell, tiles) if (band | around).any() else None
+    kinds = _kinds(tiles)
+    layers = _mean_layers(image, alpha, cell, tiles) if (kinds >= Kind.EDGE).any() else (NO_LAYER, NO_LAYER)
     buffer = np.empty((tiles.high, alpha.shape[1], 4), np.uint8)
-    kinds = (tiles.runs_in_rows(chosen) for chosen in (tiles.solid, hidden, band, around))
-    for row, (solid_runs, hidden_runs, band_runs, around_runs) in enumerate(zip(*kinds, strict=True)):
-        rows = tiles.rows(row)
+    for number, row in enumerate(kinds):
+        rows = tiles.rows(number)
         strip = buffer[: rows.stop - rows.start]
-        for columns in solid_runs:
-            cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2RGBA, dst=strip[:, columns])
-        for columns in hidden_runs:
-            strip[:, columns] = 0
-        if layers:
-            near, far = layers
-            for columns in band_runs:
-                part = rows, columns
-                means = _enlarged(near, part, cell), _enlarged(far, part, cell)
-                _unmix(image[part], alpha[part], *means, into=strip[:, columns])
-            for columns in around_runs:
-                strip[:, columns] = _enlarged(near, (rows, columns), cell)
-                cv2.insertChannel(alpha[rows, columns], strip[:, columns], 3)
+        if COMPILED:
+            COMPILED.cut_out(image, alpha, rows, row, *layers, cell, wide, strip)
+        else:
+            _paint(image, alpha, rows, tiles.runs_of_row(row), *layers, cell, strip)
         yield strip
+
+
+def _kinds(tiles: Tiles) -> NDArray[np.uint8]:
+    """What is to be done with each tile, as `Kind`."""
+    around = (tiles.empty & _beside(~tiles.empty)) | tiles.faint
+    kinds = np.full(tiles.empty.shape, Kind.EDGE, np.uint8)
+    kinds[tiles.empty] = Kind.HIDDEN
+    kinds[tiles.solid] = Kind.SOLID
+    kinds[around] = Kind.AROUND
+    return kinds
+
+
+def _paint(
+    image: Image,
+    alpha: Alpha8,
+    rows: slice,
+    runs: Iterable[tuple[int, slice]],
+    near: Layer,
+    far: Layer,
+    cell: int,
+    strip: Image,
+) -> None:
+    """`Kernels.cut_out` without compiled code."""
+    for kind, columns in runs:
+        part, into = (rows, columns), strip[:, columns]
+        if kind == Kind.HIDDEN:
+            into[:] = 0
+        elif kind == Kind.SOLID:
+            cv2.cvtColor(image[part], cv2.COLOR_RGB2RGBA, dst=into)
+        elif kind == Kind.EDGE:
+            means = _enlarged(near, part, cell), _enlarged(far, part, cell)
+            _unmix(image[part], alpha[part], *means, into=into)
+        else:
+            into[:] = _enlarged(near, part, cell)
+            cv2.insertChannel(alpha[part], into, 3)
 
 
 def _beside(chosen: Choice) -> Choice:

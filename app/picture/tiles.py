@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,26 +44,22 @@ class Tiles:
     def band(self) -> Choice:
         return ~(self.empty | self.solid)
 
-    def runs(self, chosen: Choice) -> Iterator[Part]:
-        """Rows and columns of the `chosen` tiles; neighbours in a row come as one."""
-        for row, runs in enumerate(self.runs_in_rows(chosen)):
-            for columns in runs:
-                yield self.rows(row), columns
-
     def rows(self, row: int) -> slice:
         """The pixels' rows of one row of tiles."""
         return slice(row * self.high, min((row + 1) * self.high, self.height))
 
-    def runs_in_rows(self, chosen: Choice) -> list[list[slice]]:
-        """For each row of tiles the columns of those `chosen`; neighbours come as one."""
-        framed = np.zeros((len(chosen), chosen.shape[1] + 2), np.bool_)
-        framed[:, 1:-1] = chosen
-        # Going right, each run begins and ends with a change.
-        rows, places = (each.tolist() for each in np.nonzero(framed[:, 1:] != framed[:, :-1]))
-        runs: list[list[slice]] = [[] for _ in chosen]
-        for row, start, stop in zip(rows[::2], places[::2], places[1::2], strict=True):
-            runs[row].append(slice(start * self.wide, min(stop * self.wide, self.width)))
-        return runs
+    def runs(self, chosen: Choice) -> Iterator[Part]:
+        """Rows and columns of the `chosen` tiles; neighbours in a row come as one."""
+        for row, row_chosen in enumerate(chosen):
+            for is_chosen, columns in self.runs_of_row(row_chosen):
+                if is_chosen:
+                    yield self.rows(row), columns
+
+    def runs_of_row(self, values: NDArray[Any]) -> Iterator[tuple[Any, slice]]:
+        """Of a value for each tile of a row: each with the columns that have it, where neighbours come as one."""
+        changes = (np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()
+        for first, end in pairwise([0, *changes, len(values)]):
+            yield values[first], slice(first * self.wide, min(end * self.wide, self.width))
 
 
 def tiles_of(alpha: Alpha8, high: int, wide: int) -> Tiles:

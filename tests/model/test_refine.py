@@ -10,6 +10,15 @@ from model.transforms import stretch, to_8_bits
 SIZE = 64
 
 
+@pytest.fixture(autouse=True, params=["compiled", "by OpenCV"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is tested both ways."""
+    if request.param != "compiled":
+        monkeypatch.setattr(module, "COMPILED", None)
+    elif module.COMPILED is None:
+        pytest.skip("was installed without a C compiler")
+
+
 def refine(image, square, alpha):
     """In 0..1."""
     matte = module.refine(image, square, alpha)
