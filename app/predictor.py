@@ -128,7 +128,7 @@ def load(
 
     `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`; OpenVINO takes one
     picture at a time. On a CPU a picture by one core takes less of all cores' time than a picture by several, so each
-    lane has its own.
+    lane has its own; under OpenVINO a picture that is alone gets several all the same.
     Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is not to be had.
     """
     manifest = contract.verify(model_dir)

@@ -85,7 +85,8 @@ class ModelSettings(BaseModel):
         default=0,
         ge=0,
         le=256,
-        description="Batches that run at once and share the cores; 0 is one on a GPU and one per core on a CPU.",
+        description="Batches that run at once and share the cores; 0 is one on a GPU and one per core on a CPU, "
+        "where OpenVINO gives a picture that is alone up to four.",
     )
     batch_wait_ms: float = Field(
         default=5.0,

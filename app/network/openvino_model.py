@@ -2,7 +2,8 @@
 `[N,S,S]`.
 
 OpenVINO reads the very files that TensorFlow does. One picture at a time: two at once cost as much each, and each
-size of batch would hold the network once more. Knows no TensorFlow and no GPU.
+size of batch would hold the network once more. While pictures come one by one, each gets several cores; as soon as
+two meet, each gets its own, which takes less of all cores' time. Knows no TensorFlow and no GPU.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,8 @@ from model import contract
 
 _HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
 """Of the precision, which is never left to OpenVINO: on ARM it would take float16."""
+BROAD: Final = 4  # cores for a picture that is alone, at the most
+QUIET_S: Final = 0.5  # since two pictures last met: before, the next ones are expected to meet as well
 _TOOLS: Final = "openvino.tools"
 _SHORT_OF_MEMORY: Final = ("bad_alloc", "can't alloc", "Failed to allocate")
 _loading = threading.Lock()
@@ -54,15 +58,15 @@ class OpenVinoModel:
 
     def exactly(self) -> Predict:
         """In float32, for a single thread at a time."""
-        return _alone(lambda: self._compiled("float32", lanes=1))
+        return _alone(lambda: Requests(self._compiled("float32", 1, self._place.threads)))
 
     def in_float32(self) -> Predict:
         """For as many threads as there are lanes; more wait for their turn."""
-        return _alone(lambda: self._compiled("float32", lanes=self._place.lanes))
+        return _alone(lambda: self._to_serve("float32"))
 
     def in_16_bits(self, kind: Narrow, _probe: Batch) -> Predict:
         """As `in_float32`."""
-        return _alone(lambda: self._compiled(kind, lanes=self._place.lanes))
+        return _alone(lambda: self._to_serve(kind))
 
     def _read(self, size: int) -> tuple[Any, Any]:
         openvino = _openvino()
@@ -73,17 +77,26 @@ class OpenVinoModel:
             simplify_side_maps(model)
         return core, model
 
-    def _compiled(self, precision: str, lanes: int) -> Predict:
+    def _to_serve(self, precision: str) -> Predict:
+        lanes, threads = self._place.lanes, self._place.threads
+        requests = self._compiled(precision, lanes, threads)
+        if lanes == 1:
+            return Requests(requests)
+        (broad,) = self._compiled(precision, 1, max(threads, min(lanes * threads, BROAD)))
+        return Requests(requests, broad)
+
+    def _compiled(self, precision: str, lanes: int, threads: int) -> list[Request]:
+        """One for each lane, of so many threads."""
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "NUM_STREAMS": lanes,
-            "INFERENCE_NUM_THREADS": lanes * self._place.threads,
+            "INFERENCE_NUM_THREADS": lanes * threads,
             "ENABLE_HYPER_THREADING": True,  # What a core is has been decided when they were counted.
             "ENABLE_CPU_PINNING": False,  # Decoding and encoding use the same cores.
         }
         with self._failures():
             compiled = self._core.compile_model(self._model, "CPU", options)
-            return _Requests([_Request(compiled) for _ in range(lanes)])
+            return [_Request(compiled) for _ in range(lanes)]
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -96,8 +109,15 @@ class OpenVinoModel:
                 raise LoadError(f"{self._path}: not a SavedModel that OpenVINO runs: {error}") from None
 
 
+class Request(Protocol):
+    """One run of the network at a time."""
+
+    def run(self, image: NDArray[np.uint8]) -> Alphas:
+        """Of an image `[1,S,S,3]` the alpha `[1,S,S]`, the caller's own."""
+
+
 class _Request:
-    """The memory that one run of the network needs. One thread at a time."""
+    """The memory that one run of the network needs."""
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
@@ -107,29 +127,50 @@ class _Request:
         self.run(np.zeros_like(self._image))
 
     def run(self, image: NDArray[np.uint8]) -> Alphas:
-        """Of an image `[1,S,S,3]` the alpha `[1,S,S]`, a copy."""
         np.copyto(self._image, image)
         self._request.start_async()
         self._request.wait()
         return self._alpha[..., 0].copy()
 
 
-class _Requests:
-    """As many threads as there are requests may run pictures at once; others wait."""
+class Requests:
+    """As many threads as there are `requests` may run pictures at once; others wait. `broad`, if there is one, is for
+    pictures that come alone."""
 
-    def __init__(self, requests: list[_Request]) -> None:
-        self._free: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+    def __init__(self, requests: Sequence[Request], broad: Request | None = None) -> None:
+        self._free: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for each in requests:
             self._free.put(each)
+        self._broad = broad
+        self._inside = 0
+        self._met_at = float("-inf")
+        self._counting = threading.Lock()
 
     def __call__(self, batch: Batch) -> Alphas:
         """Raises MemoryError where memory is too short."""
-        request = self._free.get()
+        with self._one() as request, _memory_errors():
+            return np.concatenate([request.run(batch[number, None]) for number in range(len(batch))])
+
+    @contextmanager
+    def _one(self) -> Iterator[Request]:
+        broad = self._broad if self._enter() else None
+        request = broad or self._free.get()
         try:
-            with _memory_errors():
-                return np.concatenate([request.run(batch[number, None]) for number in range(len(batch))])
+            yield request
         finally:
-            self._free.put(request)
+            if not broad:
+                self._free.put(request)
+            with self._counting:
+                self._inside -= 1
+
+    def _enter(self) -> bool:
+        """Whether nobody else is inside, nor has met another there lately."""
+        now = time.monotonic()
+        with self._counting:
+            if self._inside:
+                self._met_at = now
+            self._inside += 1
+            return now - self._met_at > QUIET_S
 
 
 def _alone(work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,69 @@ def test_more_threads_than_lanes_take_turns_and_each_gets_its_own_alphas(tiny_ar
         together = list(pool.map(run, batches))
     for batch, alphas in zip(batches, together, strict=True):
         assert np.allclose(alphas, batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
+
+
+class Held:
+    """A request that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.ending = threading.Semaphore(0), threading.Semaphore(0)
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        self.begun.release()
+        assert self.ending.acquire(timeout=10)
+        return image[..., 0].astype(np.float32)
+
+
+def test_picture_that_is_alone_gets_the_broad_request_and_those_that_meet_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    narrow, broad = Held(), Held()
+    run = openvino_model.Requests([narrow], broad)
+    clock = [100.0]
+    monkeypatch.setattr(openvino_model.time, "monotonic", lambda: clock[0])
+
+    def begins(by: Held) -> None:
+        running.append(pool.submit(run, random_batch(1)))
+        assert by.begun.acquire(timeout=10)
+
+    def end(by: Held) -> None:
+        by.ending.release()
+        running.pop(0).result(timeout=10)
+
+    with ThreadPoolExecutor(2) as pool:
+        running: list[Future[np.ndarray]] = []
+        for _ in range(2):  # one after the other
+            begins(broad)
+            end(broad)
+        begins(broad)
+        begins(narrow)  # They meet, …
+        end(broad)
+        end(narrow)
+        begins(narrow)  # … so the next one is expected to meet another, too, …
+        end(narrow)
+        clock[0] += openvino_model.QUIET_S + 0.01
+        begins(broad)  # … for some time.
+        end(broad)
+
+
+def test_failed_run_leaves_nobody_inside() -> None:
+    class Failing:
+        def run(self, image: np.ndarray) -> np.ndarray:
+            raise RuntimeError("std::bad_alloc")
+
+    run = openvino_model.Requests([Held()], Failing())
+    for _ in range(3):  # As nobody is inside, each is alone.
+        with pytest.raises(MemoryError):
+            run(random_batch(1))
+
+
+def test_alphas_by_several_cores_are_those_by_one() -> None:
+    size = contract.read_manifest(BUILT_IN_MODEL).input_size
+    model = OpenVinoModel(BUILT_IN, size, Place("cpu", threads=1, lanes=2))
+    ((by_one, *_), (by_two,)) = (model._compiled("float32", lanes, 2 // lanes) for lanes in (2, 1))
+    picture = probe_picture(size)
+    assert np.abs(by_one.run(picture) - by_two.run(picture)).max() < FLOAT32_NOISE
 
 
 def test_loading_is_done_by_one_thread_at_a_time() -> None:
@@ -245,7 +308,7 @@ class Broken:
     [("std::bad_alloc", MemoryError), ("Node x: can't alloc", MemoryError), ("other", RuntimeError)],
 )
 def test_run_that_fails_leaves_its_lane_to_the_next(message: str, kind: type[Exception]) -> None:
-    run = openvino_model._Requests([Broken(message)])  # type: ignore[list-item]
+    run = openvino_model.Requests([Broken(message)])
     with pytest.raises(kind):
         run(random_batch(1))
     assert run(random_batch(1)).shape == (1, TINY_SIZE, TINY_SIZE)
