@@ -13,6 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
 
@@ -89,7 +90,7 @@ class Access:
         """Raises Unauthorised and RateLimited."""
         key = self._key_of(scope)
         if key is None:
-            scope[CLIENT] = address_of(scope)
+            scope[CLIENT] = address_of(str((scope.get("client") or ("",))[0]))
         else:
             scope[CLIENT] = scope[KEY_NAME] = key.name
         rate = self._rate if key is None or key.rate is None else key.rate
@@ -131,9 +132,9 @@ def is_keyed(path: str, protect: Collection[str]) -> bool:
     return path.startswith(KEYED) or any(PROTECTABLE[name].fullmatch(path) for name in protect)
 
 
-def address_of(scope: Scope) -> str:
+@lru_cache(4096)
+def address_of(host: str) -> str:
     """The other end's address, of IPv6 the network around it; "" where it is not known."""
-    host = str((scope.get("client") or ("",))[0])
     try:
         address = ip_address(host)
     except ValueError:  # none, or no address: a socket in the file system

@@ -7,6 +7,7 @@ form and no model.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from app.errors import (
     BodyTooSlow,
     DeadlinePassed,
     HeadTooLarge,
+    PlaceLost,
     QueueFull,
     ServiceError,
 )
@@ -77,9 +79,13 @@ class Admission:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises QueueFull, PlaceLost, DeadlinePassed, or BodyTooSlow if the body ate all the time there was."""
+        try:
+            taken = self._places.take(scope.get(CLIENT, ""))
+        except QueueFull as error:
+            raise self._counted(error) from None
         body = _Body(receive, self._settings, self._counted)
         try:
-            async with self._places.take(scope.get(CLIENT, "")) as place:
+            async with taken as place:
 
                 async def receive_and_fill() -> Message:
                     message = await body.receive()
@@ -96,7 +102,7 @@ class Admission:
 
                 with self._metrics.inflight.track_inprogress():
                     await self._app(scope, receive_and_fill, send_and_settle)
-        except QueueFull as error:
+        except PlaceLost as error:
             raise self._counted(error) from None
         except DeadlinePassed as error:
             slow = _too_slow(self._settings.request_timeout_ms)
@@ -125,7 +131,6 @@ class _Body:
         self._receive = receive
         self._settings = settings
         self._counted = counted
-        self._loop = asyncio.get_running_loop()
         self._begun = self.came_at = self.now
         self._ends = self._begun + settings.body_timeout_ms / 1000
         self._size = 0
@@ -133,8 +138,8 @@ class _Body:
 
     @property
     def now(self) -> float:
-        """Seconds of the loop's clock, as `came_at` is."""
-        return self._loop.time()
+        """Seconds of the clock that event loops go by, too, as `came_at` is."""
+        return time.monotonic()
 
     @property
     def took_s(self) -> float:

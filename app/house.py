@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,12 +82,12 @@ class House:
     def lingers(self, connection: Connection) -> None:
         """All is said, but a body is still coming."""
         self.left(connection)
-        self._lingering[connection] = asyncio.get_running_loop().time()
+        self._lingering[connection] = time.monotonic()
 
     def leaves(self, connection: Connection) -> None:
         """It is being closed. A client that does not read what was left for it does not keep it open for ever."""
         self.left(connection)
-        self._leaving[connection] = asyncio.get_running_loop().time()
+        self._leaving[connection] = time.monotonic()
 
     def left(self, connection: Connection) -> None:
         for held in self._all:
@@ -100,7 +101,7 @@ class House:
     def _wait(self, connection: Connection) -> None:
         self._busy.pop(connection, None)
         self._since.pop(connection, None)  # It goes to the end.
-        self._since[connection] = asyncio.get_running_loop().time()
+        self._since[connection] = time.monotonic()
 
     def _victim(self, newcomer: str) -> Connection | None:
         for held in (self._since, self._lingering):
@@ -113,8 +114,7 @@ class House:
         return next(connection for connection in self._busy if connection.address == largest)
 
     def _look_around(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()
         for connection, since in list(self._since.items()):
             if connection in self._begun:
                 if now - since > self._head_s:
@@ -125,7 +125,9 @@ class House:
             for connection, since in list(held.items()):
                 if now - since > most_s:
                     connection.abort()
-        self._sweep = loop.call_later(_SWEEP_S, self._look_around) if any(self._all) else None
+        self._sweep = None
+        if any(self._all):
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_around)
 
 
 def _files_allowed() -> int:

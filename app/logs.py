@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, TextIO
@@ -27,6 +28,11 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "color_message",
     "taskName",
 }
+
+
+def new_id() -> str:
+    """32 hexadecimal digits. No secret: to ask the system for those takes longer."""
+    return f"{random.getrandbits(128):032x}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -63,6 +69,9 @@ def configure_logs(level: str, stream: TextIO | None = None, *, worker: int | No
     handler = logging.StreamHandler(stream) if stream is not None else PatientWriter(_STANDARD_OUTPUT)
     handler.setFormatter(JsonFormatter(worker))
     logging.captureWarnings(True)
+    # What the lines do not tell is not found out for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # As Python's Logging HOWTO says, under "Optimization".
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # At level debug Pillow tells every tag of a photo's EXIF, and photos are never logged.
     logging.getLogger("PIL").setLevel(logging.INFO)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.access import KEY_NAME
 from app.errors import ServiceError
 from app.exchange import Exchange
-from app.logs import request_id
+from app.logs import new_id, request_id
 from app.metrics import Metrics
 from app.problems import to_response
 
@@ -51,7 +50,7 @@ class Observation:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        token = request_id.set(given if _SANE_ID.fullmatch(given) else new_id())
         exchange = Exchange(scope, receive, send)
         started = time.perf_counter()
         try:

@@ -8,8 +8,9 @@ client, so it keeps nobody out. Knows no HTTP: a client is a name.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.errors import DeadlinePassed, PlaceLost, QueueFull
@@ -72,13 +73,16 @@ class Places:
     def taken(self) -> int:
         return sum(len(places) for places in self._taken.values())
 
-    @asynccontextmanager
-    async def take(self, client: str) -> AsyncIterator[Place]:
-        """A place while the context lasts. Raises QueueFull, PlaceLost, or DeadlinePassed."""
+    def take(self, client: str) -> AbstractAsyncContextManager[Place]:
+        """A place while the context lasts, which may raise PlaceLost or DeadlinePassed. Raises QueueFull at once."""
         self._make_room(client)
+        return self._place(client)
+
+    @asynccontextmanager
+    async def _place(self, client: str) -> AsyncIterator[Place]:
         try:
             async with deadline(self._limit_ms) as limit:
-                place = Place(client, limit, asyncio.get_running_loop().time())
+                place = Place(client, limit, time.monotonic())
                 self._taken.setdefault(client, []).append(place)
                 try:
                     yield place
@@ -92,7 +96,7 @@ class Places:
             ) from None
 
     def _make_room(self, client: str) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self.taken < self._room.most and self._counted(now) < self._room.places:
             return
         self._room.refused(now)

@@ -93,7 +93,8 @@ class Models:
     @property
     def alive(self) -> bool:
         """Whether every model will serve what comes."""
-        return all(served.alive for served, _ in self.all())
+        shadow = self._shadow
+        return all(served.alive for served in self._answering()) and (shadow is None or shadow.alive)
 
     @property
     def depth(self) -> int:

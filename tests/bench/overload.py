@@ -1,13 +1,14 @@
 """More requests than the service can take: how much good work is left, and how well is the rest turned away?
 
     .venv/bin/python -m tests.bench.overload [--times 4] [--seconds 30] [--path /v1/cutout] [--side 1024]
-        [--capacity-requests 100] [--cores 2] [--json OUT.json]
+        [--capacity-requests 300] [--cores 2] [--json OUT.json]
 
 Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
-requests a second at random moments, whether the earlier ones are answered or not. The client shares the machine: what
-making and sending the requests costs it is missing from the service's throughput, unless --cores parts the two: so
-many for the service, the others for the client. All of it comes from one address; from another one, a neighbour sends
-one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
+requests a second at random moments, whether the earlier ones are answered or not; afterwards it measures the capacity
+again: on a machine that others use it changes from one minute to the next. The client shares the machine: what making
+and sending the requests costs it is missing from the service's throughput, and told, unless --cores parts the
+two: so many for the service, the others for the client. All of it comes from one address; from another one, a
+neighbour sends one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
 """
 
 from __future__ import annotations
@@ -74,13 +75,18 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """Rates are per second, shares 0..1, memory in MB. `good`: the neighbour's answers, too. `recovery_s`: from the
-    last request of the flood until a lone one of its address took its usual time again; None if it never did."""
+    """Rates are per second, shares 0..1, memory in MB. `capacity`: the mean of before and after. `good`: the
+    neighbour's answers, too. `good_share_of_what_was_left`: of the capacity without what the client took of the
+    machine for the flood. `recovery_s`: from the last request of the flood until a lone one of its address took its
+    usual time again; None if it never did."""
 
     capacity: float
+    capacity_before: float
+    capacity_after: float
     offered: float
     good: float
     good_share_of_capacity: float
+    good_share_of_what_was_left: float
     client_cores: float
     client_cores_before: float
     accepted_p50_s: float
@@ -134,11 +140,9 @@ def neighbour(send: Send) -> Iterator[Witness]:
 def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Namespace) -> Overload:
     """All of it against one service."""
     usual = float(np.median(asyncio.run(lone(send, LONE))))
-    own = time.process_time()
-    calm = closed_loop(send, requests=options.capacity_requests, concurrency=CAPACITY_CONCURRENCY, pid=pid)
-    capacity, calm_cores = calm.per_second, (time.process_time() - own) / calm.seconds
+    capacity_before, calm_cores = capacity_of(send, pid, options)
     before, witness = resident(pid), Witness(send)
-    rate = capacity * options.times
+    rate = capacity_before * options.times
     pulse, own = Pulse(), time.process_time()
     with neighbour(other) as beside, feeling(address, pulse):
         load = open_loop(witness, requests=round(rate * options.seconds), rate=rate, pid=pid)
@@ -148,13 +152,21 @@ def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Nam
     asyncio.run(empty(address))
     good = (witness.good_until(last) + beside.good_until(last)) / (last - first)
     client_cores = (time.process_time() - own) / load.seconds
+    after = resident(pid)
+    capacity_after, _ = capacity_of(send, pid, options)
+    capacity = (capacity_before + capacity_after) / 2
+    cores = len(os.sched_getaffinity(0))
+    left = 1.0 if options.cores else (cores - client_cores) / (cores - calm_cores)
     others = beside.seconds_of(200) or [float("nan")]
     accepted, refused = witness.seconds_of(200), witness.seconds_of(429) or [float("nan")]
     return Overload(
         capacity=capacity,
+        capacity_before=capacity_before,
+        capacity_after=capacity_after,
         offered=len(witness.sent) / (last - first),
         good=good,
         good_share_of_capacity=good / capacity,
+        good_share_of_what_was_left=good / (capacity * left),
         client_cores=client_cores,
         client_cores_before=calm_cores,
         accepted_p50_s=float(np.percentile(accepted, 50)),
@@ -164,7 +176,7 @@ def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Nam
         refused_p99_ms=float(np.percentile(refused, 99)) * 1000,
         memory_before_mb=before / 1e6,
         memory_peak_mb=load.memory_peak / 1e6,
-        memory_after_mb=resident(pid) / 1e6,
+        memory_after_mb=after / 1e6,
         neighbour_p50_s=float(np.percentile(others, 50)),
         neighbour_p99_s=float(np.percentile(others, 99)),
         neighbour_refused=sum(status != 200 for status in beside.statuses),
@@ -175,6 +187,13 @@ def flood(send: Send, other: Send, address: str, pid: int, options: argparse.Nam
         recovery_s=recovered,
         statuses=told(load),
     )
+
+
+def capacity_of(send: Send, pid: int, options: argparse.Namespace) -> tuple[float, float]:
+    """Answers per second with enough to do, and the cores that the client takes meanwhile."""
+    own = time.process_time()
+    load = closed_loop(send, requests=options.capacity_requests, concurrency=CAPACITY_CONCURRENCY, pid=pid)
+    return load.per_second, (time.process_time() - own) / load.seconds
 
 
 def recover(send: Send, usual: float, last: float) -> float | None:
@@ -204,8 +223,10 @@ def tell(found: Overload) -> None:
     recovery = "never" if found.recovery_s is None else f"after {found.recovery_s:.1f} s"
     statuses = ", ".join(f"{count} × {status}" for status, count in found.statuses.items())
     print(
-        f"capacity  {found.capacity:.2f} requests/s, offered {found.offered:.2f} ({statuses})\n"
-        f"good      {found.good:.2f} requests/s, {found.good_share_of_capacity:.0%} of capacity\n"
+        f"capacity  {found.capacity:.2f} requests/s ({found.capacity_before:.2f} before, "
+        f"{found.capacity_after:.2f} after), offered {found.offered:.2f} ({statuses})\n"
+        f"good      {found.good:.2f} requests/s, {found.good_share_of_capacity:.0%} of capacity, "
+        f"{found.good_share_of_what_was_left:.0%} of what the client left of it\n"
         f"client    {found.client_cores:.2f} cores of this machine, {found.client_cores_before:.2f} before\n"
         f"accepted  p50 {found.accepted_p50_s:.1f} s, p99 {found.accepted_p99_s:.1f} s\n"
         f"refused   {found.refused_share:.0%}, p50 {found.refused_p50_ms:.0f} ms, "
@@ -234,7 +255,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--path", default="/v1/cutout")
     parser.add_argument("--side", type=int, default=1024)
-    parser.add_argument("--capacity-requests", type=int, default=100)
+    parser.add_argument("--capacity-requests", type=int, default=300)
     parser.add_argument("--cores", type=int)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
