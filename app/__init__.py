@@ -3,6 +3,7 @@
 The path of one request, one line per module:
 
     connections  sockets: what comes before a request
+        |            turnstile   who would find no place is answered here
         |            house       how many, how silent, how slow
         |            intake      what is read of them, and what is read away
         |

@@ -43,13 +43,14 @@ class Admission:
         metrics: Metrics,
         check_ready: Callable[[], None],
         room: Room,
+        places: Places,
     ) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
         self._check_ready = check_ready
         self._room = room
-        self._places = Places(room, settings.request_timeout_ms)
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -20,6 +20,8 @@ from app.problems import to_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from uvicorn._types import ASGI3Application
+
     from app.house import House
 
 
@@ -39,6 +41,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._half_head = False
         self._head_came = False  # in the last piece
+        self._at_head = False  # of a request that comes after all before it are answered
+        self._refusal: bytes | None = None
         self._fruitless = 0  # bytes since the last that were of a body or ended a head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -72,18 +76,35 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._half_head = True
-        if self.cycle is None or self.cycle.response_complete:
+        if self._refusal is None and (self.cycle is None or self.cycle.response_complete):
             self.house.heads(self)
 
     def on_headers_complete(self) -> None:
         self._fruitless = 0
         self._half_head = False
+        if self._refusal is not None:  # Nothing is answered after that.
+            return
+        self._at_head = True
         super().on_headers_complete()
+        self._at_head = False
+        if self._refusal is not None:
+            self.transport.write(self._refusal)
+            self._read_away()
+            return
         self._head_came = True
         self.intake.expect_body()
         outlet = Outlet(self.transport, self.cycle, partial(self._answered, self.cycle))
         self.cycle.transport = outlet  # type: ignore[assignment]
         self.house.works(self)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Called by uvicorn when a request's turn has come."""
+        if self._at_head and self.house.turnstile:
+            self._refusal = self.house.turnstile.refusal(dict(cycle.scope))
+        if self._refusal is None:
+            super()._start_asgi_task(cycle, app)
+        else:
+            cycle.response_started = cycle.response_complete = True
 
     def on_body(self, body: bytes) -> None:
         self._fruitless = 0
@@ -133,16 +154,19 @@ class Connection(HttpToolsProtocol):
     def _answered(self, cycle: RequestResponseCycle) -> None:
         """After an answer that is the last, or has broken off. What is still coming of a body is read away first."""
         if cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            self.cycle.body.clear()
-            self.house.lingers(self)
-            self.intake.linger()
+            self._read_away()
         else:
             self.close()
+
+    def _read_away(self) -> None:
+        self.cycle.body.clear()
+        self.house.lingers(self)
+        self.intake.linger()
 
     def _refuse(self, error: ServiceError) -> None:
         """As every error is answered, but without a request to do it for."""
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(to_bytes(error))
+            self.transport.write(b"".join(to_bytes(error)))
         self.close()
 
 

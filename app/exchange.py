@@ -41,6 +41,19 @@ def _raw(headers: Mapping[str, str]) -> dict[bytes, bytes]:
 _STRICT: Final = _raw(STRICT)
 
 
+def completed(
+    given: Iterable[tuple[bytes, bytes]], added: Mapping[bytes, bytes], *, close: bool
+) -> list[tuple[bytes, bytes]]:
+    """An answer's headers, those that are added, and those that every answer has. `close`: its connection ends."""
+    ours = {**_STRICT, **added, b"x-request-id": request_id.get().encode("latin-1")}
+    if close:
+        ours[b"connection"] = b"close"
+    theirs = [(name, value) for name, value in given if name not in ours]
+    said = {name for name, _ in theirs}
+    unsaid = [(name, value) for name, value in _UNLESS_SAID.items() if name not in said]
+    return [*theirs, *ours.items(), *unsaid]
+
+
 class Exchange:
     """Counts a request's bytes, adds headers, and ends the connection if the body is left unread: what still comes of
     that is `app.connections`' matter."""
@@ -72,14 +85,7 @@ class Exchange:
 
     def _complete(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """An answer's headers, with those that every answer has."""
-        ours = _STRICT | _raw(self._scope.get(ADDED, {}))
-        ours[b"x-request-id"] = request_id.get().encode("latin-1")
-        if self._unread:
-            ours[b"connection"] = b"close"
-        theirs = [(name, value) for name, value in given if name not in ours]
-        said = {name for name, _ in theirs}
-        unsaid = [(name, value) for name, value in _UNLESS_SAID.items() if name not in said]
-        return [*theirs, *ours.items(), *unsaid]
+        return completed(given, _raw(self._scope.get(ADDED, {})), close=self._unread)
 
     async def _in_pieces(self, message: Message) -> Message:
         """Send all but the last piece of a body, and return that. The server waits for the client after each: an

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.connections import Connection
     from app.metrics import Metrics
     from app.settings import Settings
+    from app.turnstile import Turnstile
 
 FILES_KEPT_FREE: Final = 64  # descriptors for the model, the logs and the listening socket
 _SWEEP_S: Final = 0.5
@@ -29,7 +30,9 @@ class House:
     from being heard.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, turnstile: Turnstile | None = None) -> None:
+        """`turnstile`: who looks at each head before it becomes a request, if anybody does."""
+        self.turnstile = turnstile
         self.head_bytes = settings.max_head_bytes
         self._head_s = settings.head_timeout_ms / 1000
         self._keep_alive_s = settings.keep_alive_ms / 1000

@@ -28,14 +28,17 @@ from app.metrics import Metrics
 from app.middleware import Observation
 from app.network.session import LoadError, Predict
 from app.pipeline import Pipeline, busy_photos
+from app.places import Places
 from app.predictor import Predictor
 from app.problems import handle
+from app.records import Records
 from app.room import Room
 from app.routes import router
 from app.serving.source import Source, only
 from app.serving.store import Stored, look
 from app.settings import Settings
 from app.tracing import Tracing
+from app.turnstile import Turnstile, knows_enough
 from model.contract import ContractError, Manifest
 
 STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", files={})
@@ -82,6 +85,7 @@ def create_app(
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.pipeline = pipeline
+    app.state.turnstile = None
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
     _surround(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
@@ -97,9 +101,16 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     room = Room(settings.max_queue, least, settings.overload_wait_ms / 1000)
     metrics.inflight_limit.set_function(lambda: room.places)
     check_ready = state.pipeline.check_ready
-    app.add_middleware(Admission, settings=settings, metrics=metrics, check_ready=check_ready, room=room)
+    places, records = Places(room, settings.request_timeout_ms), Records(metrics, routes)
+    app.add_middleware(
+        Admission, settings=settings, metrics=metrics, check_ready=check_ready, room=room, places=places
+    )
     app.add_middleware(Access, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
-    app.add_middleware(Observation, metrics=metrics, routes=routes)
+    app.add_middleware(Observation, records=records)
+    if knows_enough(settings):
+        state.turnstile = Turnstile(
+            keys=state.keys, places=places, check_ready=check_ready, metrics=metrics, records=records
+        )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -16,41 +16,39 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access import KEY_NAME
 from app.errors import ServiceError
 from app.exchange import Exchange
 from app.logs import new_id, request_id
-from app.metrics import Metrics
 from app.problems import to_response
-
-UNMATCHED: Final = "unmatched"
+from app.records import Records
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("app.access")
 
 
+def id_of(scope: Scope) -> str:
+    """The request's own id, if it is one, or a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else new_id()
+
+
 class Observation:
     """Gives each request its id, and tells the log and the metrics how it ended."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, *, records: Records) -> None:
         self._app = app
-        self._metrics = metrics
-        self._routes = routes
-        self._plain = {path for route in routes if "{" not in (path := getattr(route, "path", "{"))}
+        self._records = records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        token = request_id.set(given if _SANE_ID.fullmatch(given) else new_id())
+        token = request_id.set(id_of(scope))
         exchange = Exchange(scope, receive, send)
         started = time.perf_counter()
         try:
@@ -61,40 +59,7 @@ class Observation:
             if not exchange.status:
                 await to_response(error)(scope, exchange.receive, exchange.send)
         finally:
-            self._record(scope, exchange, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            sizes = {"bytes_in": exchange.bytes_in, "bytes_out": exchange.bytes_out}
+            self._records.add(scope, exchange.status, seconds, **sizes)
             request_id.reset(token)
-
-    def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        path = scope["path"]
-        route = path if path in self._plain else route_template(self._routes, scope)
-        self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
-        of_route = self._metrics.of_route(route)
-        of_route.seconds.observe(seconds)
-        of_route.received_bytes.inc(exchange.bytes_in)
-        of_route.sent_bytes.inc(exchange.bytes_out)
-        facts = {}
-        if code := scope.get("error_code"):
-            self._metrics.errors.labels(code).inc()
-            facts["error"] = code
-        if name := scope.get(KEY_NAME):
-            facts["client"] = name
-        _log.info(
-            "request",
-            extra={
-                "method": scope["method"],
-                "route": route,
-                "status": exchange.status or 499,
-                "ms": round(seconds * 1000, 1),
-                "bytes_in": exchange.bytes_in,
-                "bytes_out": exchange.bytes_out,
-                **facts,
-            },
-        )
-
-
-def route_template(routes: Sequence[BaseRoute], scope: Scope) -> str:
-    """The path of the route that serves this request, or "unmatched": never a path that a client made up."""
-    for route in routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            return getattr(route, "path", UNMATCHED)
-    return UNMATCHED

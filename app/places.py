@@ -78,6 +78,14 @@ class Places:
         self._make_room(client)
         return self._place(client)
 
+    def turned_away(self, client: str) -> QueueFull | None:
+        """What `take` would raise at once."""
+        now = time.monotonic()
+        if self._has_room(now) or self._victim(client) is not None:
+            return None
+        self._room.refused(now)
+        return self._full()
+
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[Place]:
         try:
@@ -97,14 +105,20 @@ class Places:
 
     def _make_room(self, client: str) -> None:
         now = time.monotonic()
-        if self.taken < self._room.most and self._counted(now) < self._room.places:
+        if self._has_room(now):
             return
         self._room.refused(now)
         victim = self._victim(client)
         if victim is None:
-            raise QueueFull(f"{self.taken} requests are in the house already; try again soon.")
+            raise self._full()
         self._leave(victim)
         victim.lose()
+
+    def _has_room(self, now: float) -> bool:
+        return self.taken < self._room.most and self._counted(now) < self._room.places
+
+    def _full(self) -> QueueFull:
+        return QueueFull(f"{self.taken} requests are in the house already; try again soon.")
 
     def _counted(self, now: float) -> int:
         """Places whose requests wait for the service, or will before long."""

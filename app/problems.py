@@ -6,6 +6,7 @@ Which errors there are is said in `app.errors`. Knows no pixel.
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import InvalidOption, ServiceError
+from app.exchange import completed
 from app.logs import new_id, request_id
 
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -49,16 +51,19 @@ async def handle(_request: Request, error: Exception) -> Response:
     return to_response(error)
 
 
-def to_bytes(error: ServiceError) -> bytes:
-    """`to_response` as it goes over a socket that is closed afterwards, where there is no request to answer."""
-    token = request_id.set(new_id())
+def to_bytes(error: ServiceError) -> tuple[bytes, bytes]:
+    """Head and body of `to_response` as they go over a socket that is closed afterwards, with all headers; where no
+    request is being answered, with an id of its own."""
+    token = None if request_id.get() else request_id.set(new_id())
     try:
         response = to_response(error)
+        headers = completed(response.raw_headers, {b"date": formatdate(usegmt=True).encode()}, close=True)
     finally:
-        request_id.reset(token)
-    head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
-    head += [name + b": " + value for name, value in response.raw_headers]
-    return b"\r\n".join([*head, b"connection: close", b"", bytes(response.body)])
+        if token:
+            request_id.reset(token)
+    lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+    lines += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*lines, b"", b""]), bytes(response.body)
 
 
 def _answer(status: int, title: str, code: str, detail: str, headers: dict[str, str]) -> Response:

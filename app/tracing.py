@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.logs import trace_id
-from app.middleware import route_template
+from app.records import route_template
 from app.settings import SettingsError
 from app.stages import Stage, collected
 

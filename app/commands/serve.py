@@ -19,7 +19,6 @@ from app.keys import KeysError
 from app.log_writer import keep_standard_descriptors
 from app.logs import configure_logs
 from app.main import Server, create_app
-from app.metrics import Metrics
 from app.settings import Settings, SettingsError, load_settings
 from model.kernels import COMPILED
 
@@ -50,7 +49,7 @@ def _serve(settings: Settings, sockets: list[socket.socket], member: Member | No
     if COMPILED is None:
         _log.warning("edges and cut-outs cost three times the CPU: there was no C compiler at installation")
     app = _app(settings, member)
-    config = server_config(app, app.state.metrics, settings)
+    config = server_config(app, House(settings, app.state.metrics, app.state.turnstile), settings)
     server = Server(config, app.state.pipeline)
     app.state.on_load_failure = server.stop
     server.run(sockets=sockets)
@@ -60,11 +59,11 @@ def _serve(settings: Settings, sockets: list[socket.socket], member: Member | No
         ending.leave(0)
 
 
-def server_config(app: ASGIApp, metrics: Metrics, settings: Settings) -> uvicorn.Config:
-    """How uvicorn is to serve `app`; nothing is taken from the environment."""
+def server_config(app: ASGIApp, house: House, settings: Settings) -> uvicorn.Config:
+    """How uvicorn is to serve `app` to the connections of `house`; nothing is taken from the environment."""
     return uvicorn.Config(
         app,
-        http=protocol_of(House(settings, metrics)),
+        http=protocol_of(house),
         ws="none",
         lifespan="on",
         log_config=None,

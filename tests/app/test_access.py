@@ -18,6 +18,7 @@ from app.keys import KeyRing, read_list
 from app.main import create_app
 from app.metrics import Metrics
 from app.middleware import Observation
+from app.records import Records
 from app.settings import Settings
 from tests.conftest import Gate, Running, Service, mean_colour
 from tests.portraits import plain, png
@@ -66,7 +67,7 @@ class House:
             monotonic_ns=self.times.monotonic_ns,
             unix_s=self.times.unix_s,
         )
-        self._app = Observation(access, metrics=self.metrics, routes=[])
+        self._app = Observation(access, records=Records(self.metrics, []))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append({name: scope.get(name) for name in (CLIENT, KEY_NAME)})

@@ -74,9 +74,9 @@ class Server:
 async def serving(**chosen: object) -> AsyncIterator[Server]:
     settings = Settings(**chosen)  # type: ignore[arg-type]
     made = Server(settings)
-    config = server_config(made, made.metrics, settings)
+    made.house = House(settings, made.metrics)
+    config = server_config(made, made.house, settings)
     config.port = 0
-    made.house = config.http.house  # type: ignore[union-attr]
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     await until(lambda: server.started)

@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.admission import Admission
 from app.exchange import _PIECE, Exchange
 from app.metrics import Metrics
+from app.places import Places
 from app.room import Room
 from app.settings import Settings
 
@@ -54,12 +55,14 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
             waiting.set()
             await asyncio.Event().wait()
 
+    settings, room = Settings(request_timeout_ms=100), Room(64)
     house = Admission(
         answers,
-        settings=Settings(request_timeout_ms=100),
+        settings=settings,
         metrics=metrics,
         check_ready=lambda: None,
-        room=Room(64),
+        room=room,
+        places=Places(room, settings.request_timeout_ms),
     )
     inside = asyncio.ensure_future(house(SCOPE, receive, slow_client))
     await waiting.wait()

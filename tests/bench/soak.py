@@ -7,7 +7,9 @@ looked at: memory between two rounds is a level, under load it is an accident. E
 answer was lost (no answer, another status or code than due, a picture of the wrong size or of another photo), or if
 the service grew: in files or threads at all, in memory by more than the bound and beyond doubt.
 
-A share of the clients sends slowly, stalls, or leaves. Health is asked for throughout, by a process of its own.
+A share of the clients sends slowly, stalls, or leaves. Who is refused for want of room (429) comes again with the
+same request, each time after a longer pause, and counts as one request once it has had its answer. Health is asked
+for throughout, by a process of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +47,8 @@ UPLOAD_MAX: Final = (
     8_000_000  # bytes; the limit is lowered so that uploads over it are no work for the client
 )
 BODY_TIMEOUT_S: Final = 5
-BACK_OFF_S: Final = 1.0  # after a 429, as its Retry-After says
+BACK_OFF_S: Final = 1.0  # after a 429, as its Retry-After says; after each further one twice as long,
+BACK_OFF_MOST_S: Final = 8.0  # up to this
 TIMEOUT_S: Final = 120.0
 SHOWN: Final = 20  # problems
 
@@ -103,27 +108,28 @@ class Crowd:
 
         async def one(client: httpx.AsyncClient) -> None:
             for _ in left:
-                ending = await self._send(client)
+                send, pause_s = self._drawn(client), BACK_OFF_S
+                while (ending := await send()).told == mixed.BUSY:
+                    soak.note(ending)
+                    await asyncio.sleep(self.draws.uniform(0.5, 1.5) * pause_s)
+                    pause_s = min(2 * pause_s, BACK_OFF_MOST_S)
                 soak.note(ending)
-                if ending.told == mixed.BUSY:
-                    await asyncio.sleep(BACK_OFF_S)
 
         async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT_S) as client:
             await asyncio.gather(*(one(client) for _ in range(CONCURRENCY)))
 
-    async def _send(self, client: httpx.AsyncClient) -> mixed.Ending:
+    def _drawn(self, client: httpx.AsyncClient) -> Callable[[], Awaitable[mixed.Ending]]:
+        """One request of the MIX, to be sent as often as need be."""
         kind = self.draws.choices(list(MIX), list(MIX.values()))[0]
-        if kind == "bad":
-            return await mixed.ended(client, self.address, self.draws.choice(self.bad), self.references)
-        request = self.draws.choice(self.good)
-        if kind == "good":
-            return await mixed.ended(client, self.address, request, self.references)
+        if kind in ("good", "bad"):
+            request = self.draws.choice(self.good if kind == "good" else self.bad)
+            return partial(mixed.ended, client, self.address, request, self.references)
         plain = self.draws.choice([each for each in self.good if not each.options])
         if kind == "slow":
-            return await mixed.dawdle(client, self.address, plain, self.references)
+            return partial(mixed.dawdle, client, self.address, plain, self.references)
         if kind == "stalled":
-            return await rude.stall(self.address, plain, patience_s=TIMEOUT_S)
-        return await rude.leave(self.address, plain, early=kind == "leaves early")
+            return partial(rude.stall, self.address, plain, patience_s=TIMEOUT_S)
+        return partial(rude.leave, self.address, plain, early=kind == "leaves early")
 
 
 async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace) -> None:
