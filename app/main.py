@@ -26,7 +26,7 @@ from app.errors import ServiceError
 from app.keys import KeyRing, read_list
 from app.metrics import Metrics
 from app.middleware import Observation
-from app.network.session import LoadError, Predict
+from app.network.running import LoadError, Predict
 from app.pipeline import Pipeline, busy_photos
 from app.places import Places
 from app.predictor import Predictor

@@ -19,8 +19,8 @@ from app.network import runtimes
 from app.network.devices import Device, choose_device
 from app.network.freed_memory import give_memory_back
 from app.network.precision import Precision
+from app.network.running import Alphas, Batch, LoadError, Place, Predict
 from app.network.runtimes import OPENVINO, Runtime
-from app.network.session import Alphas, Batch, LoadError, Place, Predict
 from model import contract
 from model.contract import Manifest
 

@@ -19,7 +19,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.network.session import Alphas, Batch
+from app.network.running import Alphas, Batch
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest

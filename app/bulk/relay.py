@@ -27,7 +27,7 @@ from app.bulk.outcomes import PHOTOS, Outcome, Photo
 from app.bulk.sinks import Shelf
 from app.bulk.task import Task
 from app.errors import InferenceFailed
-from app.network.session import Alphas
+from app.network.running import Alphas
 from app.recipe import Prepared
 
 SQUARES: Final = PHOTOS.append(pa.field("code", pa.string())).append(pa.field("detail", pa.string()))

@@ -15,7 +15,7 @@ from app.bulk.sinks import Sink
 from app.bulk.sources import COLUMNS, full_target
 from app.bulk.storage import Storage
 from app.main import model_source
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.output import Output
 from app.predictor import Predictor
 from app.serving.store import Stored

@@ -13,7 +13,7 @@ from app.errors import ServiceError
 from app.logs import configure_logs
 from app.main import model_source
 from app.metrics import Metrics
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.options import read_output
 from app.output import MATTE, Output
 from app.pipeline import Pipeline, busy_photos

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from app.network.precision import Narrow
-from app.network.session import LoadError, Place
+from app.network.running import LoadError, Place
 from app.network.tensorflow_start import tensorflow
 
 Device = Literal["auto", "cpu", "cuda"]

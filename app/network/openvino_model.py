@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from app.network.openvino_side_maps import simplify_side_maps
 from app.network.precision import Narrow
-from app.network.session import Alphas, Batch, LoadError, Place, Predict
+from app.network.running import Alphas, Batch, LoadError, Place, Predict
 from app.workers import give_way
 from model import contract
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.network.freed_memory import give_memory_back
-from app.network.session import Batch, LoadError, Predict
+from app.network.running import Batch, LoadError, Predict
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Narrow = Literal["bfloat16", "float16"]

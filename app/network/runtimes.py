@@ -16,7 +16,8 @@ from app.network import precision
 from app.network.devices import Device, show_tensorflow, sixteen_bits_of
 from app.network.openvino_model import NotInstalledError, OpenVinoModel
 from app.network.precision import Precision
-from app.network.session import LoadError, Place, Predict, TensorFlowModel
+from app.network.running import LoadError, Place, Predict
+from app.network.tensorflow_model import TensorFlowModel
 
 Runtime = Literal["auto", "tensorflow", "openvino"]
 

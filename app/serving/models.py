@@ -20,7 +20,7 @@ from typing import Final, Literal, TypeVar
 from app.errors import NotReady, UnknownModel
 from app.metrics import Metrics
 from app.network.freed_memory import give_memory_back
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.serving.served import Device, Served
 from app.serving.source import Source
 from app.serving.store import Stored, check_one_name, pick

@@ -14,7 +14,7 @@ import pytest
 
 from app import codec
 from app.logs import configure_logs, request_id
-from app.network.session import Alphas, Batch
+from app.network.running import Alphas, Batch
 from app.picture import encoding
 from tests.conftest import Running
 from tests.portraits import plain, png, saved

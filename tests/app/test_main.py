@@ -8,7 +8,7 @@ import pytest
 
 from app import access, admission, predictor
 from app.main import create_app
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.settings import Settings
 from model.contract import ContractError
 from tests.conftest import Running, until

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, UnreadableImage
 from app.metrics import Metrics
-from app.network.session import Alphas, Batch, Predict
+from app.network.running import Alphas, Batch, Predict
 from app.output import CUTOUT, MATTE
 from app.pipeline import Pipeline
 from app.predictor import Predictor

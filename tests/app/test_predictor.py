@@ -16,8 +16,8 @@ from app.errors import InferenceFailed, OutOfMemory
 from app.network import devices, openvino_model, runtimes
 from app.network.devices import has_bfloat16
 from app.network.precision import TOLERANCE
+from app.network.running import Alphas, Batch, LoadError
 from app.network.runtimes import Runtime
-from app.network.session import Alphas, Batch, LoadError
 from app.predictor import Predictor, batch_sizes_up_to
 from model import contract
 from model.contract import ContractError, Manifest

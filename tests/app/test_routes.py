@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from app.network.session import Alphas, Batch
+from app.network.running import Alphas, Batch
 from tests.conftest import Running, mean_colour
 from tests.portraits import jpeg, pixels, plain, png, portrait, saved
 

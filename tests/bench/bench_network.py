@@ -25,8 +25,9 @@ from app import predictor
 from app.network.fusion import fused
 from app.network.precision import probe_picture
 from app.network.rewritings import REWRITINGS, for_cpus
-from app.network.session import Place, Predict, frozen, runner
+from app.network.running import Place, Predict
 from app.network.sixteen_bits import in_16_bits
+from app.network.tensorflow_model import frozen, runner
 from model.contract import SAVED_MODEL_DIR, read_manifest
 from model.u2net import u2net
 from training.export import Card, Serving, export_network

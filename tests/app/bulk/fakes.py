@@ -20,7 +20,7 @@ from app.bulk.outcomes import Outcome, Photo
 from app.bulk.sinks import Files
 from app.bulk.task import Task
 from app.main import STAND_IN
-from app.network.session import Alphas, Batch
+from app.network.running import Alphas, Batch
 from app.predictor import Predictor
 from app.recipe import Finished
 

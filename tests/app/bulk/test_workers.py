@@ -18,7 +18,7 @@ from app.bulk.relay import Decoder, Finisher, Network
 from app.bulk.task import Task, load_model
 from app.bulk.whole import Whole
 from app.main import STAND_IN
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.output import CUTOUT
 from app.predictor import Predictor
 from app.serving.store import Stored

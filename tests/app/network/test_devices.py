@@ -9,7 +9,7 @@ import pytest
 from app.network import devices
 from app.network.devices import choose_device, has_bfloat16, may_have_gpu, sixteen_bits_of
 from app.network.precision import Narrow
-from app.network.session import LoadError, Place
+from app.network.running import LoadError, Place
 from app.network.tensorflow_start import tensorflow
 
 

@@ -17,7 +17,8 @@ from app.network import openvino_model
 from app.network.devices import has_bfloat16
 from app.network.openvino_model import NotInstalledError, OpenVinoModel
 from app.network.precision import PERCENTILE, TOLERANCE, probe_picture
-from app.network.session import Batch, LoadError, Place, Predict, TensorFlowModel
+from app.network.running import Batch, LoadError, Place, Predict
+from app.network.tensorflow_model import TensorFlowModel
 from app.settings import BUILT_IN_MODEL
 from app.workers import NICENESS
 from model import contract
@@ -175,7 +176,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from app.network.openvino_model import OpenVinoModel
-from app.network.session import Place
+from app.network.running import Place
 
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 begin = threading.Barrier(6)
@@ -217,7 +218,7 @@ def test_nothing_that_reports_to_others_and_no_tensorflow_is_imported(tiny_artif
 import sys
 from pathlib import Path
 from app.network.openvino_model import OpenVinoModel
-from app.network.session import Place
+from app.network.running import Place
 OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), Place("cpu", 1)).in_float32()
 modules = {name.partition(".")[0] for name in sys.modules}
 print(sorted(modules & {"openvino_telemetry", "tensorflow", "openvino"}))
@@ -238,7 +239,7 @@ def test_openvinos_threads_give_way_to_the_one_that_answers(tiny_artifact: Path)
 import os, sys
 from pathlib import Path
 from app.network.openvino_model import OpenVinoModel
-from app.network.session import Place
+from app.network.running import Place
 
 def nicenesses():
     threads = (int(each.name) for each in Path("/proc/self/task").iterdir())
@@ -274,7 +275,7 @@ def test_memory_that_is_too_short_is_said_as_python_says_it() -> None:
 import resource, sys
 from pathlib import Path
 from app.network.openvino_model import OpenVinoModel
-from app.network.session import Place
+from app.network.running import Place
 model = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), Place("cpu", 1))
 model.exactly()  # The libraries are in memory now.
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -7,7 +7,7 @@ import pytest
 
 from app.network import precision
 from app.network.precision import TOLERANCE, probe_picture
-from app.network.session import Alphas, Batch, LoadError, Predict
+from app.network.running import Alphas, Batch, LoadError, Predict
 from tests.conftest import mean_colour
 
 SIZE = 16

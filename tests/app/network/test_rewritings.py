@@ -8,7 +8,8 @@ import pytest
 from app.network.frozen_graph import FrozenGraph
 from app.network.precision import probe_picture
 from app.network.rewritings import for_cpus
-from app.network.session import Place, frozen, runner
+from app.network.running import Place
+from app.network.tensorflow_model import frozen, runner
 from app.network.thin_convolutions import PIXELS
 from app.settings import BUILT_IN_MODEL
 from model import contract

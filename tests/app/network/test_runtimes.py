@@ -10,8 +10,8 @@ import pytest
 from app.network import devices, runtimes
 from app.network.devices import has_bfloat16
 from app.network.precision import Precision
+from app.network.running import LoadError, Place
 from app.network.runtimes import OPENVINO, TENSORFLOW, Network, Runtime, device_for
-from app.network.session import LoadError, Place
 from model import contract
 from tests.conftest import TINY_SIZE, mean_colour
 

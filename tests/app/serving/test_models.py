@@ -15,7 +15,7 @@ import pytest
 
 from app.errors import NotReady, UnknownModel
 from app.metrics import Metrics
-from app.network.session import LoadError
+from app.network.running import LoadError
 from app.predictor import Predictor
 from app.serving.models import DEFAULT, KEPT, SHADOW, Models
 from app.serving.served import Device

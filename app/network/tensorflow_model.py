@@ -1,20 +1,19 @@
-"""A model's SavedModel comes in, functions that run it go out: batches uint8 `[N,S,S,3]` to alphas float32 `[N,S,S]`.
+"""A model's SavedModel comes in, functions that run it by TensorFlow go out: batches uint8 `[N,S,S,3]` to alphas
+float32 `[N,S,S]`.
 
-Each function holds a TensorFlow session of its own. Imports TensorFlow only inside functions: others who run networks
-have their types from here.
+Each function holds a session of its own. Imports TensorFlow only inside functions.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from app.network.running import Alphas, Batch, LoadError, Place, Predict
 from app.network.tensorflow_start import tensorflow
 from model import contract
 
@@ -22,39 +21,7 @@ if TYPE_CHECKING:
     from app.network.frozen_graph import FrozenGraph
     from app.network.precision import Narrow
 
-Batch = NDArray[np.uint8]
-Alphas = NDArray[np.float32]
-Predict = Callable[[Batch], Alphas]
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, which of the GPUs
-    that TensorFlow sees, and how many batches run at once."""
-
-    device: str
-    threads: int
-    gpu: int = 0
-    lanes: int = 1
-
-    def options(self) -> Any:
-        """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
-        on_cuda = self.device == "cuda"
-        options = tensorflow().compat.v1.ConfigProto(device_count={} if on_cuda else {"GPU": 0})
-        options.gpu_options.allow_growth = True
-        options.gpu_options.visible_device_list = str(self.gpu) if on_cuda else ""
-        if not on_cuda:
-            options.intra_op_parallelism_threads = self.threads
-            options.inter_op_parallelism_threads = -1  # The caller's thread does it all.
-        # Threads that look for work in circles take it from those that decode and encode.
-        options.experimental.disable_thread_spinning = True
-        return options
-
-
-class LoadError(Exception):
-    """The model cannot be served on this machine as asked. The message says what to do about it."""
 
 
 class TensorFlowModel:
@@ -88,7 +55,7 @@ def frozen(path: Path, place: Place) -> FrozenGraph:
     from app.network.frozen_graph import freeze
 
     try:
-        return freeze(path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, place.options())
+        return freeze(path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, options_for(place))
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
 
@@ -117,7 +84,7 @@ def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predi
     TensorFlow 2 does. `optimised=False`: TensorFlow runs the graph as it is, without rewriting it first. The function
     raises MemoryError for a batch that needs more than there is."""
     tf = tensorflow()
-    options = place.options()
+    options = options_for(place)
     options.graph_options.rewrite_options.disable_meta_optimizer = not optimised
     # The session forgets the graph that it was made from once it has its own.
     options.experimental.optimize_for_static_graph = True
@@ -136,6 +103,20 @@ def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predi
             raise
 
     return run
+
+
+def options_for(place: Place) -> Any:
+    """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
+    on_cuda = place.device == "cuda"
+    options = tensorflow().compat.v1.ConfigProto(device_count={} if on_cuda else {"GPU": 0})
+    options.gpu_options.allow_growth = True
+    options.gpu_options.visible_device_list = str(place.gpu) if on_cuda else ""
+    if not on_cuda:
+        options.intra_op_parallelism_threads = place.threads
+        options.inter_op_parallelism_threads = -1  # The caller's thread does it all.
+    # Threads that look for work in circles take it from those that decode and encode.
+    options.experimental.disable_thread_spinning = True
+    return options
 
 
 def short_of_memory(error: Any) -> bool:

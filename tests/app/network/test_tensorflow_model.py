@@ -7,14 +7,15 @@ import pytest
 
 from app.network.devices import has_bfloat16
 from app.network.precision import TOLERANCE, probe_picture
-from app.network.session import Place, TensorFlowModel, runner, short_of_memory
+from app.network.running import Place
+from app.network.tensorflow_model import TensorFlowModel, options_for, runner, short_of_memory
 from app.network.tensorflow_start import tensorflow
 from model import contract
 from tests.conftest import TINY_SIZE
 
 
 def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
-    cpu, cuda = Place("cpu", 3).options(), Place("cuda", 1).options()
+    cpu, cuda = options_for(Place("cpu", 3)), options_for(Place("cuda", 1))
     assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
     assert cpu.device_count["GPU"] == 0
     assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
