@@ -6,12 +6,18 @@
  *
  * Pictures are rows of bytes, 3 (RGB), 4 (RGBA) or 1 (alpha) for each pixel, without gaps. A coefficient is four
  * floats: slopes of red, green and blue, and offset.
+ *
+ * Needs the vectors of GCC 12 or Clang; where it does not compile, OpenCV does the work.
  */
 
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "four pixels are taken apart in little-endian order"
+#endif
 
 /* Compiled several times over, of which a processor runs the best that it can. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
