@@ -19,8 +19,9 @@
 #error "four pixels are taken apart in little-endian order"
 #endif
 
-/* Compiled several times over, of which a processor runs the best that it can. */
-#if defined(__x86_64__) && defined(__gnu_linux__)
+/* Compiled several times over, of which a processor runs the best that it can. Clang does not put what is inlined into
+ * each of them. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_PROCESSOR

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.network import tensorflow_model
 from app.network.devices import has_bfloat16
 from app.network.precision import TOLERANCE, probe_picture
 from app.network.running import Place
@@ -62,6 +63,6 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
     """On a CPU in place of the GPU, which calculates the same."""
     path = tiny_artifact / contract.SAVED_MODEL_DIR
     exact = TensorFlowModel(path, Place("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
-    monkeypatch.setattr(Place, "options", lambda _self: tensorflow().compat.v1.ConfigProto())
+    monkeypatch.setattr(tensorflow_model, "options_for", lambda _place: tensorflow().compat.v1.ConfigProto())
     narrow = TensorFlowModel(path, Place("cuda", 1)).in_16_bits("float16", probe_picture(TINY_SIZE))
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
