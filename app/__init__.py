@@ -7,7 +7,8 @@ The path of one request, one line per module:
         |            house       how many, how silent, how slow
         |            intake      what is read of them, and what is read away
         |
-    middleware   request id, access log
+    middleware   request id
+        |            records     access log and metrics: how each request ended
         |
     access       whose request it is: keys (credentials, keys), rates
         |

@@ -90,7 +90,7 @@ class Access:
         """Raises Unauthorised and RateLimited."""
         key = self._key_of(scope)
         if key is None:
-            scope[CLIENT] = address_of(str((scope.get("client") or ("",))[0]))
+            scope[CLIENT] = address_of(scope)
         else:
             scope[CLIENT] = scope[KEY_NAME] = key.name
         rate = self._rate if key is None or key.rate is None else key.rate
@@ -132,9 +132,13 @@ def is_keyed(path: str, protect: Collection[str]) -> bool:
     return path.startswith(KEYED) or any(PROTECTABLE[name].fullmatch(path) for name in protect)
 
 
-@lru_cache(4096)
-def address_of(host: str) -> str:
+def address_of(scope: Scope) -> str:
     """The other end's address, of IPv6 the network around it; "" where it is not known."""
+    return _address(str((scope.get("client") or ("",))[0]))
+
+
+@lru_cache(4096)
+def _address(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:  # none, or no address: a socket in the file system

@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Called by uvicorn when a request's turn has come."""
         if self._at_head and self.house.turnstile:
-            self._refusal = self.house.turnstile.refusal(dict(cycle.scope))
+            self._refusal = self.house.turnstile.refusal(cycle.scope)  # type: ignore[arg-type]
         if self._refusal is None:
             super()._start_asgi_task(cycle, app)
         else:

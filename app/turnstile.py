@@ -48,7 +48,7 @@ class Turnstile:
         if scope["method"] != "POST" or scope["path"] not in GUARDED or self._keys.needed:
             return None
         began = time.perf_counter()
-        error = self._places.turned_away(address_of(str((scope.get("client") or ("",))[0])))
+        error = self._places.turned_away(address_of(scope))
         if error is None or not self._is_ready():
             return None
         token = request_id.set(id_of(scope))

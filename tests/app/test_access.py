@@ -228,7 +228,7 @@ async def test_client_is_the_keys_name_else_the_address(tmp_path: Path) -> None:
     ],
 )
 def test_address_stands_for_all_that_one_host_may_have(client: object, address: str) -> None:
-    assert address_of(client[0] if client else "") == address
+    assert address_of({"client": client}) == address
 
 
 async def test_key_revoked_in_the_file_is_refused_without_a_restart(running: Running, tmp_path: Path) -> None:

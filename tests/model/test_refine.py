@@ -6,17 +6,12 @@ import pytest
 
 from model import refine as module
 from model.transforms import stretch, to_8_bits
+from tests.both_ways import both_ways
 
 SIZE = 64
 
 
-@pytest.fixture(autouse=True, params=["compiled", "by OpenCV"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is tested both ways."""
-    if request.param != "compiled":
-        monkeypatch.setattr(module, "COMPILED", None)
-    elif module.COMPILED is None:
-        pytest.skip("was installed without a C compiler")
+way = both_ways(module)
 
 
 def refine(image, square, alpha):

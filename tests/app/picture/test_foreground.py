@@ -6,17 +6,12 @@ import pytest
 
 from app.picture import foreground
 from app.picture.foreground import TILE, TIMES_HIGHER, cut_out, estimate_foreground
+from tests.both_ways import both_ways
 
 PERSON, GROUND = (190, 120, 60), (20, 200, 90)
 
 
-@pytest.fixture(autouse=True, params=["compiled", "by OpenCV"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is tested both ways."""
-    if request.param != "compiled":
-        monkeypatch.setattr(foreground, "COMPILED", None)
-    elif foreground.COMPILED is None:
-        pytest.skip("was installed without a C compiler")
+way = both_ways(foreground)
 
 
 def loose_hair(height: int, width: int):
