@@ -2,10 +2,13 @@
 
 The path of one request, one line per module:
 
-    connections  sockets: what comes before a request
-        |            turnstile   who would find no place is answered here
+    door         new sockets
+        |            turnstile   who would find no place is answered there and then
+        |            departures  where all has been said, what still comes is thrown away
+        |
+    connections  what comes before a request
         |            house       how many, how silent, how slow
-        |            intake      what is read of them, and what is read away
+        |            intake      how much is read of them at once
         |
     middleware   request id
         |            records     access log and metrics: how each request ended
@@ -43,9 +46,9 @@ The path of one request, one line per module:
     picture      what codec and rendering are made of: checks of files, framing, colours, shadows, encoders
 
 Around it: `__main__` and `commands` (command line), `client` (Python client), `site` and `page` (the page, /docs),
-`openapi`, `request_schemas` and `option_schemas` (what it says there), `main` (wiring), `settings` (the environment),
-`errors` (every way to fail) and `problems` (its answer), `metrics` (Prometheus; `device_metrics` and `loop_lag` too),
-`logs` and `log_writer` (JSON lines that nobody waits for), `cors` (what other websites may read),
-`bulk` and `cluster` (many machines, by Ray).
+`openapi`, `request_schemas` and `option_schemas` (what it says there), `main` (wiring), `server` (uvicorn, from start
+to end), `settings` (the environment), `errors` (every way to fail) and `problems` (its answer), `metrics`
+(Prometheus; `device_metrics` and `loop_lag` too), `logs` and `log_writer` (JSON lines that nobody waits for), `cors`
+(what other websites may read), `bulk` and `cluster` (many machines, by Ray).
 Nothing here knows how a model was trained: it gets an artifact directory, as `model.contract` describes it.
 """

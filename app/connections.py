@@ -8,6 +8,7 @@ request may do once its head has come is `app.admission`'s matter. Knows no rout
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from app.intake import Intake
 from app.problems import to_bytes
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from uvicorn._types import ASGI3Application
@@ -43,12 +45,13 @@ class Connection(HttpToolsProtocol):
         self._head_came = False  # in the last piece
         self._at_head = False  # of a request that comes after all before it are answered
         self._refusal: bytes | None = None
+        self._rest: socket.socket | None = None  # a hold on its own, where more comes after all is said
         self._fruitless = 0  # bytes since the last that were of a body or ended a head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self.intake = Intake(transport, self, buffers=self.house.buffers, discarded=self.house.discarded)
+        self.intake = Intake(transport, self, self.house.buffers)
         try:
             self.house.enter(self)
         except TooManyConnections as error:
@@ -56,6 +59,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.house.left(self)
+        if self._rest:
+            self.house.see_off(self._rest)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +94,7 @@ class Connection(HttpToolsProtocol):
         self._at_head = False
         if self._refusal is not None:
             self.transport.write(self._refusal)
-            self._read_away()
+            self._see_off()
             return
         self._head_came = True
         self.intake.expect_body()
@@ -116,8 +121,6 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self.intake.lingers:
-            return
         more = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.is_closing():
@@ -138,30 +141,32 @@ class Connection(HttpToolsProtocol):
         else:
             self.close()
 
-    def shutdown(self) -> None:
-        """Called by uvicorn when the service is to end: who is being read away has its few seconds all the same."""
-        if not self.intake.lingers:
-            super().shutdown()
-
     def close(self) -> None:
         self.transport.close()
         self.house.leaves(self)
 
     def abort(self) -> None:
         """Without sending what was left to be sent."""
+        if self._rest:
+            self._rest.close()
+            self._rest = None
         self.transport.abort()
+        self.house.left(self)
 
     def _answered(self, cycle: RequestResponseCycle) -> None:
-        """After an answer that is the last, or has broken off. What is still coming of a body is read away first."""
+        """After an answer that is the last, or has broken off. Of a body, more may still be coming."""
         if cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            self._read_away()
+            self._see_off()
         else:
             self.close()
 
-    def _read_away(self) -> None:
+    def _see_off(self) -> None:
+        """End the connection when all has been written. Its socket is held on to: the house sees it off."""
         self.cycle.body.clear()
-        self.house.lingers(self)
-        self.intake.linger()
+        self.flow.pause_reading()
+        with suppress(OSError):  # There may be no descriptor left.
+            self._rest = self.transport.get_extra_info("socket").dup()
+        self.close()
 
     def _refuse(self, error: ServiceError) -> None:
         """As every error is answered, but without a request to do it for."""

@@ -6,12 +6,17 @@ import asyncio
 import resource
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from app.departures import LINGER_S, Departing, Departures
 from app.errors import ServiceError, TooManyConnections
-from app.intake import LINGER_S, Buffers
+from app.intake import Buffers
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
     from app.connections import Connection
     from app.metrics import Metrics
     from app.settings import Settings
@@ -25,9 +30,9 @@ class House:
     """The connections of one server: a new one always finds room, at the cost of one that does nothing.
 
     When there are too many, the one goes that has waited longest for a request of its client, or else the one that
-    has been read away for longest. If all are busy, one of the address that has the most of them goes, unless that is
-    the newcomer's own; then the newcomer is refused. So neither silence nor a crowd keeps others, or a health check,
-    from being heard.
+    has been on its way out for longest. If all are busy, one of the address that has the most of them goes, unless
+    that is the newcomer's own; then the newcomer is refused. So neither silence nor a crowd keeps others, or a health
+    check, from being heard.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, turnstile: Turnstile | None = None) -> None:
@@ -41,31 +46,29 @@ class House:
         self._since: dict[Connection, float] = {}  # Those without a request, the longest without one first.
         self._begun: set[Connection] = set()  # Of these, those whose next request has begun, or has to.
         self._busy: dict[Connection, None] = {}
-        self._lingering: dict[Connection, float] = {}
+        self._lingering: dict[Departing, float] = {}
         self._leaving: dict[Connection, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
-        self._all: tuple[dict[Connection, Any], ...] = (
-            self._since,
-            self._busy,
-            self._lingering,
-            self._leaving,
-        )
+        self._departures = Departures(self._gone)
+        self._all: tuple[dict[Any, Any], ...] = (self._since, self._busy, self._lingering, self._leaving)
         self.buffers = Buffers()
-        self.discarded = metrics.discarded_bytes.inc
         metrics.connections.set_function(lambda: sum(map(len, self._all)))
+
+    @property
+    def full(self) -> bool:
+        """Whether a new connection has to take another one's place."""
+        return len(self._since) + len(self._busy) + len(self._lingering) >= self._most
 
     def enter(self, connection: Connection) -> None:
         """A new socket. Raises TooManyConnections."""
-        if len(self._since) + len(self._busy) + len(self._lingering) >= self._most:
+        if self.full:
             victim = self._victim(connection.address)
             if victim is None:
                 raise self.counted(TooManyConnections(f"There are {self._most} connections already."))
             self._metrics.rejected.labels("connection_displaced").inc()
             victim.abort()
-            self.left(victim)
         self.heads(connection)
-        if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_around)
+        self._look_later()
 
     def heads(self, connection: Connection) -> None:
         """From now on the head of a request is due."""
@@ -82,11 +85,6 @@ class House:
         self._since.pop(connection, None)
         self._busy[connection] = None
 
-    def lingers(self, connection: Connection) -> None:
-        """All is said, but a body is still coming."""
-        self.left(connection)
-        self._lingering[connection] = time.monotonic()
-
     def leaves(self, connection: Connection) -> None:
         """It is being closed. A client that does not read what was left for it does not keep it open for ever."""
         self.left(connection)
@@ -97,6 +95,17 @@ class House:
             held.pop(connection, None)
         self._begun.discard(connection)
 
+    def see_off(self, sock: socket.socket, last: bytes = b"") -> None:
+        """All is said with `last`, but a body may still be coming."""
+        if departing := self._departures.see_off(sock, last):
+            self._lingering[departing] = time.monotonic()
+            self._look_later()
+
+    async def seen_off(self) -> None:
+        """Until there is nobody of these any more."""
+        while self._lingering:
+            await asyncio.sleep(_SWEEP_S / 10)
+
     def counted(self, error: ServiceError) -> ServiceError:
         self._metrics.rejected.labels(error.reason).inc()
         return error
@@ -106,10 +115,14 @@ class House:
         self._since.pop(connection, None)  # It goes to the end.
         self._since[connection] = time.monotonic()
 
-    def _victim(self, newcomer: str) -> Connection | None:
-        for held in (self._since, self._lingering):
-            if held:
-                return next(iter(held))
+    def _gone(self, departing: Departing) -> None:
+        self._lingering.pop(departing, None)
+        self._metrics.discarded_bytes.inc(departing.wasted)
+
+    def _victim(self, newcomer: str) -> Connection | Departing | None:
+        idle: Iterator[Connection | Departing] = chain(self._since, self._lingering)
+        if longest := next(idle, None):
+            return longest
         crowds = Counter(connection.address for connection in self._busy)
         largest, count = crowds.most_common(1)[0]
         if count <= crowds[newcomer] + 1:
@@ -124,12 +137,18 @@ class House:
                     connection.refuse_slow_head()
             elif now - since > self._keep_alive_s:
                 connection.close()
-        for held, most_s in ((self._lingering, LINGER_S), (self._leaving, self._head_s)):
-            for connection, since in list(held.items()):
-                if now - since > most_s:
-                    connection.abort()
+        leavers: list[tuple[Connection | Departing, float]] = []
+        leavers += [(each, since + LINGER_S) for each, since in self._lingering.items()]
+        leavers += [(each, since + self._head_s) for each, since in self._leaving.items()]
+        for leaver, until in leavers:
+            if now > until:
+                leaver.abort()
         self._sweep = None
         if any(self._all):
+            self._look_later()
+
+    def _look_later(self) -> None:
+        if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_around)
 
 

@@ -16,7 +16,7 @@ from typing import Final
 BACKLOG_BYTES: Final = 4_000_000  # some 15,000 requests
 FLUSH_S: Final = 2.0
 # A line waits so long for others: to wake the thread for each one costs more than to write them.
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class PatientWriter(logging.Handler):
         self._lines: deque[bytes] = deque()
         self._backlog = 0  # in bytes, with the line that is being written
         self._lost = 0
+        self._idle = False  # The thread waits to be told of a line, and does not look by itself.
         self._changed = threading.Condition()
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
@@ -47,7 +48,7 @@ class PatientWriter(logging.Handler):
                 return
             self._lines.append(line)
             self._backlog += len(line)
-            if len(self._lines) == 1:
+            if self._idle:
                 self._changed.notify_all()
 
     def flush(self) -> None:
@@ -58,10 +59,14 @@ class PatientWriter(logging.Handler):
     def _write(self) -> None:
         while True:
             with self._changed:
+                self._idle = True
                 self._changed.wait_for(lambda: self._lines)
+                self._idle = False
             time.sleep(GATHER_S)
             while self._lines:
-                self._write_some()
+                while self._lines:
+                    self._write_some()
+                time.sleep(GATHER_S)  # Whoever has a line meanwhile need not wake this thread.
 
     def _write_some(self) -> None:
         lines = self._gathered()

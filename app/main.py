@@ -1,17 +1,14 @@
-"""Settings come in, an ASGI app goes out, and a server that knows when to stop. Wiring and lifespan only."""
+"""Settings come in, an ASGI app goes out. Wiring and lifespan only."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from types import FrameType
 from typing import Any, Final
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -132,30 +129,6 @@ class _Service(FastAPI):
             optional = not self.state.keys.needed
             self.openapi_schema = openapi.with_keys(super().openapi(), keyed=keyed, optional=optional)
         return self.openapi_schema
-
-
-class Server(uvicorn.Server):
-    """uvicorn, turning red before it stops, and leaving with 0 after a signal whose work is done.
-
-    When it has shut down, uvicorn raises a caught signal once more for the handlers that were there before it.
-    They are ours, so that this ends in nothing instead of in status 143.
-    """
-
-    def __init__(self, config: uvicorn.Config, pipeline: Pipeline) -> None:
-        super().__init__(config)
-        self._pipeline = pipeline
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: self.stop())
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called by uvicorn for SIGINT and SIGTERM."""
-        self._pipeline.drain()
-        super().handle_exit(sig, frame)
-
-    def stop(self) -> None:
-        """Take no more requests, finish those inside, and return from `run`."""
-        self._pipeline.drain()
-        self.should_exit = True
 
 
 def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 0) -> Source:

@@ -78,13 +78,14 @@ class Places:
         self._make_room(client)
         return self._place(client)
 
-    def turned_away(self, client: str) -> QueueFull | None:
-        """What `take` would raise at once."""
-        now = time.monotonic()
-        if self._has_room(now) or self._victim(client) is not None:
-            return None
-        self._room.refused(now)
-        return self._full()
+    def finds_none(self, client: str) -> bool:
+        """Whether `take` would raise at once."""
+        return not self._has_room(time.monotonic()) and self._victim(client) is None
+
+    def turned_away(self) -> QueueFull:
+        """Count one more for whom there was none, and what to tell it."""
+        self._room.refused(time.monotonic())
+        return QueueFull(f"{self.taken} requests are in the house already; try again soon.")
 
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[Place]:
@@ -104,21 +105,17 @@ class Places:
             ) from None
 
     def _make_room(self, client: str) -> None:
-        now = time.monotonic()
-        if self._has_room(now):
+        if self._has_room(now := time.monotonic()):
             return
-        self._room.refused(now)
         victim = self._victim(client)
         if victim is None:
-            raise self._full()
+            raise self.turned_away()
+        self._room.refused(now)
         self._leave(victim)
         victim.lose()
 
     def _has_room(self, now: float) -> bool:
         return self.taken < self._room.most and self._counted(now) < self._room.places
-
-    def _full(self) -> QueueFull:
-        return QueueFull(f"{self.taken} requests are in the house already; try again soon.")
 
     def _counted(self, now: float) -> int:
         """Places whose requests wait for the service, or will before long."""

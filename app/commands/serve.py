@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import socket
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from app.commands import ending
 from app.commands.crew import Member, count_gpus, keep
-from app.connections import protocol_of
 from app.house import House
 from app.keys import KeysError
 from app.log_writer import keep_standard_descriptors
 from app.logs import configure_logs
-from app.main import Server, create_app
+from app.main import create_app
+from app.server import Server
 from app.settings import Settings, SettingsError, load_settings
 from model.kernels import COMPILED
 
@@ -49,32 +46,14 @@ def _serve(settings: Settings, sockets: list[socket.socket], member: Member | No
     if COMPILED is None:
         _log.warning("edges and cut-outs cost three times the CPU: there was no C compiler at installation")
     app = _app(settings, member)
-    config = server_config(app, House(settings, app.state.metrics, app.state.turnstile), settings)
-    server = Server(config, app.state.pipeline)
+    house = House(settings, app.state.metrics, app.state.turnstile)
+    server = Server(app, house, settings, app.state.pipeline.drain)
     app.state.on_load_failure = server.stop
     server.run(sockets=sockets)
     if app.state.load_failure is not None:
         ending.fail(str(app.state.load_failure))
     if app.state.loading.cancelled() or app.state.pipeline.busy:
         ending.leave(0)
-
-
-def server_config(app: ASGIApp, house: House, settings: Settings) -> uvicorn.Config:
-    """How uvicorn is to serve `app` to the connections of `house`; nothing is taken from the environment."""
-    return uvicorn.Config(
-        app,
-        http=protocol_of(house),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
-        timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
-        # A second more than the pipeline takes: whoever it gives up is still answered.
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_ms / 1000) + 1,
-    )
 
 
 def _settings(host: str | None, port: int | None) -> Settings:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from app.server import Server
+from tests.conftest import until
 
 
 @contextmanager
@@ -26,3 +30,16 @@ def served(app: ASGIApp) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@asynccontextmanager
+async def opened(server: Server) -> AsyncIterator[int]:
+    """The port of the service's own server, which runs in this event loop; at the end it ends as after a signal."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    running = asyncio.create_task(server._serve([listener]))
+    await until(lambda: server.started)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,15 +9,14 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app import house, intake
-from app.commands.serve import server_config
+from app import departures, house, server
 from app.connections import Outlet
 from app.house import House
 from app.metrics import Metrics
 from app.settings import Settings
+from tests.app.served import opened
 from tests.conftest import until
 
 PATIENCE_S = 10
@@ -75,18 +75,11 @@ async def serving(**chosen: object) -> AsyncIterator[Server]:
     settings = Settings(**chosen)  # type: ignore[arg-type]
     made = Server(settings)
     made.house = House(settings, made.metrics)
-    config = server_config(made, made.house, settings)
-    config.port = 0
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve())
-    await until(lambda: server.started)
-    made.port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield made
-    finally:
-        made.go.set()
-        server.should_exit = True
-        await running
+    async with opened(server.Server(made, made.house, settings)) as made.port:
+        try:
+            yield made
+        finally:
+            made.go.set()
 
 
 class Wire:
@@ -370,13 +363,26 @@ async def test_what_comes_in_or_after_a_refused_body_is_not_answered() -> None:
 
 
 async def test_refused_body_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "LINGER_BYTES", LARGE)
+    monkeypatch.setattr(departures, "LINGER_BYTES", LARGE)
     async with serving() as server, wire(server) as client:
         await client.send(REFUSED)
         with pytest.raises(ConnectionError):
             await client.send_without_end()
         await until(lambda: server.open == 0)
         assert server.discarded < LARGE + 1_000_000
+
+
+async def test_refused_body_is_cut_where_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_socket: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serving() as server, wire(server) as client:
+        await until(lambda: bool(server.house._since))
+        (connection,) = server.house._since
+        monkeypatch.setattr(type(connection.transport.get_extra_info("socket")), "dup", none_left)
+        await client.send(REFUSED)
+        await until(lambda: server.open == 0)
+        assert server.discarded == 0
 
 
 async def test_refused_body_that_dawdles_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +393,7 @@ async def test_refused_body_that_dawdles_is_cut(monkeypatch: pytest.MonkeyPatch)
         await until(lambda: server.open == 0)
 
 
-async def test_one_that_is_read_away_gives_way_before_one_that_is_answered() -> None:
+async def test_one_that_is_on_its_way_out_gives_way_before_one_that_is_answered() -> None:
     async with serving(max_connections=2) as server, wire(server) as first, wire(server) as second:
         await first.send(SLOW)
         await until(lambda: len(server.clients) == 1)
@@ -411,7 +417,7 @@ async def test_end_of_the_service_leaves_a_refused_client_time_to_read(
             await until(lambda: bool(server.house._lingering))
             with caplog.at_level("INFO", "uvicorn.error"):
                 ending = asyncio.create_task(stack.aclose())
-                await until(lambda: "Waiting for connections" in caplog.text)
+                await until(lambda: "Shutting down" in caplog.text)
             await client.send(b"x" * LARGE)
             assert (await client.until_closed()).endswith(b"\r\n\r\nok")
             client.writer.close()

@@ -2,33 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from app import intake
 from app.intake import Buffers, Intake
 
 
 class Wire(asyncio.Transport):
-    """A transport that only notes what is asked of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
+    """A transport whose protocol can be set."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.asked.append("set_protocol")
-
-    def resume_reading(self) -> None:
-        self.asked.append("resume_reading")
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.asked.append("write_eof")
-
-    def abort(self) -> None:
-        self.asked.append("abort")
+        self.protocol = protocol
 
 
 class Taken(asyncio.Protocol):
@@ -47,8 +28,8 @@ class House:
     """An intake with what is around it."""
 
     def __init__(self) -> None:
-        self.wire, self.taken, self.discarded = Wire(), Taken(), list[int]()
-        self.intake = Intake(self.wire, self.taken, buffers=Buffers(), discarded=self.discarded.append)
+        self.wire, self.taken = Wire(), Taken()
+        self.intake = Intake(self.wire, self.taken, Buffers())
 
     def receive(self, data: bytes) -> None:
         self.intake.get_buffer(-1)[: len(data)] = data
@@ -57,6 +38,7 @@ class House:
 
 def test_pieces_are_the_takers_own() -> None:
     house = House()
+    assert house.wire.protocol is house.intake
     house.receive(b"first")
     house.receive(b"second")
     assert house.taken.pieces == [b"first", b"second"]
@@ -71,28 +53,7 @@ def test_little_is_read_of_a_head_and_much_of_a_body() -> None:
     assert len(house.intake.get_buffer(-1)) == head
 
 
-def test_what_comes_after_the_answer_is_counted_and_not_handed_on() -> None:
+def test_taker_hears_of_the_end() -> None:
     house = House()
-    house.intake.linger()
-    for _ in range(3):
-        house.receive(b"x" * 1_000)
-    assert house.discarded == []
-    error = ConnectionResetError()
-    house.intake.connection_lost(error)
-    assert (house.taken.pieces, house.taken.lost, house.discarded) == ([], [error], [3_000])
-
-
-def test_other_side_is_told_the_end_and_read_on() -> None:
-    house = House()
-    house.intake.linger()
-    assert house.wire.asked == ["set_protocol", "resume_reading", "write_eof"]
-
-
-def test_too_much_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "LINGER_BYTES", 1_000)
-    house = House()
-    house.intake.linger()
-    house.receive(b"x" * 1_000)
-    assert "abort" not in house.wire.asked
-    house.receive(b"x")
-    assert house.wire.asked[-1] == "abort"
+    house.intake.connection_lost(error := ConnectionResetError())
+    assert house.taken.lost == [error]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
-from app.commands.serve import server_config
+from app.connections import Connection
 from app.house import House
 from app.main import create_app
+from app.server import Server
 from app.settings import Settings
+from tests.app.served import opened
 from tests.conftest import until
 
 PATIENCE_S = 10
@@ -58,24 +60,19 @@ class Full:
 async def full(places: int = 1, **chosen: object) -> AsyncIterator[Full]:
     settings = Settings(max_queue=places, **chosen)  # type: ignore[arg-type]
     app = create_app(settings, predict=lambda batch: batch[..., 0] / 255)
-    config = server_config(app, House(settings, app.state.metrics, app.state.turnstile), settings)
-    config.port = 0
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve())
-    await until(lambda: server.started and app.state.loading.done())
-    port = server.servers[0].sockets[0].getsockname()[1]
-    holders = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(places)]
-    for each in holders:
-        each.write(post("/v1/matte", LARGE, f"X-Api-Key: {KEY}"))
-    house = Full(app, port)
-    await until(lambda: house.count("matte_inflight") == places)
-    try:
-        yield house
-    finally:
+    server = Server(app, House(settings, app.state.metrics, app.state.turnstile), settings)
+    async with opened(server) as port:
+        await until(app.state.loading.done)
+        holders = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(places)]
         for each in holders:
-            each.transport.abort()
-        server.should_exit = True
-        await running
+            each.write(post("/v1/matte", LARGE, f"X-Api-Key: {KEY}"))
+        house = Full(app, port)
+        await until(lambda: house.count("matte_inflight") == places)
+        try:
+            yield house
+        finally:
+            for each in holders:
+                each.transport.abort()
 
 
 def told(answer: bytes) -> tuple[str, dict[str, str], dict[str, object]]:
@@ -120,10 +117,43 @@ async def test_it_is_counted_and_logged_under_the_clients_own_id(caplog: pytest.
     }
 
 
+async def test_ids_are_each_requests_own() -> None:
+    given = ["a", "b", "0" * 32, "x" * 64]
+    async with full() as house:
+        answers = [await house.ask(post("/v1/matte", LARGE, f"X-Request-ID: {each}")) for each in given]
+        own = [
+            json.loads((await house.ask(post())).partition(b"\r\n\r\n")[2])["request_id"] for _ in range(3)
+        ]
+    for identity, answer in zip(given, answers, strict=True):
+        assert f"x-request-id: {identity}\r\n".encode() in answer
+        told(answer)
+    assert len({*own, *given}) == 7
+    assert {len(each) for each in own} == {32}
+
+
+async def test_whole_crowd_is_refused_before_connections_are_made_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with full() as house:
+        made: list[object] = []
+        monkeypatch.setattr(Connection, "connection_made", lambda self, _transport: made.append(self))
+        crowd = [socket.create_connection(("127.0.0.1", house.port)) for _ in range(20)]
+        for each in crowd:  # Without a turn of the loop: the server finds them all at once.
+            each.sendall(post("/v1/matte", 3) + b"abc")
+        await until(lambda: house.count("matte_rejected_total", reason="queue_full") == 20)
+        for each in crowd:
+            each.settimeout(PATIENCE_S)
+            assert each.recv(100).startswith(b"HTTP/1.1 429 ")
+            each.close()
+        await until(lambda: house.count("matte_connections") == 1)
+        assert made == []
+        assert house.count("matte_discarded_bytes_total") == 20 * len(post("/v1/matte", 3) + b"abc")
+
+
 @pytest.mark.parametrize(
     "behind", [b"", b"POST /v1/matte HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" * 3]
 )
-async def test_rest_of_the_body_is_read_away_and_nothing_after_it_answered(behind: bytes) -> None:
+async def test_rest_of_the_body_is_thrown_away_and_nothing_after_it_answered(behind: bytes) -> None:
     async with full() as house:
         answer = await house.ask(post(), bytes(LARGE), behind, ended=True)
         assert answer.count(b"HTTP/1.1") == 1

@@ -1,14 +1,16 @@
 """More requests than the service can take: how much good work is left, and how well is the rest turned away?
 
     .venv/bin/python -m tests.bench.overload [--times 4] [--seconds 30] [--path /v1/cutout] [--side 1024]
-        [--capacity-requests 300] [--cores 2] [--json OUT.json]
+        [--capacity-requests 300] [--cores 2] [--turns 1] [--json OUT.json]
 
 Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
 requests a second at random moments, whether the earlier ones are answered or not; afterwards it measures the capacity
 again: on a machine that others use it changes from one minute to the next. The client shares the machine: what making
 and sending the requests costs it is missing from the service's throughput, and told, unless --cores parts the
 two: so many for the service, the others for the client. All of it comes from one address; from another one, a
-neighbour sends one request after the other meanwhile. Exits with 1 after a 5xx or a lost answer.
+neighbour sends one request after the other meanwhile. With --turns all of this is done so many times, and the shares
+are told with their standard errors: two measurements of the capacity differ by several per cent. Exits with 1 after a
+5xx or a lost answer.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -241,6 +243,17 @@ def tell(found: Overload) -> None:
     )
 
 
+def tell_together(floods: Sequence[Overload]) -> None:
+    """The means over several turns, with their standard errors."""
+    for name, text in (
+        ("good_share_of_capacity", "of capacity"),
+        ("good_share_of_what_was_left", "of what the client left of it"),
+    ):
+        shares = np.array([getattr(found, name) for found in floods])
+        error = shares.std(ddof=1) / len(shares) ** 0.5
+        print(f"good      {shares.mean():.1%} ± {error:.1%} {text}, mean of {len(shares)} turns")
+
+
 def parted(cores: int) -> str:
     """Keeps this process off the machine's first so many cores; gives the shell command that puts another on them."""
     every = sorted(os.sched_getaffinity(0))
@@ -257,6 +270,7 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--capacity-requests", type=int, default=300)
     parser.add_argument("--cores", type=int)
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     limits = parted(options.cores) if options.cores else ":"
@@ -264,12 +278,16 @@ def main() -> int:
         picture = photo(options.side)
         send = posting(address, options.path, picture)
         other = posting(address, options.path, picture, source="127.0.0.2")
-        found = flood(send, other, address, process.child.pid, options)
-    tell(found)
+        floods = []
+        for _ in range(options.turns):
+            floods.append(flood(send, other, address, process.child.pid, options))
+            tell(floods[-1])
+    if len(floods) > 1:
+        tell_together(floods)
     if options.json:
-        options.json.write_text(json.dumps(asdict(found), indent=1))
-    bad = [status for status in found.statuses if status == "lost" or status.startswith("5")]
-    return 1 if bad else 0
+        options.json.write_text(json.dumps([asdict(found) for found in floods], indent=1))
+    statuses = {status for found in floods for status in found.statuses}
+    return 1 if any(status == "lost" or status.startswith("5") for status in statuses) else 0
 
 
 if __name__ == "__main__":
