@@ -70,10 +70,12 @@ class Door:
 
     def _look(self) -> None:
         """Called by the event loop when somebody waits outside. One is let in at a time, many are refused."""
-        for _ in range(_AT_ONCE):
+        for refused in range(_AT_ONCE):
             try:
                 sock, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
+                if not refused:  # Another process was faster.
+                    return
                 break
             except ConnectionAbortedError:
                 return

@@ -192,6 +192,13 @@ async def test_house_that_is_full_of_connections_decides_itself_who_goes(
     assert await doorway.look() == [guest]
 
 
+async def test_where_another_process_was_faster_there_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    doorway = Doorway(monkeypatch, House())
+    assert await doorway.look() == []
+    assert doorway.loop.reads
+    assert doorway.loop.later == []
+
+
 async def test_crowd_does_not_keep_the_loop_from_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     doorway = Doorway(monkeypatch, House(), *(Guest(POST) for _ in range(door._AT_ONCE + 1)))
     await doorway.look()
