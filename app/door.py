@@ -86,6 +86,7 @@ class Door:
                 self._close_for(_NO_MORE_FILES_S)
                 return
             self._starved = False
+            sock.setblocking(False)
             refusal = self._refusal(sock, address)
             if refusal is None:
                 self._let_in(sock)
@@ -95,9 +96,8 @@ class Door:
 
     def _refusal(self, sock: socket.socket, address: tuple[Any, ...]) -> bytes | None:
         turnstile = self._house.turnstile
-        if turnstile is None or self._house.full or not turnstile.may_refuse(address[0]):
+        if turnstile is None or self._house.full or not turnstile.may_refuse({"client": address[:2]}):
             return None
-        sock.setblocking(False)
         try:
             scope = scope_of(sock.recv(_HEAD_BYTES, socket.MSG_PEEK), address)
         except OSError:  # Nothing has come yet, or nothing ever will.
@@ -110,7 +110,6 @@ class Door:
         entering.add_done_callback(self._entering.discard)
 
     async def _enter(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(self._connection, sock)
         except OSError:

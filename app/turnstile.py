@@ -2,7 +2,7 @@
 
 In a flood that is nearly all of them, and what turning away costs is missing from the work on those inside. Nothing
 is begun for a request that `app.admission` would refuse at once: the answer, the log's line and the counts are the
-same, for a third of the time. Where more has to be known of a request than its address, it is left to the layers.
+same, for a fraction of the time. Where more has to be known of a request than its address, it is left to the layers.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class Turnstile:
         self._refused = metrics.rejected.labels(QueueFull.reason)
         self._records = records
 
-    def may_refuse(self, address: str) -> bool:
-        """Whether a request from there would find no place, if it needs one."""
-        return not self._keys.needed and self._places.finds_none(address)
+    def may_refuse(self, scope: Scope) -> bool:
+        """Whether a request of this scope's client would find no place, if it needs one."""
+        return not self._keys.needed and self._places.finds_none(address_of(scope))
 
     def refusal(self, scope: Scope) -> bytes | None:
         """The whole answer to a request without a place; None: let it in, or let others refuse it."""
         if scope["method"] != "POST" or scope["path"] not in GUARDED:
             return None
         began = time.perf_counter()
-        if not self.may_refuse(address_of(scope)) or not self._is_ready():
+        if not self.may_refuse(scope) or not self._is_ready():
             return None
         error = self._places.turned_away()
         token = request_id.set(id_of(scope))

@@ -96,8 +96,8 @@ class House:
         self.turnstile = self if turnstile else None
         self.seen: list[tuple[Guest, bytes]] = []
 
-    def may_refuse(self, address: str) -> bool:
-        assert address == CLIENT[0]
+    def may_refuse(self, scope: Any) -> bool:
+        assert scope == {"client": CLIENT}
         return not self.room
 
     def refusal(self, scope: Any) -> bytes | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 from fastapi import FastAPI
 
+from app.access import address_of
 from app.connections import Connection
 from app.house import House
 from app.main import create_app
@@ -174,6 +175,14 @@ async def test_request_behind_one_that_is_being_answered_waits_for_its_turn() ->
         get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
         answer = await house.ask(get + post("/v1/matte", 3) + b"abc")
     assert [answer.index(b"HTTP/1.1 200"), answer.count(b"HTTP/1.1 429")] == [0, 1]
+
+
+async def test_network_of_an_ipv6_address_is_one_client() -> None:
+    turnstile = create_app(Settings(max_queue=2), predict=lambda batch: batch).state.turnstile
+    first, second, other = ({"client": (f"2001:db8:0:{each}", 4711)} for each in ("1::7", "1::8", "2::7"))
+    async with turnstile._places.take(address_of(first)), turnstile._places.take(address_of(first)):
+        assert turnstile.may_refuse(second)
+        assert not turnstile.may_refuse(other)
 
 
 async def test_what_needs_no_place_is_let_in() -> None:
