@@ -19,6 +19,10 @@ from typing import Any, Literal
 from model.contract import Geometry
 from training.losses import LossWeights
 
+# What a run keeps as it is (`training.state`): the six encoder stages with their batch norm's statistics, every batch
+# norm's statistics, or the encoder and all statistics.
+Freeze = Literal["none", "encoder", "statistics", "encoder+statistics"]
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -84,7 +88,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    freeze: Literal["none", "encoder"] = "none"
+    freeze: Freeze = "none"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     xla: bool = False
     validate_every: int = 500

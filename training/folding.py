@@ -1,13 +1,16 @@
-"""A trained network as it is served: batch norm folded into the convolutions, dilated convolutions as such.
+"""A network whose batch norm is folded into its convolutions, and whose dilated convolutions are such.
 
-In: a network of `model.u2net`. Out: the same function and the same weights by the same names, but a graph of
-convolution, bias and ReLU, which TensorFlow fuses into one kernel each; as Keras writes it, batch norm stays a
-multiplication and an addition of every feature map, and a dilated convolution moves its pixels to the batch and back.
+In: a network of `model.u2net`. Out: the same function in inference and the same weights by the same names, but a
+graph of convolution, bias and ReLU, which TensorFlow fuses into one kernel each. As Keras writes it, batch norm
+stays a multiplication and an addition of every feature map, and a dilated convolution moves its pixels to the batch
+and back. The export serves such a network; a run that holds batch norm's statistics trains one, since batch norm is
+an affine map then, whose gain and shift learn as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,7 +20,7 @@ NORM = ".bn_s1"
 
 
 def with_folded_batch_norm(network: keras.Model) -> keras.Model:
-    """A copy of `network` for inference, holding the same weights."""
+    """A copy of `network`, holding the same weights; batch norm's statistics stay what they are."""
 
     def fold(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.layers.Conv2D):
@@ -54,6 +57,11 @@ class FoldedConvolution(keras.layers.Conv2D):
     # A function, because Keras would take a layer for a part of this one and count its weights twice.
     _norm: Callable[[], FoldedIntoConvolution] | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Keras would give 16-bit weights to a mixed policy; folding them needs all bits.
+        self.autocast = False
+
     def follow(self, norm: FoldedIntoConvolution) -> None:
         self._norm = lambda: norm
 
@@ -63,5 +71,6 @@ class FoldedConvolution(keras.layers.Conv2D):
             norm = self._norm()
             factor = norm.factor()
             kernel, bias = kernel * factor, (bias - norm.moving_mean) * factor + norm.beta
-        x = tf.nn.conv2d(inputs, kernel, 1, self.padding.upper(), dilations=self.dilation_rate)
+        x, kernel, bias = (tf.cast(each, self.compute_dtype) for each in (inputs, kernel, bias))
+        x = tf.nn.conv2d(x, kernel, 1, self.padding.upper(), dilations=self.dilation_rate)
         return tf.nn.bias_add(x, bias)

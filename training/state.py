@@ -11,6 +11,7 @@ from model.contract import Manifest
 from model.u2net import u2net
 from training.batch_norm import with_fused_batch_norm
 from training.config import NetworkConfig, TrainConfig
+from training.folding import with_folded_batch_norm
 from training.initial_weights import load_artifact_weights
 from training.layout import Layout, weight_name
 from training.optimizer import LOSS_SCALE_FIRST
@@ -30,8 +31,7 @@ class TrainState:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        self.network = with_fused_batch_norm(build_network(config.network))
-        freeze(self.network, config.freeze)
+        self.network = trainable_network(config)
         self.layout = Layout(self.network.trainable_variables)
         self.moving_layout = Layout(self.network.non_trainable_variables)
         self.weights = _vector(self.layout.join(self.network.trainable_variables), "weights")
@@ -83,9 +83,16 @@ def build_network(config: NetworkConfig) -> keras.Model:
     return u2net(config.variant, width=config.width)
 
 
-def freeze(network: keras.Model, part: str) -> None:
-    """Keep a part of the network as it is: "encoder" the six encoder stages with their batch norm's statistics,
-    "none" nothing."""
+def trainable_network(config: TrainConfig) -> keras.Model:
+    """The network as a run trains it, less what `config.freeze` keeps.
+
+    Batch norm whose statistics are held is an affine map and is folded into the convolutions: first weights that have
+    seen millions of photos lose less so, since the statistics of a few composited ones do not replace theirs.
+    """
+    network = build_network(config.network)
+    held = config.freeze.endswith("statistics")
+    network = with_folded_batch_norm(network) if held else with_fused_batch_norm(network)
     for layer in network.layers:
-        if part == "encoder" and layer.name.startswith(ENCODER_STAGES):
+        if config.freeze.startswith("encoder") and layer.name.startswith(ENCODER_STAGES):
             layer.trainable = False
+    return network

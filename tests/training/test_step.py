@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.u2net import normalise
 from tests.training import small_network
 from training.config import PhaseConfig, TrainConfig
 from training.losses import deep_supervision_loss
@@ -83,6 +84,28 @@ def test_a_frozen_encoder_stays_as_it_is_and_the_rest_learns():
     np.testing.assert_array_equal(
         averaged["stage1.rebnconvin.conv_s1.kernel"], before["stage1.rebnconvin.conv_s1.kernel"]
     )
+
+
+@pytest.mark.parametrize(("freeze", "encoder_learns"), [("statistics", True), ("encoder+statistics", False)])
+def test_held_statistics_stay_as_they_are_and_the_rest_learns(freeze, encoder_learns):
+    state, step = begin(freeze=freeze)
+    before = state.moving.numpy()
+    names = {f"stage1.rebnconvin.{part}" for part in ("conv_s1.kernel", "bn_s1.gamma", "bn_s1.beta")}
+    assert names.isdisjoint(state.layout.names) != encoder_learns
+    assert "stage1.rebnconvin.bn_s1.moving_variance" in state.moving_layout.names
+    first = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+    for _ in range(5):
+        last = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+    assert last < first
+    np.testing.assert_array_equal(state.moving.numpy(), before)
+    np.testing.assert_array_equal(state.moving_average.numpy(), before)
+
+
+def test_training_with_held_statistics_begins_with_the_function_that_is_served():
+    state, step = begin(freeze="statistics")
+    logits = state.averaged_network()(normalise(IMAGE), training=False)
+    expected = float(deep_supervision_loss(ALPHA, logits, CONFIG.loss))
+    assert Told.read(step(IMAGE, ALPHA, GO_ON)).loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_float16_learns_as_float32_does():
