@@ -23,6 +23,7 @@ from app.errors import ServiceError
 from app.keys import KeyRing, read_list
 from app.metrics import Metrics
 from app.middleware import Observation
+from app.network import compiled_cache
 from app.network.running import LoadError, Predict
 from app.pipeline import Pipeline, busy_photos
 from app.places import Places
@@ -147,6 +148,7 @@ def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 
             lanes=settings.lanes,
             cores=settings.core_count,
             gpu=gpu,
+            cache_dir=compiled_cache.folder_of(settings.cache_dir),
         )
 
     return Source(partial(look, settings.model_dir), load)

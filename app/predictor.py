@@ -123,13 +123,15 @@ def load(
     lanes: int = 0,
     cores: int = 1,
     gpu: int = 0,
+    cache_dir: Path | None = None,
 ) -> Predictor:
     """Verify the artifact, choose device, runtime and precision, and warm every batch size.
 
     `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`; OpenVINO takes one
     picture at a time. On a CPU a picture by one core takes less of all cores' time than a picture by several, so each
-    lane has its own; under OpenVINO a picture that is alone gets several all the same.
-    Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is not to be had.
+    lane has its own; under OpenVINO a picture that is alone gets several all the same. `cache_dir` keeps what
+    OpenVINO compiles. Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is
+    not to be had.
     """
     manifest = contract.verify(model_dir)
     device = runtimes.device_for(runtime, device)
@@ -137,9 +139,8 @@ def load(
     on_cuda = chosen_device == "cuda"
     lanes = lanes or (1 if on_cuda else cores)
     place = Place(chosen_device, max(1, cores // lanes), index, lanes)
-    path = model_dir / contract.SAVED_MODEL_DIR
     try:
-        network = runtimes.network(path, manifest.input_size, place, runtime, precision)
+        network = runtimes.network(model_dir, manifest, place, runtime, precision, cache_dir)
         largest = max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU)
         sizes = batch_sizes_up_to(1 if network.runtime == OPENVINO else largest)
         predictor = Predictor(

@@ -2,6 +2,7 @@
 
     <artifact>/manifest.json     who the model is, what it takes and gives, the SHA-256 of each file
     <artifact>/saved_model/      a TensorFlow SavedModel with the signature below
+    <artifact>/activations.json  where the network may run in 8 bits: the largest value of each activation
 
 Signature `serving_default`: `image` uint8 `[N,S,S,3]` RGB -> `alpha` float32 `[N,S,S,1]` in 0..1. Normalisation and
 sigmoid are inside. Standard library only, so that a manifest can be read and verified without TensorFlow.
@@ -22,6 +23,7 @@ from typing import Any, Final, Literal
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
 SAVED_MODEL_DIR: Final = "saved_model"
+ACTIVATIONS_FILE: Final = "activations.json"
 SIGNATURE: Final = "serving_default"
 INPUT_NAME: Final = "image"
 OUTPUT_NAME: Final = "alpha"
@@ -83,6 +85,20 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """The largest value that each activation of a U²-Net took on calibration photos, in the order of computation,
+    which has no branches: of each ReLU by the convolution that it follows, of each residual sum by its block. None
+    of them is ever negative, so 0 and this are the ends of its 8-bit range.
+    """
+
+    relu: dict[str, float]
+    sum: dict[str, float]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
 def read_manifest(artifact: Path) -> Manifest:
     """Parse and check `artifact/manifest.json`, without reading the files it lists. Raises ContractError."""
     path = artifact / MANIFEST_FILE
@@ -102,7 +118,7 @@ def read_manifest(artifact: Path) -> Manifest:
 def verify(artifact: Path) -> Manifest:
     """Read the manifest and compare every file of the artifact with it.
 
-    Raises ContractError when a listed file is missing or changed, or when saved_model/ holds an unlisted one.
+    Raises ContractError when a listed file is missing or changed, or when there is an unlisted one.
     """
     manifest = read_manifest(artifact)
     present = {str(p.relative_to(artifact).as_posix()) for p in model_files(artifact)}
@@ -125,9 +141,25 @@ def write_manifest(artifact: Path, manifest: Manifest) -> None:
     (artifact / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 
+def read_activations(artifact: Path) -> Activations | None:
+    """The artifact's `activations.json`; None where it has none. Raises ContractError for what is not such a file."""
+    path = artifact / ACTIVATIONS_FILE
+    if not path.exists():
+        return None
+    try:
+        found = Activations(**json.loads(path.read_text(encoding="utf-8")))
+        ranges = [*found.relu.values(), *found.sum.values()]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ContractError(f"{path}: not readable as activations: {error}") from None
+    if not all(isinstance(each, float | int) and 0 < each < math.inf for each in ranges):
+        raise ContractError(f"{path}: every range must be a positive number")
+    return found
+
+
 def model_files(artifact: Path) -> list[Path]:
-    """The files that the manifest lists: everything below saved_model/, sorted."""
-    return sorted(path for path in (artifact / SAVED_MODEL_DIR).rglob("*") if path.is_file())
+    """The files that the manifest lists: everything below saved_model/, and activations.json, sorted."""
+    candidates = [*(artifact / SAVED_MODEL_DIR).rglob("*"), artifact / ACTIVATIONS_FILE]
+    return sorted(path for path in candidates if path.is_file())
 
 
 def file_digests(artifact: Path) -> dict[str, str]:
@@ -172,7 +204,7 @@ def _parse(document: Any, path: Path) -> Manifest:
     require(manifest.files, "files must list the SavedModel")
     for name, digest in manifest.files.items():
         inside = name.startswith(f"{SAVED_MODEL_DIR}/") and ".." not in name.split("/")
-        require(inside, f"file {name!r} is not below {SAVED_MODEL_DIR}/")
+        require(inside or name == ACTIVATIONS_FILE, f"file {name!r} is not below {SAVED_MODEL_DIR}/")
         require(isinstance(digest, str) and _SHA256.fullmatch(digest), f"{name}: not a SHA-256")
     numbers = all(isinstance(v, int | float) for v in manifest.metrics.values())
     require(numbers, "metrics must be numbers")

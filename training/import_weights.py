@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.contract import Manifest
 from model.u2net import u2net
-from training.export import Card, Serving, export_network
+from training.export import Card, Packing, Serving, export_network
 from training.pytorch_checkpoint import read_state_dict
 
 # PyTorch's parameter -> Keras's, of a convolution and of a batch normalisation.
@@ -47,7 +47,7 @@ def import_weights(checkpoint: Path, artifact: Path, variant: str, size: int = 3
         data=f"official weights, {checkpoint.name}",
         licence="see https://github.com/xuebinqin/U-2-Net",
     )
-    return export_network(network, Serving(size), artifact, card, storage="float32")
+    return export_network(network, Serving(size), artifact, card, packing=Packing("float32")).manifest
 
 
 def assign_official(network: keras.Model, tensors: Mapping[str, NDArray[Any]]) -> None:

@@ -1,7 +1,7 @@
 """A run's first weights from an artifact, so that training goes on where another run ended.
 
 In: an artifact directory (any that `training.export` wrote) and a network of the same shape. Out: the network
-holds the artifact's weights. Kernels that were stored in 16 bits come back as they were stored.
+holds the artifact's weights. Kernels that were stored in 16 or 8 bits come back as they were stored.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tensorflow as tf
 from model.contract import SAVED_MODEL_DIR, Manifest, verify
 from model.u2net import u2net
 from training.layout import weight_name
+from training.storage import restored_by_name
 
 
 class InitialWeightsError(ValueError):
@@ -39,7 +40,7 @@ def load_artifact_weights(artifact: Path, network: keras.Model) -> Manifest:
     """Set every weight of `network` by name. Raises ContractError or InitialWeightsError; then nothing is changed."""
     manifest = verify(artifact)
     loaded = tf.saved_model.load(str(artifact / SAVED_MODEL_DIR))
-    stored = {v.name.split(":")[0]: v for v in (*loaded.trainable, *loaded.moving)}
+    stored = restored_by_name([*loaded.trainable, *loaded.moving])
     wanted = {weight_name(weight): weight for weight in network.weights}
     if stored.keys() != wanted.keys():
         odd = sorted(stored.keys() ^ wanted.keys())[0]

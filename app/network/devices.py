@@ -1,5 +1,5 @@
 """Where the network runs: what is asked for and what this machine has come in, "cpu" or "cuda" goes out, and which
-16-bit numbers it multiplies.
+8- and 16-bit numbers it multiplies.
 
 TensorFlow knows for certain whether there is a GPU that it can use, but takes seconds and hundreds of megabytes to be
 asked; so the system is asked first.
@@ -20,6 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 DEVICE_FILES: Final = Path("/dev")
 CPU_INFO: Final = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _FLOAT16_SINCE: Final = (7, 0)  # Volta, the first GPUs with tensor cores
 _BFLOAT16_SINCE: Final = (8, 0)  # Ampere
 
@@ -67,12 +68,20 @@ def sixteen_bits_of(place: Place) -> tuple[Narrow, ...]:
 
 def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
     """Whether this CPU multiplies bfloat16 natively (AVX512-BF16 or AMX), by its Linux feature flags."""
+    return not _BFLOAT16_FLAGS.isdisjoint(_cpu_flags(cpu_info))
+
+
+def has_int8(cpu_info: Path = CPU_INFO) -> bool:
+    """Whether this CPU adds up products of bytes natively (VNNI or AMX), by its Linux feature flags."""
+    return not _INT8_FLAGS.isdisjoint(_cpu_flags(cpu_info))
+
+
+def _cpu_flags(cpu_info: Path) -> list[str]:
     try:
         lines = cpu_info.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+        return []
+    return next((line for line in lines if line.startswith("flags")), "").split()
 
 
 def may_have_gpu(device_files: Path = DEVICE_FILES) -> bool:

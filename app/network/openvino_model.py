@@ -1,13 +1,15 @@
 """A SavedModel comes in, functions that run it on this machine's CPU by OpenVINO go out: uint8 `[N,S,S,3]` to float32
 `[N,S,S]`.
 
-OpenVINO reads the very files that TensorFlow does. One picture at a time: two at once cost as much each, and each
-size of batch would hold the network once more. While pictures come one by one, each gets several cores; as soon as
-two meet, each gets its own, which takes less of all cores' time. Knows no TensorFlow and no GPU.
+OpenVINO reads the very files that TensorFlow does; what it has compiled is kept (`compiled_cache`), so that a
+second start reads no model at all. One picture at a time: two at once cost as much each, and each size of batch
+would hold the network once more. While pictures come one by one, each gets several cores; as soon as two meet, each
+gets its own, which takes less of all cores' time. Knows no TensorFlow and no GPU.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import sys
 import threading
@@ -21,25 +23,35 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.network.compiled_cache import CompiledCache
+from app.network.eight_bits import quantise
 from app.network.openvino_side_maps import simplify_side_maps
-from app.network.precision import Narrow
+from app.network.precision import EIGHT_BITS, Narrow
 from app.network.running import Alphas, Batch, LoadError, Place, Predict
 from app.workers import give_way
 from model import contract
+from model.contract import Activations
 
-_HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
-"""Of the precision, which is never left to OpenVINO: on ARM it would take float16."""
+_HINTS: Final = {"float32": "f32", "bfloat16": "bf16", EIGHT_BITS: "f32"}
+"""Of the precision, which is never left to OpenVINO: on ARM it would take float16. In 8 bits it is that of what
+little stays in float."""
 BROAD: Final = 4  # cores for a picture that is alone, at the most
 QUIET_S: Final = 0.5  # since two pictures last met: before, the next ones are expected to meet as well
 _TOOLS: Final = "openvino.tools"
 _SHORT_OF_MEMORY: Final = ("bad_alloc", "can't alloc", "Failed to allocate")
 _loading = threading.Lock()
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
 class NotInstalledError(LoadError):
     """There is no OpenVINO for this Python."""
+
+
+def no_cache(compiler: str) -> CompiledCache:
+    """A cache that keeps nothing."""
+    return CompiledCache(None, "", compiler)
 
 
 class OpenVinoModel:
@@ -50,32 +62,69 @@ class OpenVinoModel:
     needs is done once for each request here, by one thread at a time, before others see it.
     """
 
-    def __init__(self, path: Path, size: int, place: Place) -> None:
-        """Raises NotInstalledError, or LoadError for what OpenVINO cannot read."""
-        self._place = place
-        self._path = path
-        self._core, self._model = _alone(lambda: self._read(size))
+    def __init__(
+        self,
+        path: Path,
+        size: int,
+        place: Place,
+        *,
+        activations: Activations | None = None,
+        cache: Callable[[str], CompiledCache] = no_cache,
+    ) -> None:
+        """`activations` are needed for 8 bits. `cache` keeps what is compiled by a version of OpenVINO.
+
+        Raises NotInstalledError.
+        """
+        self._path, self._size, self._place = path, size, place
+        self._activations = activations
+        openvino = _openvino()
+        self._core = openvino.Core()
+        self._cache = cache(openvino.get_version())
+        self._float: Any = None  # the network as it was read, when that was necessary
 
     def exactly(self) -> Predict:
         """In float32, for a single thread at a time."""
-        return _alone(lambda: Requests(self._compiled("float32", 1, self._place.threads)))
+        return _alone(lambda: Requests(self._compiled("float32", 1, self._place.threads, keep=False)))
 
     def in_float32(self) -> Predict:
         """For as many threads as there are lanes; more wait for their turn."""
         return _alone(lambda: self._to_serve("float32"))
 
-    def in_16_bits(self, kind: Narrow, _probe: Batch) -> Predict:
+    def narrowed(self, kind: Narrow, _probe: Batch) -> Predict:
         """As `in_float32`."""
         return _alone(lambda: self._to_serve(kind))
 
-    def _read(self, size: int) -> tuple[Any, Any]:
-        openvino = _openvino()
-        core = openvino.Core()
+    def remembered(self, asked: str) -> tuple[Predict, str] | None:
+        """The network as a function in the precision that was chosen when `asked` was asked for the last time, if its
+        compiled form was kept; else None."""
+        chosen = self._cache.get(f"chosen for {asked}")
+        if chosen is None:
+            return None
+        precision = chosen.decode()
+        return _alone(lambda: self._to_serve(precision)), precision
+
+    def remember(self, asked: str, chosen: str) -> None:
+        """`chosen` is what `remembered` will give for `asked`."""
+        self._cache.put(f"chosen for {asked}", chosen.encode())
+
+    def _in(self, precision: str) -> Any:
+        """The network that is to be compiled for a precision."""
+        if self._float is None:
+            self._float = self._read()
+        if precision != EIGHT_BITS:
+            return self._float
+        if self._activations is None:
+            raise LoadError(f"{self._path}: 8 bits need activations.json: export the model with --calibrate")
+        narrow = self._float.clone()
+        quantise(narrow, self._activations)
+        return narrow
+
+    def _read(self) -> Any:
         with self._failures():
-            model = core.read_model(str(self._path))
-            model.reshape({model.input(contract.INPUT_NAME): [1, size, size, 3]})
+            model = self._core.read_model(str(self._path))
+            model.reshape({model.input(contract.INPUT_NAME): [1, self._size, self._size, 3]})
             simplify_side_maps(model)
-        return core, model
+        return model
 
     def _to_serve(self, precision: str) -> Predict:
         lanes, threads = self._place.lanes, self._place.threads
@@ -85,7 +134,7 @@ class OpenVinoModel:
         (broad,) = self._compiled(precision, 1, max(threads, min(lanes * threads, BROAD)))
         return Requests(requests, broad)
 
-    def _compiled(self, precision: str, lanes: int, threads: int) -> list[Request]:
+    def _compiled(self, precision: str, lanes: int, threads: int, *, keep: bool = True) -> list[Request]:
         """One for each lane, of so many threads."""
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -95,8 +144,25 @@ class OpenVinoModel:
             "ENABLE_CPU_PINNING": False,  # Decoding and encoding use the same cores.
         }
         with self._failures():
-            compiled = self._core.compile_model(self._model, "CPU", options)
+            compiled = self._compiled_before(precision, options) if keep else self._anew(precision, options)
             return [_Request(compiled) for _ in range(lanes)]
+
+    def _compiled_before(self, precision: str, options: dict[str, Any]) -> Any:
+        """From the cache, else compiled and kept."""
+        what = f"{precision} {self._size} {options}"
+        if (kept := self._cache.get(what)) is not None:
+            try:
+                return self._core.import_model(kept, "CPU", options)
+            except RuntimeError as error:
+                _log.warning("a compiled network is not taken, compiling anew: %s", error)
+                self._cache.forget(what)
+        compiled = self._anew(precision, options)
+        if self._cache.keeps:
+            self._cache.put(what, compiled.export_model().getvalue())
+        return compiled
+
+    def _anew(self, precision: str, options: dict[str, Any]) -> Any:
+        return self._core.compile_model(self._in(precision), "CPU", options)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

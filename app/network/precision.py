@@ -1,29 +1,40 @@
 """A network that can be had in several precisions comes in; the one that suits this machine goes out.
 
-16 bits are taken where the machine multiplies them and the network's alphas stay close to float32's. Knows no library
-that runs networks.
+8 or 16 bits are taken where the machine multiplies them and the network's alphas stay close to float32's. Knows no
+library that runs networks.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.network.freed_memory import give_memory_back
-from app.network.running import Batch, LoadError, Predict
+from app.network.running import Alphas, Batch, LoadError, Predict
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Narrow = Literal["bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+Narrow = Literal["bfloat16", "float16", "int8"]
+EIGHT_BITS: Final = "int8"
 
 TOLERANCE: Final = 2 / 255
 """How far an alpha may be from float32's: two of the 256 steps of the answer, which no eye sees."""
 PERCENTILE: Final = 99.9
-"""The share of the probe's pixels, in per cent, that must keep to it. At a steep border a pixel or two may differ by
-more in the middle of the step, in any precision below float32."""
+"""The share of the probe's pixels, in per cent, that must keep to it in 16 bits. At a steep border a pixel or two may
+differ by more in the middle of the step, in any precision below float32."""
+MEAN_TOLERANCE: Final = 2 / 255
+"""How far alphas may be from float32's in 8 bits, on average: on photos it is a quarter of that (the export says how
+much), and one in a thousand, all on edges, moves further. What overflows or has another network's ranges is far
+off."""
+
+NEEDS: Final[Mapping[Precision, str]] = {
+    "bfloat16": "a CPU with AVX512-BF16 or AMX or a GPU of compute capability 8.0",
+    "float16": "a GPU of compute capability 7.0",
+    "int8": "OpenVINO, a CPU with VNNI or AMX, and a model that was exported with --calibrate",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +48,7 @@ class Precisions(Protocol):
     def in_float32(self) -> Predict:
         """To serve."""
 
-    def in_16_bits(self, kind: Narrow, probe: Batch) -> Predict:
+    def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
         """To serve; it may be tried with `probe`."""
 
 
@@ -45,34 +56,50 @@ def check(asked: Precision, possible: Sequence[Narrow]) -> None:
     """Raise LoadError for a precision that is not among those that the machine multiplies."""
     if asked not in ("auto", "float32", *possible):
         raise LoadError(
-            f"MATTE_PRECISION={asked} is not for this machine: bfloat16 needs a CPU with AVX512-BF16 or AMX or a GPU "
-            "of compute capability 8.0, float16 a GPU of 7.0. Set it to auto or float32."
+            f"MATTE_PRECISION={asked} is not to be had here: it needs {NEEDS[asked]}. Set it to auto or float32."
         )
 
 
 def choose(
     network: Precisions, size: int, possible: Sequence[Narrow], asked: Precision
 ) -> tuple[Predict, str]:
-    """The network as a function, and the precision it works in: the first of the `possible`, or what is asked for.
+    """The network as a function, and the precision it works in: the first of the `possible` that the alphas bear, or
+    what is asked for.
 
     Raises LoadError if asked for a coarser one than the alphas bear.
     """
-    if asked == "float32" or not possible:
+    kinds = [kind for kind in possible if asked in ("auto", kind)]
+    if asked == "float32" or not kinds:
         return network.in_float32(), "float32"
-    kind = possible[0] if asked == "auto" else asked
     probe = probe_picture(size)
     exact = network.exactly()(probe)
     give_memory_back()
-    quick = network.in_16_bits(kind, probe)
-    difference = float(np.percentile(np.abs(quick(probe) - exact), PERCENTILE))
-    give_memory_back()
-    if difference <= TOLERANCE:  # What overflowed is not a number, and differs.
-        return quick, kind
-    problem = f"an alpha in {kind} is {difference:.4f} off float32's, the limit is {TOLERANCE:.4f}"
-    if asked != "auto":
-        raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
-    _log.warning("%s: staying with float32", problem)
+    for kind in kinds:
+        quick = network.narrowed(kind, probe)
+        problem = _problem(kind, quick(probe), exact)
+        give_memory_back()
+        if problem is None:
+            return quick, kind
+        if asked != "auto":
+            raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
+        del quick
+        _log.warning("%s: trying the next precision", problem)
     return network.in_float32(), "float32"
+
+
+def _problem(kind: Narrow, alphas: Alphas, exact: Alphas) -> str | None:
+    """What is wrong with a probe's alphas in `kind`; None where they are close enough. What overflowed is not a
+    number, and is not."""
+    differences = np.abs(alphas - exact)
+    if kind == EIGHT_BITS:
+        found, limit, which = float(differences.mean()), MEAN_TOLERANCE, "are on average"
+    else:
+        found, limit, which = float(np.percentile(differences, PERCENTILE)), TOLERANCE, "are"
+    return (
+        None
+        if found <= limit
+        else f"alphas in {kind} {which} {found:.4f} off float32's, the limit is {limit:.4f}"
+    )
 
 
 def probe_picture(size: int) -> Batch:

@@ -8,16 +8,20 @@ that it is not installed on.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from app.network import precision
-from app.network.devices import Device, show_tensorflow, sixteen_bits_of
+from app.network.compiled_cache import CompiledCache
+from app.network.devices import Device, has_int8, show_tensorflow, sixteen_bits_of
 from app.network.openvino_model import NotInstalledError, OpenVinoModel
-from app.network.precision import Precision
+from app.network.precision import Narrow, Precision
 from app.network.running import LoadError, Place, Predict
 from app.network.tensorflow_model import TensorFlowModel
+from model import contract
+from model.contract import Manifest
 
 Runtime = Literal["auto", "tensorflow", "openvino"]
 
@@ -48,17 +52,33 @@ def device_for(runtime: Runtime, device: Device) -> Device:
     return "cpu"
 
 
-def network(path: Path, size: int, place: Place, runtime: Runtime, asked: Precision) -> Network:
-    """The SavedModel at `path`, whose pictures are `size` pixels a side.
+def network(
+    artifact: Path,
+    manifest: Manifest,
+    place: Place,
+    runtime: Runtime,
+    asked: Precision,
+    cache_dir: Path | None = None,
+) -> Network:
+    """The network of an artifact that has been verified. `cache_dir` keeps what is compiled for the next start.
 
-    Raises LoadError for a model, a precision or a runtime that is not to be had, MemoryError where memory is short.
+    Raises LoadError for a model, a precision or a runtime that is not to be had, ContractError for an unreadable
+    activations.json, MemoryError where memory is short.
     """
-    possible = sixteen_bits_of(place)
-    precision.check(asked, possible)
+    narrow = sixteen_bits_of(place)
     if place.device == "cpu" and runtime != TENSORFLOW:
+        activations = contract.read_activations(artifact)
+        possible = (precision.EIGHT_BITS, *narrow) if activations and has_int8() else narrow
+        precision.check(asked, possible)
         try:
-            run, chosen = precision.choose(OpenVinoModel(path, size, place), size, possible, asked)
-            return Network(run, OPENVINO, chosen)
+            model = OpenVinoModel(
+                artifact / contract.SAVED_MODEL_DIR,
+                manifest.input_size,
+                place,
+                activations=activations,
+                cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
+            )
+            return _by_openvino(model, manifest.input_size, possible, asked)
         except NotInstalledError as error:
             if runtime == OPENVINO:
                 raise LoadError(f"MATTE_RUNTIME=openvino: {error}. Install it, or set it to auto.") from None
@@ -67,7 +87,18 @@ def network(path: Path, size: int, place: Place, runtime: Runtime, asked: Precis
             if runtime == OPENVINO:
                 raise
             _log.warning("TensorFlow runs the network: %s", error)
+    precision.check(asked, narrow)
     if place.device == "cpu":
         show_tensorflow([])
-    run, chosen = precision.choose(TensorFlowModel(path, place), size, possible, asked)
+    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, place)
+    run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, asked)
     return Network(run, TENSORFLOW, chosen)
+
+
+def _by_openvino(model: OpenVinoModel, size: int, possible: Sequence[Narrow], asked: Precision) -> Network:
+    """As it was chosen at an earlier start, or by a probe. Raises LoadError."""
+    if (kept := model.remembered(asked)) is not None:
+        return Network(kept[0], OPENVINO, kept[1])
+    run, chosen = precision.choose(model, size, possible, asked)
+    model.remember(asked, chosen)
+    return Network(run, OPENVINO, chosen)

@@ -40,7 +40,7 @@ class TensorFlowModel:
         """As TensorFlow optimises it."""
         return runner(self._graph, self._place)
 
-    def in_16_bits(self, kind: Narrow, probe: Batch) -> Predict:
+    def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
         """On a CPU as this package optimises it, on a GPU as TensorFlow does."""
         if self._place.device == "cpu":
             return quick_runner(self._graph, self._place, probe)

@@ -58,7 +58,7 @@ def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_built_in_model_in_bfloat16_is_close_to_tensorflows_float32(exact: np.ndarray) -> None:
-    quick = OpenVinoModel(BUILT_IN, exact.shape[1], Place("cpu", 1)).in_16_bits("bfloat16", probe_picture(8))
+    quick = OpenVinoModel(BUILT_IN, exact.shape[1], Place("cpu", 1)).narrowed("bfloat16", probe_picture(8))
     assert FLOAT32_NOISE < difference(quick, exact) <= TOLERANCE
 
 
@@ -261,7 +261,7 @@ print(sorted(nice for thread, nice in nicenesses().items() if thread not in befo
 def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
     with pytest.raises(LoadError, match="not a SavedModel that OpenVINO runs"):
-        OpenVinoModel(tmp_path, TINY_SIZE, Place("cpu", 1))
+        OpenVinoModel(tmp_path, TINY_SIZE, Place("cpu", 1)).in_float32()
 
 
 def test_python_without_openvino_is_told_apart(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:

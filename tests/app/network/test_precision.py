@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
 from app.network import precision
-from app.network.precision import TOLERANCE, probe_picture
+from app.network.precision import MEAN_TOLERANCE, TOLERANCE, probe_picture
 from app.network.running import Alphas, Batch, LoadError, Predict
 from tests.conftest import mean_colour
 
@@ -14,10 +15,13 @@ SIZE = 16
 
 
 class Network:
-    """Whose alphas are `error` off in 16 bits."""
+    """Whose alphas are `error` off in 8 or 16 bits, of a kind among `errors` by that, and one pixel by
+    `at_one_pixel`."""
 
-    def __init__(self, error: float = 0.0) -> None:
-        self.error = error
+    def __init__(
+        self, error: float = 0.0, errors: Mapping[str, float] | None = None, at_one_pixel: float = 0.0
+    ) -> None:
+        self.error, self.errors, self.at_one_pixel = error, errors or {}, at_one_pixel
         self.made: list[str] = []
 
     def exactly(self) -> Predict:
@@ -28,12 +32,14 @@ class Network:
         self.made.append("float32")
         return mean_colour
 
-    def in_16_bits(self, kind: precision.Narrow, probe: Batch) -> Predict:
+    def narrowed(self, kind: precision.Narrow, probe: Batch) -> Predict:
         assert probe.shape == (1, SIZE, SIZE, 3)
         self.made.append(kind)
 
         def run(batch: Batch) -> Alphas:
-            return mean_colour(batch) + np.float32(self.error)
+            alphas = mean_colour(batch) + np.float32(self.errors.get(kind, self.error))
+            alphas[0, 0, 0] += self.at_one_pixel
+            return alphas
 
         return run
 
@@ -57,9 +63,24 @@ def test_16_bits_that_are_too_coarse_or_overflow_are_not_used(
     network = Network(error)
     run, chosen = precision.choose(network, SIZE, ["float16"], "auto")
     assert (run, chosen) == (mean_colour, "float32")
-    assert "staying with float32" in caplog.text
+    assert "alphas in float16 are" in caplog.text
     with pytest.raises(LoadError, match=r"MATTE_PRECISION=auto or float32"):
         precision.choose(network, SIZE, ["float16"], "float16")
+
+
+def test_auto_goes_on_to_the_next_precision_that_the_alphas_bear() -> None:
+    network = Network(0.9 * MEAN_TOLERANCE, {"int8": 2 * MEAN_TOLERANCE})
+    assert precision.choose(network, SIZE, ["int8", "bfloat16"], "auto")[1] == "bfloat16"
+    assert network.made == ["exactly", "int8", "bfloat16"]
+    with pytest.raises(LoadError, match="alphas in int8 are on average"):
+        precision.choose(network, SIZE, ["int8", "bfloat16"], "int8")
+
+
+def test_8_bits_are_judged_by_their_mean_and_16_by_all_but_a_thousandth() -> None:
+    spread = Network(at_one_pixel=0.5)
+    assert precision.choose(spread, SIZE, ["int8"], "int8")[1] == "int8"
+    with pytest.raises(LoadError, match="alphas in bfloat16 are"):
+        precision.choose(spread, SIZE, ["bfloat16"], "bfloat16")
 
 
 def test_float32_that_is_asked_for_is_not_compared_with_anything() -> None:
@@ -78,7 +99,7 @@ def test_a_machine_without_16_bits_has_float32_and_refuses_others() -> None:
 
 def test_what_the_machine_has_may_be_asked_for_and_nothing_else() -> None:
     precision.check("bfloat16", ["bfloat16"])
-    with pytest.raises(LoadError, match=r"float16 a GPU of 7\.0"):
+    with pytest.raises(LoadError, match=r"float16 .* needs a GPU of compute capability 7\.0"):
         precision.check("float16", ["bfloat16"])
 
 

@@ -12,7 +12,7 @@ from app.network.devices import has_bfloat16
 from app.network.precision import Precision
 from app.network.running import LoadError, Place
 from app.network.runtimes import OPENVINO, TENSORFLOW, Network, Runtime, device_for
-from model import contract
+from model.contract import Manifest
 from tests.conftest import TINY_SIZE, mean_colour
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
@@ -20,8 +20,8 @@ FLOAT32_NOISE = 1e-5
 
 
 def network(artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32") -> Network:
-    path = artifact / contract.SAVED_MODEL_DIR
-    return runtimes.network(path, TINY_SIZE, Place(device, threads=1, lanes=2), runtime, asked)
+    manifest = Manifest("tiny", "1", TINY_SIZE, "stretch", {})
+    return runtimes.network(artifact, manifest, Place(device, threads=1, lanes=2), runtime, asked)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
 
         exactly = in_float32
 
-        def in_16_bits(self, _kind: str, _probe: object) -> object:
+        def narrowed(self, _kind: str, _probe: object) -> object:
             return mean_colour
 
     monkeypatch.setattr(runtimes, "TensorFlowModel", Model)
@@ -95,7 +95,7 @@ def test_model_that_openvino_cannot_run_is_tensorflows(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Model:
-        def __init__(self, path: Path, _size: int, _place: Place) -> None:
+        def __init__(self, path: Path, _size: int, _place: Place, **_options: object) -> None:
             raise LoadError(f"{path}: no translation for an operation")
 
     monkeypatch.setattr(runtimes, "OpenVinoModel", Model)

@@ -49,10 +49,10 @@ def test_without_onednns_own_operations_the_network_is_slower_and_says_so(
 ) -> None:
     model = TensorFlowModel(tiny_artifact / contract.SAVED_MODEL_DIR, Place("cpu", 1))
     probe = probe_picture(TINY_SIZE)
-    as_expected = model.in_16_bits("bfloat16", probe)
+    as_expected = model.narrowed("bfloat16", probe)
     assert "slower" not in caplog.text
     monkeypatch.setattr("app.network.fusion.FUSED", "_AnotherName")  # which another version may give it
-    slower = model.in_16_bits("bfloat16", probe)
+    slower = model.narrowed("bfloat16", probe)
     assert "the network will be slower" in caplog.text
     assert np.allclose(slower(probe), as_expected(probe), atol=TOLERANCE)
 
@@ -64,5 +64,5 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
     path = tiny_artifact / contract.SAVED_MODEL_DIR
     exact = TensorFlowModel(path, Place("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
     monkeypatch.setattr(tensorflow_model, "options_for", lambda _place: tensorflow().compat.v1.ConfigProto())
-    narrow = TensorFlowModel(path, Place("cuda", 1)).in_16_bits("float16", probe_picture(TINY_SIZE))
+    narrow = TensorFlowModel(path, Place("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE

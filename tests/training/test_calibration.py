@@ -1,0 +1,68 @@
+"""Ranges are what photos reach, and rounding to them is what 8 bits do."""
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from model.u2net import normalise, u2net
+from tests.training import shallow_network
+from training.calibration import (
+    PHOTOS,
+    Cost,
+    alphas,
+    calibration_squares,
+    largest_activations,
+    with_quantised_activations,
+)
+from training.dataset import DatasetError
+
+SIZE = 64
+
+
+@pytest.fixture
+def network(monkeypatch):
+    shallow_network.use(monkeypatch)
+    return u2net("lite")
+
+
+def squares(count=3):
+    return list(np.random.default_rng(2).integers(0, 256, (count, 1, SIZE, SIZE, 3), np.uint8))
+
+
+def test_ranges_are_the_largest_values_in_the_order_of_computation(network):
+    seen = squares()
+    found = largest_activations(network, seen)
+    assert list(found.sum) == ["stage1", "stage2", "stage1d"]
+    assert next(iter(found.relu)) == "stage1.rebnconvin"
+    assert list(found.relu)[-1] == "stage1d.rebnconv1d"
+    assert len(found.relu) == sum(layer.name.endswith(".relu_s1") for layer in network.layers)
+    inside = keras.Model(network.inputs, network.get_layer("stage1.add").output)
+    expected = max(float(np.max(inside(normalise(square), training=False))) for square in seen)
+    assert found.sum["stage1"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_rounded_activations_move_alphas_a_little_and_wrong_ranges_a_lot(network):
+    seen = squares()
+    exact = alphas(network, seen, 1.0)
+    found = largest_activations(network, seen)
+    cost = Cost.between(alphas(with_quantised_activations(network, found), seen, 1.0), exact)
+    assert 0 < cost.mean < 0.01
+    assert cost.mean <= cost.percentile
+    narrow = type(found)({name: value / 20 for name, value in found.relu.items()}, found.sum)
+    wrong = Cost.between(alphas(with_quantised_activations(network, narrow), seen, 1.0), exact)
+    assert wrong.mean > 3 * cost.mean
+
+
+def test_photos_are_spread_over_the_folder_and_laid_into_the_square(tmp_path):
+    for i in range(PHOTOS * 2):
+        cv2.imwrite(str(tmp_path / f"{i:03}.png"), np.full((20, 30, 3), i, np.uint8))
+    found = calibration_squares(tmp_path, SIZE, "stretch")
+    assert len(found) == PHOTOS
+    assert {square.shape for square in found} == {(1, SIZE, SIZE, 3)}
+    assert (found[0].max(), found[-1].max()) == (0, PHOTOS * 2 - 1)
+
+
+def test_a_folder_without_photos_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no picture"):
+        calibration_squares(tmp_path, SIZE, "stretch")

@@ -1,0 +1,97 @@
+"""What an export stores, what it measures, and what it refuses."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.contract import ACTIVATIONS_FILE, SAVED_MODEL_DIR, read_activations, verify
+from model.u2net import u2net
+from tests.training import shallow_network
+from training import export
+from training.calibration import Cost
+from training.export import Card, ExportError, Packing, Serving, export_network
+from training.initial_weights import load_artifact_weights
+
+CARD = Card(name="tiny", version="1", data="", licence="")
+SERVING = Serving(64)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    shallow_network.use(monkeypatch)
+    return u2net("lite")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    draws = np.random.default_rng(4)
+    for i in range(3):
+        pixels = cv2.resize(draws.integers(0, 256, (6, 8, 3), np.uint8), (96, 80))
+        cv2.imwrite(str(folder / f"{i}.png"), pixels)
+    return folder
+
+
+def size_of(artifact):
+    return sum(path.stat().st_size for path in (artifact / SAVED_MODEL_DIR / "variables").iterdir())
+
+
+def test_8_bits_quarter_the_file_say_what_they_cost_and_hold_the_ranges(network, photos, tmp_path):
+    whole = export_network(network, SERVING, tmp_path / "whole", CARD, packing=Packing("float32"))
+    narrow = export_network(network, SERVING, tmp_path / "narrow", CARD, packing=Packing("int8", photos))
+    assert (whole.stored, whole.in_8_bits) == (None, None)
+    assert 0 < narrow.stored.mean < narrow.in_8_bits.mean < export.INT8_TOLERANCE
+    assert size_of(tmp_path / "narrow") < 0.3 * size_of(tmp_path / "whole")
+    assert ACTIVATIONS_FILE in verify(tmp_path / "narrow").files
+    assert len(read_activations(tmp_path / "narrow").sum) == 3
+    assert read_activations(tmp_path / "whole") is None
+
+
+def test_training_goes_on_from_8_bits_as_they_are_served(network, photos, tmp_path):
+    export_network(network, SERVING, tmp_path / "narrow", CARD, packing=Packing("int8", photos))
+    again = u2net("lite")
+    load_artifact_weights(tmp_path / "narrow", again)
+    served = tf.saved_model.load(str(tmp_path / "narrow" / SAVED_MODEL_DIR)).signatures["serving_default"]
+    image = np.random.default_rng(5).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    expected = served(image=tf.constant(image))["alpha"].numpy()
+    np.testing.assert_allclose(export.alphas(again, [image], 1.0), expected, atol=1e-5)
+    export_network(again, SERVING, tmp_path / "twice", CARD, packing=Packing("int8", photos))
+    twice = u2net("lite")
+    load_artifact_weights(tmp_path / "twice", twice)
+    for now, then in zip(twice.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(now, then, rtol=1e-5)
+
+
+def test_float_storage_may_be_calibrated_too(network, photos, tmp_path):
+    exported = export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("float16", photos))
+    assert exported.in_8_bits is not None
+    assert read_activations(tmp_path / "made") is not None
+
+
+def test_8_bits_without_photos_are_refused_before_any_work(network, tmp_path):
+    with pytest.raises(ExportError, match="--calibrate DIR"):
+        export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("int8"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("storage", "cost", "advice"),
+    [
+        ("int8", Cost(0.005, 0.1), "--storage float16"),
+        ("int8", Cost(float("nan"), 0.1), "--storage float16"),
+        ("float16", Cost(0.0001, 0.005), "--storage float32"),
+    ],
+)
+def test_what_costs_too_much_is_refused_and_leaves_nothing(
+    network, photos, tmp_path, monkeypatch, storage, cost, advice
+):
+    monkeypatch.setattr(Cost, "between", classmethod(lambda *_: cost))
+    with pytest.raises(ExportError, match=advice):
+        export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing(storage, photos))
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_single_pixels_of_a_steep_step_do_not_speak_against_16_bits():
+    export._check_cost("float16", Cost(0.0001, 0.9 * export.FLOAT16_TOLERANCE))
