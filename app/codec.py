@@ -53,8 +53,8 @@ _PNG_STRIP: Final = 1 << 19  # bytes
 def decode_image(data: bytes, *, max_pixels: int) -> Image:
     """Decode a JPEG, PNG or WebP file to an upright image uint8 `[H,W,3]` RGB.
 
-    EXIF orientation is applied. Grey, palette and CMYK become RGB, 16 bits become 8, transparent parts are
-    laid over white, of an animation the first picture is taken.
+    The orientation that EXIF says is applied, and, as in browsers, no other one. Grey, palette and CMYK become RGB,
+    16 bits become 8, transparent parts are laid over white, of an animation the first picture is taken.
     Raises UnsupportedType, TooManyPixels or UnreadableImage.
     """
     return decode_reduced(data, max_pixels=max_pixels, reduction=lambda _height, _width: 1)[0]
@@ -68,16 +68,16 @@ def decode_reduced(
     kind = sniff(data)
     containers.check_parts(kind, data)
     try:
-        if kind == "WEBP":
-            # Pillow's WebP reader allocates the whole canvas when it opens a file.
-            _check_pixels(*_webp_size(data), max_pixels)
-        with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
+        if kind in _SIZES:
+            _check_pixels(*_SIZES[kind](data), max_pixels)
+        picture, exif = containers.png_picture(data, _crc32) if kind == "PNG" else (data, None)
+        with PIL.Image.open(io.BytesIO(picture), formats=[kind]) as opened:
             _check_pixels(*opened.size, max_pixels)
             if not containers.is_whole(kind, data, _crc32):
                 raise EOFError
             if kind == "JPEG":
                 containers.check_scans(data)
-            orientation = _orientation(opened)
+            orientation = _orientation(exif or opened.info.get("exif"))
             width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
             pixels = _plain_jpeg(data, opened.size, reduction(height, width)) if kind == "JPEG" else None
             if pixels is None:
@@ -95,8 +95,8 @@ def count_pixels(data: bytes, *, max_pixels: int) -> int:
     kind = sniff(data)
     containers.check_parts(kind, data)
     try:
-        if kind == "WEBP":
-            width, height = _webp_size(data)
+        if kind in _SIZES:
+            width, height = _SIZES[kind](data)
         else:
             with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
                 width, height = opened.size
@@ -200,9 +200,22 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     raise ValueError("no WebP image chunk")
 
 
-def _orientation(opened: PIL.Image.Image) -> int:
+# Read without Pillow, whose WebP reader allocates the whole canvas when it opens a file, and whose PNG reader unpacks
+# what the file carries beside its picture.
+_SIZES: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {
+    "PNG": containers.png_size,
+    "WEBP": _webp_size,
+}
+
+
+def _orientation(block: bytes | None) -> int:
+    """By EXIF alone: Pillow's own `getexif` falls back on XMP and on texts, which no browser does."""
+    if block is None:
+        return 1
+    exif = PIL.Image.Exif()
     try:
-        return int(opened.getexif().get(_ORIENTATION, 1))
+        exif.load(block)
+        return int(exif.get(_ORIENTATION, 1))
     except DECODER_ERRORS:
         return 1  # A photo with a broken EXIF block is still a photo.
 

@@ -57,10 +57,11 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def into_png(extra: bytes) -> bytes:
-    """A good PNG with `extra` behind its IHDR."""
+def into_png(extra: bytes, *, at_end: bool = False) -> bytes:
+    """A good PNG with `extra` behind its IHDR, or before its IEND."""
     data = png(portrait(*SIZE))
-    return data[:33] + extra + data[33:]
+    at = len(data) - 12 if at_end else 33
+    return data[:at] + extra + data[at:]
 
 
 def raw_png(width: int, height: int, depth: int, colour: int, row: bytes | None = None) -> bytes:
@@ -217,12 +218,25 @@ def _exif() -> Iterator[Case]:
 
 
 def _metadata() -> Iterator[Case]:
+    """What a file carries beside its picture costs nobody the picture, and nobody unpacks it."""
     bomb = zlib.compress(bytes(10_000_000), 9)
-    yield Case("zTXt of 10 MB", into_png(chunk(b"zTXt", b"k\0\0" + bomb)), None)
-    yield Case("iTXt of 10 MB", into_png(chunk(b"iTXt", b"k\0\1\0\0\0" + bomb)), None)
     million = zlib.compress(bytes(1_000_000), 9)
-    yield Case("a hundred zTXt of 1 MB", into_png(chunk(b"zTXt", b"k\0\0" + million) * 100), UnreadableImage)
-    yield Case("iCCP of 10 MB", into_png(chunk(b"iCCP", b"k\0\0" + bomb)), None)
+    for name, extra in (
+        ("zTXt of 10 MB", chunk(b"zTXt", b"k\0\0" + bomb)),
+        ("iTXt of 10 MB", chunk(b"iTXt", b"k\0\1\0\0\0" + bomb)),
+        ("a hundred zTXt of 1 MB", chunk(b"zTXt", b"k\0\0" + million) * 100),
+        ("iCCP of 10 MB", chunk(b"iCCP", b"k\0\0" + bomb)),
+        ("iCCP of an unknown method", chunk(b"iCCP", b"k\0\7" + bomb)),
+        ("zTXt that is not zlib's", chunk(b"zTXt", b"k\0\0" + bytes(99))),
+        ("tEXt of 20 MB", chunk(b"tEXt", b"k\0" + b"x" * 20_000_000)),
+        ("chunk of nobody's, 4 MB", chunk(b"teSt", bytes(4_000_000))),
+        ("text that calls itself transparency", chunk(b"tEXt", b"transparency\0" + b"9")),
+        ("text that calls itself interlaced", chunk(b"tEXt", b"interlace\0" + b"1")),
+        ("text that calls itself a frame", chunk(b"tEXt", b"bbox\0" + b"1234")),
+        ("EXIF of 4 MB", chunk(b"eXIf", b"II*\0\x08\0\0\0" + bytes(4_000_000))),
+    ):
+        yield Case(name, into_png(extra), SIZE)
+        yield Case(f"{name}, at the end", into_png(extra, at_end=True), SIZE)
     yield Case("comments of 4 MB", into_jpeg(segment(0xFE, bytes(65_000)) * 64), SIZE)
     yield Case("APP15 of 4 MB", into_jpeg(segment(0xEF, bytes(65_000)) * 64), SIZE)
     icc = b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes((n, 255)) + bytes(9_000)) for n in range(1, 256))

@@ -2,14 +2,17 @@
 
 The limit on pixels bounds what a file unfolds to, not the work on the way: a JPEG of 300 kB may pass 50 megapixels
 hundreds of times, and a reader that goes from part to part in Python takes minutes for millions of empty ones.
-So parts are counted first, in steps that are themselves bounded.
+So parts are counted first, in steps that are themselves bounded. What a PNG carries beside its picture is left out
+before anybody unpacks it.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from app.errors import UnreadableImage
@@ -28,8 +31,8 @@ _END: Final = 0xD9
 _APP1: Final = 0xE1
 # Markers that no length follows: TEM, JPG, RST, SOI, EOI and JPG0 to JPG13.
 _BARE: Final = frozenset({0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
-# The chunks of a PNG without which there is no picture, as the standard has them.
-_CRITICAL: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+# The chunks of a PNG that make its picture: the critical ones of the standard, and transparency.
+_PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 # What ends a scan's data: any marker but a restart; 00 says that the FF before it is data, another FF fills.
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
@@ -86,12 +89,12 @@ def first_scan(data: bytes) -> int:
 
 
 def is_whole(kind: str, data: bytes, crc32: Callable[[memoryview, int], int] = zlib.crc32) -> bool:
-    """Whether the file reaches its end marker, and a PNG's pixels are what its checksums say.
+    """Whether the file reaches its end marker, and a PNG's picture is what its checksums say.
 
     Decoders forgive the loss of some last bytes, each its own, and Pillow does not look at the checksums of pixels.
     """
     if kind == "PNG":
-        return _chunks_are_whole(memoryview(data), crc32)
+        return _chunks_are_whole(data, crc32)
     if kind == "WEBP":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     # After the first scan, so that the end of a thumbnail does not count. Anything may follow the end: phones put
@@ -99,25 +102,68 @@ def is_whole(kind: str, data: bytes, crc32: Callable[[memoryview, int], int] = z
     return data.rfind(bytes((0xFF, _END)), first_scan(data)) > 0
 
 
-def _chunks_are_whole(data: memoryview, crc32: Callable[[memoryview, int], int]) -> bool:
-    at = 8
-    for _ in range(CHUNKS_MAX):
-        end = at + 8 + int.from_bytes(data[at : at + 4])
-        if end + 4 > len(data):
-            return False
-        kind = bytes(data[at + 4 : at + 8])
-        if kind in _CRITICAL and crc32(data[at + 4 : end], 0) != int.from_bytes(data[end : end + 4]):
+def png_size(data: bytes) -> tuple[int, int]:
+    """(width, height) by the last header before a PNG's pixels, which is the one that Pillow takes too.
+
+    Raises ValueError or struct.error where there is none.
+    """
+    size = None
+    for kind, start, _end in _chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind == b"IHDR":
+            size = struct.unpack_from(">II", data, start + 8)
+    if size is None:
+        raise ValueError("no PNG header")
+    return size[0], size[1]
+
+
+def png_picture(
+    data: bytes, crc32: Callable[[memoryview, int], int] = zlib.crc32
+) -> tuple[bytes, bytes | None]:
+    """A PNG without the chunks that a decoder may pass over, save transparency; and the body of its EXIF, if it has
+    one whose checksum holds.
+
+    Texts and colour profiles are compressed, each as far as 1000 times. Pillow unpacks them all, refuses the photo
+    if one is larger than 1 MiB, and mixes texts with what it knows of the picture, by names that the file chose.
+    Of an animation the picture remains that programs show which know no animations.
+    """
+    view, exif = memoryview(data), None
+    kept = [view[:8]]
+    for kind, start, end in _chunks(data):
+        if kind in _PICTURE or not kind[:1].islower():
+            kept.append(view[start:end])
+        elif kind == b"eXIf" and exif is None and _checksum_holds(view, start, end, crc32):
+            exif = data[start + 8 : end - 4]
+    return b"".join(kept), exif
+
+
+def _chunks_are_whole(data: bytes, crc32: Callable[[memoryview, int], int]) -> bool:
+    view = memoryview(data)
+    for kind, start, end in itertools.islice(_chunks(data), CHUNKS_MAX):
+        if end > len(data) or (kind in _PICTURE and not _checksum_holds(view, start, end, crc32)):
             return False
         if kind == b"IEND":
             return True
-        at = end + 4
     return False
 
 
+def _checksum_holds(view: memoryview, start: int, end: int, crc32: Callable[[memoryview, int], int]) -> bool:
+    return crc32(view[start + 4 : end - 4], 0) == int.from_bytes(view[end - 4 : end])
+
+
 def _check_chunks(data: bytes) -> None:
+    if sum(1 for _ in itertools.islice(_chunks(data), CHUNKS_MAX + 1)) > CHUNKS_MAX:
+        raise UnreadableImage(f"The PNG file has more than {CHUNKS_MAX} chunks.")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """A PNG's chunks as (type, start, end) up to IEND or the end of the file, which the last one may pass. From the
+    4 bytes of the length, to behind the checksum."""
     at = 8
-    for _ in range(CHUNKS_MAX):
-        if at >= len(data) or data.startswith(b"IEND", at + 4):
+    while at < len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
+        yield kind, at, end
+        if kind == b"IEND":
             return
-        at += 12 + int.from_bytes(data[at : at + 4])
-    raise UnreadableImage(f"The PNG file has more than {CHUNKS_MAX} chunks.")
+        at = end

@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -11,9 +12,11 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from app import codec
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
+from tests.hostile import chunk
 from tests.odd_photos import display_p3
 from tests.portraits import Image, jpeg, pixels, png, portrait, saved
 
@@ -30,6 +33,14 @@ STORED: dict[int, Callable[[Image], Image]] = {
     6: lambda image: np.rot90(image, 1),
     7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
     8: lambda image: np.rot90(image, -1),
+}
+
+
+# How Pillow writes each format with the least loss.
+FINE: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {},
+    "WEBP": {"lossless": True},
 }
 
 
@@ -65,6 +76,54 @@ def test_orientation_is_applied_in_other_formats_too(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     stored = np.ascontiguousarray(np.rot90(portrait()))
     assert np.array_equal(decode(saved(stored, kind, exif=exif, **options)), portrait())
+
+
+def turned() -> tuple[Image, bytes]:
+    """A picture stored sideways, and the EXIF block that says so, as a PNG holds it."""
+    given = PIL.Image.Exif()
+    given[0x0112] = 6
+    return np.ascontiguousarray(np.rot90(portrait())), given.tobytes().removeprefix(b"Exif\0\0")
+
+
+def with_chunk(data: bytes, kind: bytes, body: bytes, *, at_end: bool = False) -> bytes:
+    at = len(data) - 12 if at_end else 33
+    return data[:at] + chunk(kind, body) + data[at:]
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+def test_exif_of_a_png_counts_before_its_pixels_and_behind_them(at_end: bool) -> None:
+    stored, exif = turned()
+    assert np.array_equal(decode(with_chunk(png(stored), b"eXIf", exif, at_end=at_end)), portrait())
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+RAW = "\nexif\n      30\n" + turned()[1].hex()
+WITHOUT_EXIF = {
+    "XMP in a JPEG": saved(portrait(), "JPEG", quality=95, subsampling=0, xmp=XMP),
+    "XMP in a WebP": saved(portrait(), "WEBP", lossless=True, xmp=XMP),
+    "XMP in a PNG": with_chunk(png(portrait()), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    "XMP behind a PNG's pixels": with_chunk(
+        png(portrait()), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP, at_end=True
+    ),
+    "EXIF in a PNG's text": with_chunk(png(portrait()), b"tEXt", b"Raw profile type exif\0" + RAW.encode()),
+    "text called EXIF": with_chunk(png(portrait()), b"tEXt", b"exif\0Exif\0\0" + turned()[1]),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EXIF)
+def test_orientation_that_exif_does_not_say_is_none(name: str) -> None:
+    """Browsers show these as they are stored."""
+    assert apart(decode(WITHOUT_EXIF[name]), portrait()) <= JPEG_STEPS
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_without_an_orientation_does_not_let_xmp_say_one(kind: str) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "A camera"
+    data = saved(portrait(), kind, exif=exif, xmp=XMP, **FINE[kind])
+    if kind == "PNG":
+        data = with_chunk(data, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+    assert apart(decode(data), portrait()) <= JPEG_STEPS
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 4711])
@@ -142,6 +201,65 @@ def test_colour_profile_is_not_applied_and_values_stay_as_they_are(
     data = saved(portrait(), kind, icc_profile=display_p3(), **options)
     assert b"ICCP" in data.upper()
     assert np.array_equal(decode(data), portrait())
+
+
+LARGE = 1_100_000  # bytes: more than the 1 MiB to which Pillow unpacks
+
+
+def with_texts(*, zip: bool, international: bool, at_end: bool) -> bytes:
+    texts = PngInfo()
+    add = texts.add_itxt if international else texts.add_text
+    add("workflow", "x" * LARGE, zip=zip)
+    data = saved(portrait(), "PNG", pnginfo=texts)
+    first, last = data.index(b"IDAT") - 4, len(data) - 12
+    return data[:33] + data[first:last] + data[33:first] + data[last:] if at_end else data
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize("international", [False, True])
+@pytest.mark.parametrize("zip", [False, True])
+def test_large_text_does_not_cost_the_photo(zip: bool, international: bool, at_end: bool) -> None:
+    data = with_texts(zip=zip, international=international, at_end=at_end)
+    assert np.array_equal(decode(data), portrait())
+    assert codec.count_pixels(data, max_pixels=10_000) == 60 * 80
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_large_colour_profile_and_xmp_do_not_cost_the_photo(kind: str) -> None:
+    options = FINE[kind].copy()
+    if kind != "JPEG":  # which takes 64 KiB of XMP in a segment
+        options["xmp"] = b"x" * LARGE
+    data = saved(portrait(), kind, icc_profile=bytes(LARGE), **options)
+    assert apart(decode(data), portrait()) <= (JPEG_STEPS if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")]
+)
+def test_what_a_png_carries_beside_its_picture_is_not_unpacked(
+    kind: bytes, head: bytes, at_end: bool
+) -> None:
+    bomb = zlib.compress(bytes(100_000_000), 9)
+    data = with_chunk(png(portrait()), kind, head + bomb, at_end=at_end)
+    tracemalloc.start()
+    try:
+        codec.count_pixels(data, max_pixels=10_000)
+        decode(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The picture and some copies of it have 14 kB each; a third of the bomb's 100 kB of file would show.
+    assert peak < 1_000_000
+
+
+def test_animated_png_gives_its_picture_whatever_its_other_frames_are() -> None:
+    first, second = PIL.Image.fromarray(portrait()), PIL.Image.new("RGB", (80, 60))
+    data = saved(first, "PNG", save_all=True, append_images=[second])
+    assert np.array_equal(decode(data), portrait())
+    frame = data.rindex(b"fcTL")
+    body = bytes(4) + struct.pack(">II", 60_000, 60_000) + bytes(14)
+    assert np.array_equal(decode(data[: frame - 4] + chunk(b"fcTL", body) + data[frame + 34 :]), portrait())
 
 
 def test_cmyk_jpeg_becomes_rgb() -> None:

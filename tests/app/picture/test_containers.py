@@ -85,9 +85,9 @@ def test_end_before_the_first_scan_is_none() -> None:
     assert not containers.is_whole("JPEG", data[:-2])
 
 
-@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND"])
+@pytest.mark.parametrize("kind", [b"IHDR", b"tRNS", b"IDAT", b"IEND"])
 def test_wrong_checksum_of_a_chunk_that_makes_the_picture_is_noticed(kind: bytes) -> None:
-    data = bytearray(into_png(chunk(b"tEXt", b"a\0b")))
+    data = bytearray(into_png(chunk(b"tEXt", b"a\0b") + chunk(b"tRNS", b"\0\1\0\2\0\3")))
     assert containers.is_whole("PNG", bytes(data))
     data[data.index(b"tEXt") + 4] ^= 1
     assert containers.is_whole("PNG", bytes(data))
@@ -102,3 +102,39 @@ def test_png_ends_with_its_own_end_and_not_with_one_inside_a_chunk() -> None:
     assert containers.is_whole("PNG", data + b"more")
     assert not containers.is_whole("PNG", data[:-1])
     assert not containers.is_whole("PNG", data[: data.rindex(end)])
+
+
+def test_png_keeps_what_makes_its_picture_and_gives_its_exif() -> None:
+    bare = into_png(chunk(b"tRNS", b"\0\1\0\2\0\3"))
+    for at_end in (False, True):
+        extra = (
+            chunk(b"zTXt", b"k\0\0x")
+            + chunk(b"eXIf", b"II*\0")
+            + chunk(b"eXIf", b"MM\0*")
+            + chunk(b"iCCP", b"")
+        )
+        data = bare[:-12] + extra + bare[-12:] if at_end else bare[:33] + extra + bare[33:]
+        assert containers.png_picture(data + b"more") == (bare, b"II*\0")
+    assert containers.png_picture(bare) == (bare, None)
+
+
+def test_exif_whose_checksum_is_wrong_is_none() -> None:
+    data = bytearray(into_png(chunk(b"eXIf", b"II*\0")))
+    data[data.index(b"II*")] ^= 1
+    assert containers.png_picture(bytes(data))[1] is None
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_png_that_is_cut_off_stays_cut_off(cut: int) -> None:
+    data = into_png(b"")[:-cut] if cut else into_png(b"")
+    assert containers.png_picture(data) == (data, None)
+
+
+def test_size_of_a_png_is_what_its_last_header_before_the_pixels_says() -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 7, 9, 8, 2, 0, 0, 0))
+    assert containers.png_size(into_png(b"")) == (80, 60)
+    assert containers.png_size(into_png(header)) == (7, 9)
+    assert containers.png_size(into_png(header, at_end=True)) == (80, 60)
+    for data in (PNG_START, PNG_START + chunk(b"IDAT", b"") + header, PNG_START + header[:14]):
+        with pytest.raises((ValueError, struct.error)):
+            containers.png_size(data)
