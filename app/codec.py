@@ -108,12 +108,9 @@ def count_pixels(data: bytes, *, max_pixels: int) -> int:
 
 def sniff(data: bytes) -> str:
     """The format by its magic bytes: "JPEG", "PNG" or "WEBP". Raises UnsupportedType for anything else."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(_PNG_MAGIC):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
+    kind = containers.kind_of(data)
+    if kind is not None:
+        return kind
     raise UnsupportedType("The image must be a JPEG, PNG or WebP file.")
 
 

@@ -33,8 +33,60 @@ _APP1: Final = 0xE1
 _BARE: Final = frozenset({0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 # The chunks of a PNG that make its picture: the critical ones of the standard, and transparency.
 _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+# A JPEG says that pictures follow it: by the multi-picture format, or by Google's directory of what is in the file.
+_SEVERAL: Final = re.compile(rb"MPF\0|Container:Directory")
+_BETWEEN: Final = re.compile(rb"[\0\t\n\r ]*")
 # What ends a scan's data: any marker but a restart; 00 says that the FF before it is data, another FF fills.
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
+
+def kind_of(data: bytes) -> str | None:
+    """The format by its magic bytes: "JPEG", "PNG" or "WEBP"; None for anything else."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_MAGIC):
+        return "PNG"
+    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def is_followed(data: bytes) -> bool:
+    """Whether a second picture comes behind the first one, as where two files were sent as one.
+
+    Phones put more behind a JPEG, films and depth maps, but say so before it.
+    """
+    kind = kind_of(data)
+    end = _ends(kind, data) if kind is not None else None
+    if end is None or (kind == "JPEG" and _SEVERAL.search(data, 0, first_scan(data))):
+        return False
+    rest = _BETWEEN.match(data, end)
+    return rest is not None and kind_of(data[rest.end() : rest.end() + 12]) is not None
+
+
+def _ends(kind: str, data: bytes) -> int | None:
+    """Behind the last byte of the picture, or None if it does not come to its end."""
+    if kind == "WEBP":
+        return 8 + int.from_bytes(data[4:8], "little")
+    if kind == "PNG":
+        found = itertools.islice(_chunks(data), CHUNKS_MAX)
+        return next((end for name, _start, end in found if name == b"IEND"), None)
+    return _jpeg_end(data)
+
+
+def _jpeg_end(data: bytes) -> int | None:
+    try:
+        at = first_scan(data)
+    except UnreadableImage:
+        return None
+    for _ in range(SEGMENTS_MAX):
+        found = _AFTER_SCAN.search(data, at)
+        if found is None:
+            return None
+        at = found.end()
+        if data[at - 1] == _END:
+            return at
+        at += max(2, int.from_bytes(data[at : at + 2]))
+    return None
 
 
 def check_parts(kind: str, data: bytes) -> None:

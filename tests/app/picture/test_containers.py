@@ -7,7 +7,8 @@ import pytest
 
 from app.errors import UnreadableImage
 from app.picture import containers
-from tests.hostile import chunk, into_jpeg, into_png, scans, segment
+from tests.hostile import chunk, into_jpeg, into_png, scans, segment, webp
+from tests.portraits import jpeg, png, portrait, saved
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -138,3 +139,55 @@ def test_size_of_a_png_is_what_its_last_header_before_the_pixels_says() -> None:
     for data in (PNG_START, PNG_START + chunk(b"IDAT", b"") + header, PNG_START + header[:14]):
         with pytest.raises((ValueError, struct.error)):
             containers.png_size(data)
+
+
+PHOTOS = {
+    "JPEG": jpeg(portrait()),
+    "progressive": jpeg(portrait(), progressive=True),
+    "PNG": png(portrait()),
+    "WebP": saved(portrait(), "WEBP"),
+    "odd WebP": webp((b"VP8L", b"\x2f\x00\x00\x00\x00")),
+}
+
+
+@pytest.mark.parametrize("first", PHOTOS)
+@pytest.mark.parametrize("second", PHOTOS)
+def test_picture_behind_a_picture_is_noticed(first: str, second: str) -> None:
+    for between in (b"", b"\n", bytes(100)):
+        assert containers.is_followed(PHOTOS[first] + between + PHOTOS[second])
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("more", [b"", b"\0\0", b"film" * 99, b"\0\0\x18ftypmp42" + bytes(99), b"%PDF-1.7"])
+def test_what_is_no_picture_is_none(name: str, more: bytes) -> None:
+    assert not containers.is_followed(PHOTOS[name] + more)
+    assert not containers.is_followed(PHOTOS[name][:-5] + more)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        segment(0xE2, b"MPF\0II*\0" + bytes(40)),
+        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<Container:Directory>"),
+    ],
+    ids=["multi-picture format", "directory in XMP"],
+)
+def test_pictures_that_a_jpeg_says_it_brings_are_part_of_it(said: bytes) -> None:
+    """The gain map of a phone's HDR photo, for example."""
+    assert not containers.is_followed(into_jpeg(said) + jpeg(portrait()))
+
+
+def test_thumbnail_within_a_picture_is_part_of_it() -> None:
+    assert not containers.is_followed(into_jpeg(segment(0xE1, b"Exif\0\0" + jpeg(portrait(9, 12)))))
+    assert not containers.is_followed(into_png(chunk(b"tEXt", b"a\0" + png(portrait(9, 12)))))
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a" + jpeg(portrait()), b"\xff\xd8\xff"])
+def test_without_a_first_picture_there_is_no_second(data: bytes) -> None:
+    assert not containers.is_followed(data)
+
+
+def test_second_picture_is_looked_for_in_a_bounded_time() -> None:
+    assert not containers.is_followed(into_jpeg(segment(0xFE, b"") * 100_000))
+    assert not containers.is_followed(scans(5_000) + jpeg(portrait()))
+    assert not containers.is_followed(into_png(chunk(b"teSt", b"") * 100_000) + png(portrait()))
