@@ -33,6 +33,7 @@ def matte(
     recursive: options.Recursive = True,
     watch: options.Watch = False,
     overwrite: options.Overwrite = False,
+    failures: options.Failures = None,
     url: options.Url = None,
     concurrency: options.Concurrency = 8,
     api_key: options.ApiKey = None,
@@ -48,6 +49,7 @@ def matte(
         recursive=recursive,
         watch=watch,
         overwrite=overwrite,
+        failures=failures,
         service=None if url is None else photos.Service(url, concurrency, api_key),
     )
     photos.run(order)
@@ -68,6 +70,7 @@ def cutout(
     recursive: options.Recursive = True,
     watch: options.Watch = False,
     overwrite: options.Overwrite = False,
+    failures: options.Failures = None,
     url: options.Url = None,
     concurrency: options.Concurrency = 8,
     api_key: options.ApiKey = None,
@@ -92,6 +95,7 @@ def cutout(
         recursive=recursive,
         watch=watch,
         overwrite=overwrite,
+        failures=failures,
         service=None if url is None else photos.Service(url, concurrency, api_key),
     )
     photos.run(order)

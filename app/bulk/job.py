@@ -7,7 +7,6 @@ Killed at any point, the same order goes on where it was: what is written is who
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +19,7 @@ from app.bulk.plan import Plan, make_plan
 from app.bulk.pools import Crowd
 from app.bulk.storage import StorageError
 from app.bulk.task import Task, load_model
+from app.commands.failures import line
 from app.output import Output
 from app.predictor import Predictor
 from app.serving.store import Stored
@@ -94,10 +94,10 @@ def outcomes(order: Order, plan: Plan) -> Iterator[Outcome]:
 def write_failures(plan: Plan, failures: Sequence[Outcome]) -> str:
     """A line of JSON for each photo that failed, empty where none did, to where the results are. Its path. Raises
     JobEnds."""
-    lines = (json.dumps({"path": each.id, "code": each.code, "detail": each.detail}) for each in failures)
+    lines = (line(each.id, each.code, each.detail) for each in failures)
     storage = plan.sink.storage
     try:
-        storage.write(FAILURES_FILE, "".join(f"{line}\n" for line in lines).encode())
+        storage.write(FAILURES_FILE, "".join(lines).encode())
     except OSError as error:
         raise JobEnds(str(error)) from None
     return storage.path(FAILURES_FILE)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pyarrow.compute as pc
@@ -17,8 +18,10 @@ from pyarrow import parquet
 from app.bulk import sinks, sources
 from app.bulk.outcomes import Outcome, Photo
 from app.bulk.sinks import PART_NAME, Files, Parquet, Sink
-from app.bulk.sources import PARQUET, Rows
+from app.bulk.sources import PARQUET, Photos, Rows
 from app.bulk.storage import Entry, Storage, StorageError, is_part, open_storage
+from app.commands import left_out, results
+from app.commands.results import LIST_FILE
 
 JOB_FILE: Final = "_u2matte.json"
 """What the results beside it are made with, and since when. Readers of Parquet pass over names beginning with `_`."""
@@ -28,7 +31,8 @@ BAD_ID: Final = "invalid_id"
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`photos`: files to do. `groups`: row groups of Parquet files to do, less the ids in `done`. `count`: how many
-    photos both are. `skipped`: done already. `refused`: will not be tried."""
+    photos both are. `skipped`: done already. `refused`: will not be tried. `left_out`: files that are no photos, and
+    why."""
 
     storage: Storage
     sink: Sink
@@ -38,6 +42,7 @@ class Plan:
     count: int = 0
     skipped: int = 0
     refused: Sequence[Outcome] = ()
+    left_out: Mapping[Path, str] = field(default_factory=dict)
 
 
 def make_plan(
@@ -48,21 +53,38 @@ def make_plan(
     found = sources.find(source, recursive=recursive, but=target)
     if found.storage == target:
         raise StorageError(f"{destination} is where the photos are; name another place for the results")
+    if isinstance(found, Photos) and not found.entries:
+        raise StorageError(f"{source}: {left_out.nothing(found.left_out)}")
     in_rows = destination.rstrip("/").endswith(PARQUET)
+    names = {}
+    if isinstance(found, Photos):
+        names = sources.targets([entry.name for entry in found.entries], suffix)
+        if not in_rows:
+            _refuse_among(found.storage, target, names.values())
     there = _prepared(target, key, overwrite=overwrite)
     sink: Sink = Parquet(target) if in_rows else Files(target, anew=overwrite)
     done = _done_rows(target, there) if in_rows else set()
     files = {} if in_rows else {entry.name: entry.changed_ns for entry in there}
     if isinstance(found, Rows):
         done |= {each for each in found.ids if sources.full_target(each, suffix) in files}
+        if not in_rows:
+            _note_results(target, (sources.full_target(each, suffix) for each in found.ids))
         return _of_rows(found, sink, frozenset(done))
-    names = sources.targets([entry.name for entry in found.entries], suffix)
+    if not in_rows:
+        _note_results(target, names.values())
     left = [
         Photo(entry.name, names[entry.name])
         for entry in found.entries
         if entry.name not in done and not _is_newer(files, names[entry.name], entry)
     ]
-    return Plan(found.storage, sink, left, count=len(left), skipped=len(found.entries) - len(left))
+    return Plan(
+        found.storage,
+        sink,
+        left,
+        count=len(left),
+        skipped=len(found.entries) - len(left),
+        left_out=found.left_out,
+    )
 
 
 def _of_rows(found: Rows, sink: Sink, done: frozenset[str]) -> Plan:
@@ -75,7 +97,25 @@ def _of_rows(found: Rows, sink: Sink, done: frozenset[str]) -> Plan:
     groups = [group for group, inside in found.groups.items() if not out.issuperset(inside)]
     skipped = len(done.intersection(ids))
     count = len(ids) - skipped - len(bad)
-    return Plan(found.storage, sink, (), groups, out, count, skipped, refused)
+    return Plan(found.storage, sink, (), groups, out, count, skipped, refused, found.left_out)
+
+
+def _refuse_among(photos: Storage, target: Storage, names: Iterable[str]) -> None:
+    """Raise StorageError if a result would come to lie among the photos, where it may be written over one."""
+    if photos.files != target.files or not photos.root.startswith(f"{target.root}/"):
+        return
+    inside = f"{photos.root.removeprefix(f'{target.root}/')}/"
+    if (name := next((each for each in names if each.startswith(inside)), None)) is not None:
+        raise StorageError(
+            f"{target.path(name)} would be among the photos; name another place for the results"
+        )
+
+
+def _note_results(target: Storage, names: Iterable[str]) -> None:
+    """In the list of the destination, beside those of earlier jobs, so that nobody takes them for photos."""
+    known = results.parse(target.read(LIST_FILE).decode()) if target.there([LIST_FILE]) else {}
+    if new := [name for name in names if name not in known]:
+        target.write(LIST_FILE, results.listed([*known, *new]).encode())
 
 
 def _prepared(target: Storage, key: str, *, overwrite: bool) -> list[Entry]:

@@ -1,12 +1,13 @@
-"""A source and a destination come in, photos by name go out, each with the file to write. Reads no pixels."""
+"""A source and a destination come in, photos by name go out, each with the file to write, and what is left out.
+Reads no pixels."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pyarrow as pa
@@ -14,27 +15,32 @@ from fsspec.utils import glob_translate
 from pyarrow import fs, parquet
 
 from app.bulk.storage import Entry, Storage, StorageError, open_storage
-from app.commands.files import SUFFIXES
+from app.commands import left_out, results
+from app.commands.results import LEDGER_FILE, LIST_FILE, MADE, Results
 
 PARQUET: Final = ".parquet"
 COLUMNS: Final = ("id", "bytes")
+_BESIDE: Final = "beside Parquet, which alone is read"
 _WILD: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """Files of photos below a storage."""
+    """Files of photos below a storage. `left_out`: other files there, and why."""
 
     storage: Storage
     entries: Sequence[Entry]
+    left_out: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Row groups of Parquet files with the columns of COLUMNS, each by its file and number, and the ids in each."""
+    """Row groups of Parquet files with the columns of COLUMNS, each by its file and number, and the ids in each.
+    `left_out`: other files there, and why."""
 
     storage: Storage
     groups: dict[tuple[str, int], list[str]]
+    left_out: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:
@@ -43,12 +49,13 @@ class Rows:
 
 
 def find(source: str, *, recursive: bool = True, but: Storage | None = None) -> Photos | Rows:
-    """What a path, a pattern or a URI names; nothing below `but`, where results go. Raises StorageError, OSError."""
+    """What a path, a pattern or a URI names; nothing of `but`, a folder in it where results go. Raises StorageError,
+    OSError."""
     storage = open_storage(source)
     info = storage.info()
     kind = info.type
     if kind == fs.FileType.NotFound and _WILD.search(source):
-        return _matching(source)
+        return _matching(source, but)
     if kind == fs.FileType.NotFound:
         raise StorageError(f"{source}: no such file or folder")
     if kind == fs.FileType.File:
@@ -57,12 +64,15 @@ def find(source: str, *, recursive: bool = True, but: Storage | None = None) -> 
         if path.suffix == PARQUET:
             return _rows(storage, [path.name])
         return Photos(storage, [Entry(path.name, info.mtime_ns)])
-    entries = [each for each in storage.entries() if not _below(but, storage, each.name)]
-    tables = [each.name for each in entries if each.name.endswith(PARQUET) and not _hidden(each.name)]
-    if tables:
-        return _rows(storage, tables)
-    photos = [each for each in entries if _is_photo(each.name) and (recursive or "/" not in each.name)]
-    return Photos(storage, photos)
+    everything = storage.look()
+    entries = [
+        each for each in everything if _is_meant(each, storage, but) and (recursive or "/" not in each.name)
+    ]
+    tables = [each.name for each in entries if each.name.endswith(PARQUET) and not each.why]
+    if not tables:
+        return _photos(storage, entries, everything)
+    others = (each for each in entries if each.name not in tables)
+    return _rows(storage, tables, {Path(each.name): each.why or _BESIDE for each in others})
 
 
 def targets(names: Sequence[str], suffix: str) -> dict[str, str]:
@@ -95,18 +105,48 @@ def is_inside(name: str) -> bool:
     return bool(name) and name[0] != "/" and not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
 
 
-def _matching(source: str) -> Photos:
+def _matching(source: str, but: Storage | None) -> Photos:
     start = _WILD.search(source)
     assert start is not None
     base = source[: source.rfind("/", 0, start.start()) + 1]
     storage = open_storage(base or ".")
     pattern = re.compile(glob_translate(source[len(base) :]))
-    return Photos(
-        storage, [each for each in storage.entries() if _is_photo(each.name) and pattern.match(each.name)]
-    )
+    everything = storage.look()
+    entries = [each for each in everything if _is_meant(each, storage, but) and pattern.match(each.name)]
+    return _photos(storage, entries, everything)
 
 
-def _rows(storage: Storage, names: Sequence[str]) -> Rows:
+def _photos(storage: Storage, entries: Sequence[Entry], everything: Sequence[Entry]) -> Photos:
+    """Those of `entries` that are photos, and why the others are none."""
+    is_result = _results(storage, everything)
+    why = {each.name: each.why or left_out.foreign(each.name) or MADE * is_result(each) for each in entries}
+    others = {Path(name): reason for name, reason in why.items() if reason}
+    return Photos(storage, [each for each in entries if not why[each.name]], others)
+
+
+def _results(storage: Storage, everything: Sequence[Entry]) -> Callable[[Entry], bool]:
+    """Whether a file is the result of an earlier run, as `app.commands.results` knows it."""
+    if storage.folder is not None:
+        local, root = Results(), storage.folder
+        return lambda entry: local.hold(root / entry.name)
+    noted = [
+        (path.parent, results.parse(storage.read(entry.name).decode(errors="replace")))
+        for entry in everything
+        if (path := PurePosixPath(entry.name)).name in (LEDGER_FILE, LIST_FILE)
+    ]
+
+    def is_result(entry: Entry) -> bool:
+        path = PurePosixPath(entry.name)
+        return any(
+            results.holds(notes, str(path.relative_to(folder)), lambda: entry.size)
+            for folder, notes in noted
+            if path.is_relative_to(folder)
+        )
+
+    return is_result
+
+
+def _rows(storage: Storage, names: Sequence[str], others: Mapping[Path, str] | None = None) -> Rows:
     groups = {}
     for name in names:
         path = storage.path(name)
@@ -120,11 +160,13 @@ def _rows(storage: Storage, names: Sequence[str]) -> Rows:
                     groups[name, number] = [str(each) for each in ids.to_pylist()]
         except pa.ArrowInvalid as error:
             raise StorageError(f"{path}: {error}") from None
-    return Rows(storage, groups)
+    return Rows(storage, groups, others or {})
 
 
-def _is_photo(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not _hidden(name)
+def _is_meant(entry: Entry, storage: Storage, but: Storage | None) -> bool:
+    """By whoever names the folder: no hidden file, and none of ours."""
+    own = PurePosixPath(entry.name).name in left_out.OWN
+    return not own and not _hidden(entry.name) and not _below(but, storage, entry.name)
 
 
 def _hidden(name: str) -> bool:
@@ -132,6 +174,7 @@ def _hidden(name: str) -> bool:
 
 
 def _below(but: Storage | None, storage: Storage, name: str) -> bool:
-    return (
-        but is not None and but.files == storage.files and f"{storage.path(name)}/".startswith(but.root + "/")
-    )
+    """Whether a file is in `but`, where that is a folder of `storage` and not one above it."""
+    if but is None or but.files != storage.files or f"{storage.root}/".startswith(f"{but.root}/"):
+        return False
+    return f"{storage.path(name)}/".startswith(f"{but.root}/")

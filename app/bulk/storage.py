@@ -7,6 +7,7 @@ is installed. Credentials come from where those libraries look for them.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -15,7 +16,10 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
+from app.commands.walk import walk
+
 PART: Final = ".part"
+_LOCAL: Final = "local"
 _OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
 
 
@@ -25,10 +29,15 @@ class StorageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file: its name below the root, and when it was last changed in ns, if that is known."""
+    """A file: its name below the root, when it was last changed in ns, if that is known, and its bytes.
+
+    `why`: why it cannot be had, "" if it can.
+    """
 
     name: str
     changed_ns: int | None
+    size: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,34 @@ class Storage:
 
     def entries(self) -> list[Entry]:
         """All files below, also in folders inside; none where the folder is not there."""
+        return [entry for entry in self.look() if not entry.why]
+
+    def look(self) -> list[Entry]:
+        """`entries`, and what cannot be had."""
+        found = self._walk() if self.folder is not None else self._select()
+        return sorted(found, key=lambda each: each.name)
+
+    @property
+    def folder(self) -> Path | None:
+        """The root, if it is on a file system of this host."""
+        return Path(self.root) if self.files.type_name == _LOCAL else None
+
+    def _select(self) -> Iterator[Entry]:
         selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        infos = [info for info in self.files.get_file_info(selector) if info.type == fs.FileType.File]
-        start = len(self.root) + 1
-        return sorted((Entry(info.path[start:], info.mtime_ns) for info in infos), key=lambda each: each.name)
+        for info in self.files.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                yield Entry(info.path[len(self.root) + 1 :], info.mtime_ns, info.size)
+
+    def _walk(self) -> Iterator[Entry]:
+        """By links, too: of one that leads back to a folder above, pyarrow would make forty folders."""
+        root = Path(self.root)
+        for path, why in walk(root, hidden=True) if root.is_dir() else ():
+            name = path.relative_to(root).as_posix()
+            try:
+                stat = path.stat() if not why else None
+            except OSError:
+                continue  # Gone since the look.
+            yield Entry(name, stat.st_mtime_ns, stat.st_size) if stat else Entry(name, None, why=why)
 
     def info(self, name: str = "") -> Any:
         """`pyarrow.fs.FileInfo` of what has this name, or of the root."""
@@ -105,6 +138,8 @@ def open_storage(uri: str) -> Storage:
         files, path = _by_fsspec(uri)
     except OSError as error:
         raise StorageError(f"{uri}: {error}") from None
+    if files.type_name == _LOCAL:
+        path = str(Path(path).resolve())  # So that one folder is one, however it was named.
     return Storage(files, path.rstrip("/"))
 
 

@@ -6,21 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from app.commands import files
-from app.commands.files import Job
+from app.commands.failures import Failure
 from app.commands.ledger import Ledger
+from app.commands.plan import Job
 from app.commands.work import Done, PhotoFailed, WorkEnds, Worker
+from app.errors import MultipleSources
+from app.picture import containers
+
+UNREACHED: Final = "storage"
+"""The code of a file that could not be read or written; `bulk` calls it so, too."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the photos. `ended`: why no more of them were tried."""
+    """What became of the photos. `left_out`: files that are none, and why. `ended`: why no more were tried."""
 
     written: int = 0
     skipped: int = 0
     empty: list[Path] = field(default_factory=list)
-    failures: dict[Path, str] = field(default_factory=dict)
+    failures: dict[Path, Failure] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
     ended: str = ""
 
     @property
@@ -59,7 +67,9 @@ class Belt:
             done = await self._worker.work(data)
             await asyncio.to_thread(self._write, job, done, mark)
         except (PhotoFailed, OSError) as error:
-            outcome = self._tally.failures[source] = str(error)
+            outcome = _said(error, source)
+            code = error.code if isinstance(error, PhotoFailed) else UNREACHED
+            self._tally.failures[source] = Failure(code, outcome)
         else:
             self._tally.written += 1
             self._tally.failures.pop(source, None)  # Of a watched photo that has been put right.
@@ -71,9 +81,23 @@ class Belt:
     def _read(self, source: Path) -> tuple[bytes, str]:
         """The mark is taken first: a photo that is replaced meanwhile is then done once more, not once too little."""
         mark = self._ledger.mark(source) if self._ledger is not None else ""
-        return files.read(source), mark
+        data = files.read(source)
+        if source == files.STDIO and containers.is_followed(data):
+            raise PhotoFailed(
+                "more than one picture came from standard input; send one at a time, or name files",
+                MultipleSources.code,
+            )
+        return data, mark
 
     def _write(self, job: Job, done: Done, mark: str) -> None:
-        files.write(job[1], done.data)
         if self._ledger is not None:
-            self._ledger.add(job[1], mark)
+            self._ledger.add(job[1], mark, len(done.data))
+        files.write(job[1], done.data)
+
+
+def _said(error: Exception, source: Path) -> str:
+    """Without the number of the operating system's error, and without the photo's name, which stands before it."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    other = error.filename is not None and error.filename != str(source)
+    return f"{error.strerror}: {error.filename}" if other else error.strerror

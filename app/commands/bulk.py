@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.commands import ending
+from app.commands import ending, failures, left_out
 from app.commands.progress import bar
 from app.commands.wish import Wish
 
@@ -50,7 +51,7 @@ def run(order: Order) -> None:
 
     console = Console(stderr=True)
     try:
-        failures = _all(order, _job(order), console)
+        failed = _all(order, _job(order), console)
     except JobEnds as ends:
         ending.fail(str(ends))
     except KeyboardInterrupt:
@@ -58,7 +59,7 @@ def run(order: Order) -> None:
             "interrupted; what is written so far is complete, and the same command goes on from there"
         )
         ending.leave(ending.INTERRUPTED)
-    if failures:
+    if failed:
         raise typer.Exit(1)
 
 
@@ -89,19 +90,13 @@ def _all(order: Order, asked: Job, console: Console) -> Sequence[Outcome]:
         summary.add_row(name, str(count))
     console.print(summary)
     if made:
-        console.print(_table(made))
-        console.print(Text(f"all that failed: {where}"), soft_wrap=True)
+        shown = {Path(each.id): f"{each.code}: {each.detail}" for each in made[:_SHOWN_MAX]}
+        rest = len(made) - len(shown)
+        more = [f"… and {rest} more"] * (rest > 0) + [f"all that failed: {where}"]
+        failures.tell(console, f"{len(made)} failed", shown, more=more)
+    if plan.left_out:
+        console.print(Text(left_out.sentence(plan.left_out)), soft_wrap=True)
     return made
-
-
-def _table(failures: Sequence[Outcome]) -> Table:
-    """Names are printed as they are, whatever brackets are in them."""
-    table = Table("photo", "problem", title=f"{len(failures)} failed")
-    for each in failures[:_SHOWN_MAX]:
-        table.add_row(Text(each.id), Text(f"{each.code}: {each.detail}"))
-    if len(failures) > _SHOWN_MAX:
-        table.add_row("…", f"and {len(failures) - _SHOWN_MAX} more")
-    return table
 
 
 def _job(order: Order) -> Job:

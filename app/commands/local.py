@@ -94,7 +94,9 @@ class LocalWorker:
         try:
             return await local_work(self._pipeline, data, self._wish)
         except ServiceError as error:
-            raise PhotoFailed(error.detail) from None  # What is wrong with the options was said at the start.
+            raise PhotoFailed(
+                error.detail, error.code
+            ) from None  # What is wrong with the options was said at the start.
 
     async def close(self) -> None:
         await self._pipeline.close()

@@ -48,6 +48,12 @@ Shadow = Annotated[int, typer.Option(min=0, max=100, help="Strength of a soft sh
 Recursive = Annotated[bool, typer.Option(help="Look into folders inside folders.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on, with photos as they come, until Ctrl-C.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what is done already.")]
+Failures = Annotated[
+    Path | None,
+    typer.Option(
+        "--failures", help="List what fails in this file, as JSON Lines with path, code and detail."
+    ),
+]
 Url = Annotated[str | None, typer.Option(help="Send to a running service instead of loading the model.")]
 Concurrency = Annotated[int, typer.Option(min=1, max=256, help="With --url: photos at once.")]
 ApiKey = Annotated[

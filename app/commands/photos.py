@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from app.commands import ending, files, watch
+from app.commands import ending, failures, files, left_out, watch
 from app.commands.belt import Belt, Tally
-from app.commands.files import Job, PathsError, Plan
+from app.commands.failures import Note
+from app.commands.files import PathsError
 from app.commands.ledger import Ledger
+from app.commands.names import shown
+from app.commands.plan import Job, Plan
 from app.commands.progress import bar
 from app.commands.wish import Format, Wish
 from app.commands.work import WorkEnds, Worker
@@ -37,7 +39,8 @@ class Service:
 class Order:
     """What a person has typed.
 
-    `format`: None where the name of the file to write shall say it. `service`: None for this process.
+    `format`: None where the name of the file to write shall say it. `failures`: the list of them. `service`: None for
+    this process.
     """
 
     paths: Sequence[Path]
@@ -47,6 +50,7 @@ class Order:
     recursive: bool = True
     watch: bool = False
     overwrite: bool = False
+    failures: Path | None = None
     service: Service | None = None
 
 
@@ -56,7 +60,8 @@ def run(order: Order) -> None:
     try:
         target = files.single_target(order.paths, order.out)
         wish = replace(order.wish, format=files.format_of(target, order.format))
-        asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally).all(target))
+        with failures.listing(order.failures) as note:
+            asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally, note).all(target))
     except (PathsError, WorkEnds, OSError) as error:
         ending.fail(str(error))
     except KeyboardInterrupt:
@@ -70,16 +75,14 @@ def run(order: Order) -> None:
 def report(tally: Tally, order: Order, console: Console) -> None:
     """Say what became of the photos. File names are printed as they are, whatever brackets are in them."""
     if tally.empty:
-        shown = ", ".join(map(str, tally.empty[:_NAMED_MAX]))
-        shown += " …" if len(tally.empty) > _NAMED_MAX else ""
-        console.print(Text(f"nobody was found in {len(tally.empty)}: {shown}"), soft_wrap=True)
+        _tell_empty(tally.empty, console)
     if tally.failures and not order.watch:
-        table = Table("file", "problem", title=f"{len(tally.failures)} of {tally.tried} failed")
-        for source, problem in tally.failures.items():
-            table.add_row(Text(str(source)), Text(problem))
-        console.print(table)
+        problems = {source: failure.detail for source, failure in tally.failures.items()}
+        failures.tell(console, f"{len(problems)} of {tally.tried} failed", problems)
+    if tally.left_out:
+        console.print(Text(left_out.sentence(tally.left_out)), soft_wrap=True)
     if order.out != files.STDIO:
-        parts = [f"{tally.written} written to {order.out}"]
+        parts = [f"{tally.written} written to {shown(order.out)}"]
         if tally.skipped:
             parts.append(f"{tally.skipped} skipped, done already (--overwrite makes them anew)")
         if tally.failures:
@@ -87,6 +90,13 @@ def report(tally: Tally, order: Order, console: Console) -> None:
         console.print(Text(", ".join(parts)), soft_wrap=True)
     if tally.ended:
         console.print(Text(f"given up: {tally.ended}"), soft_wrap=True)
+
+
+def _tell_empty(empty: Sequence[Path], console: Console) -> None:
+    """A few of them on a terminal; else all, for logs and programs."""
+    most = _NAMED_MAX if console.is_terminal else len(empty)
+    named = ", ".join(map(shown, empty[:most])) + " …" * (len(empty) > most)
+    console.print(Text(f"nobody was found in {len(empty)}: {named}"), soft_wrap=True)
 
 
 def _worker(order: Order, wish: Wish, console: Console) -> Worker:
@@ -108,6 +118,7 @@ class _Run:
     worker: Worker
     console: Console
     tally: Tally
+    note: Note
 
     async def all(self, target: Path | None) -> None:
         try:
@@ -127,9 +138,11 @@ class _Run:
         await self._through([(source, target)], None)
 
     async def _once(self) -> None:
-        jobs = await asyncio.to_thread(self._plan().look)
+        plan = self._plan()
+        jobs = await asyncio.to_thread(plan.look)
         if not jobs:
-            raise PathsError("no .jpg, .jpeg, .png or .webp file found")
+            raise PathsError(left_out.nothing(plan.left_out))
+        self.tally.left_out = plan.left_out
         ledger = await self._ledger()
         if not self.order.overwrite:
             left = await asyncio.to_thread(lambda: [job for job in jobs if not ledger.has(*job)])
@@ -142,8 +155,12 @@ class _Run:
         name = self.wish.doing
         with bar(name, self.console) as progress:
             done = progress.add_task(name, total=len(jobs))
-            belt = Belt(self.worker, ledger, self.tally, lambda _job, _outcome: progress.advance(done))
-            await belt.carry(_each(jobs))
+
+            def through(job: Job, _outcome: str) -> None:
+                progress.advance(done)
+                self._note(job)
+
+            await Belt(self.worker, ledger, self.tally, through).carry(_each(jobs))
 
     async def _watch(self) -> None:
         """Nobody may be looking: each photo gets a line of its own, and there is no bar."""
@@ -152,8 +169,8 @@ class _Run:
         await self.worker.start()
         self.console.print("watching; Ctrl-C ends it")
         with watch.until_signal(self.console) as stopped:
-            belt = Belt(self.worker, ledger, self.tally, self._tell)
-            await belt.carry(self._new(watch.settled(self._plan(), stopped), ledger))
+            belt, plan = Belt(self.worker, ledger, self.tally, self._tell), self._plan()
+            await belt.carry(self._new(watch.settled(plan, stopped, self._pass_by), ledger))
 
     async def _new(self, jobs: AsyncIterator[Job], ledger: Ledger) -> AsyncIterator[Job]:
         async for job in jobs:
@@ -163,7 +180,16 @@ class _Run:
                 self.tally.skipped += 1
 
     def _tell(self, job: Job, outcome: str) -> None:
-        self.console.print(Text(f"{job[0]}: {outcome}"), soft_wrap=True)
+        self.console.print(Text(f"{shown(job[0])}: {outcome}"), soft_wrap=True)
+        self._note(job)
+
+    def _note(self, job: Job) -> None:
+        if (failure := self.tally.failures.get(job[0])) is not None:
+            self.note(job[0], failure)
+
+    def _pass_by(self, found: Mapping[Path, str]) -> None:
+        self.tally.left_out |= found
+        self.console.print(Text(left_out.sentence(found, named=True)), soft_wrap=True)
 
     def _plan(self) -> Plan:
         order = self.order

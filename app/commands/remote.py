@@ -17,6 +17,7 @@ from app.commands.work import Done, PhotoFailed, WorkEnds
 PATIENCE: Final = Patience(attempts=1_000, deadline_s=300)
 _TELL_EVERY_S: Final = 60
 _FULL: Final = 429
+_NO_ANSWER: Final = "no_answer"
 # Key, address and options are the same for all photos: what is wrong with them for one is wrong for all.
 _WRONG_FOR_ALL: Final = frozenset({401, 403, 404, 405, 422})
 
@@ -53,8 +54,9 @@ class RemoteWorker:
             answer = await self._ask(data)
         except CallError as error:
             gone = isinstance(error, Disconnected) and error.again
-            kind = WorkEnds if gone or error.status in _WRONG_FOR_ALL else PhotoFailed
-            raise kind(_said(error)) from None
+            if gone or error.status in _WRONG_FOR_ALL:
+                raise WorkEnds(_said(error)) from None
+            raise PhotoFailed(_said(error), error.code or _NO_ANSWER) from None
         return Done(answer.data, answer.foreground)
 
     async def _ask(self, data: bytes) -> Answer:

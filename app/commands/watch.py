@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -16,7 +16,8 @@ from typing import Final
 
 from rich.console import Console
 
-from app.commands.files import Job, PathsError, Plan
+from app.commands.files import PathsError
+from app.commands.plan import Job, Plan
 
 LOOK_EVERY_S: Final = 1.0
 _REST: Final = 9  # times as long as the look itself: a huge folder takes a tenth of one core, not all of it
@@ -34,16 +35,26 @@ def refuse_unwatchable(paths: Sequence[Path], out: Path) -> None:
         raise PathsError("--watch needs another folder for the results than the one that is watched")
 
 
-async def settled(plan: Plan, stopped: asyncio.Event) -> AsyncIterator[Job]:
+async def settled(
+    plan: Plan, stopped: asyncio.Event, pass_by: Callable[[Mapping[Path, str]], None]
+) -> AsyncIterator[Job]:
     """Photos that were the same in two looks, each once for every time that it changes, until `stopped` is set.
 
-    An empty file is one that somebody is about to fill.
+    An empty file is one that somebody is about to fill. `pass_by` hears of what is left out, and why: after a look
+    in which something is so for the second time.
     """
     before: dict[Path, Stamp] = {}
     given: dict[Path, Stamp] = {}
+    passing: dict[Path, str] = {}
+    passed: set[Path] = set()
     while not stopped.is_set():
         began = monotonic()
         now = await asyncio.to_thread(_stamps, plan)
+        passed &= plan.left_out.keys()
+        if new := {path: why for path, why in plan.left_out.items() if path in passing.keys() - passed}:
+            passed |= new.keys()
+            pass_by(new)
+        passing = plan.left_out
         stamps = {job[0]: stamp for job, stamp in now}
         given = {photo: stamp for photo, stamp in given.items() if photo in stamps}
         for job, stamp in now:

@@ -63,6 +63,8 @@ class Wish:
 
 def read_background(value: str) -> str | bytes:
     """What `--background` means: a picture's bytes where it holds a dot or a slash, else a colour. Raises OSError."""
+    if "://" in value:
+        raise OSError(f"{value}: nothing is fetched from addresses; fetch it first, and name the file")
     if "." in value or os.sep in value:
         return Path(value).read_bytes()
     return value

@@ -7,7 +7,11 @@ from typing import Protocol
 
 
 class PhotoFailed(Exception):  # noqa: N818 - said of one photo; the others go on
-    """One photo could not be done."""
+    """One photo could not be done. `code` says why to programs, the service's own where it has one."""
+
+    def __init__(self, detail: str, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class WorkEnds(Exception):  # noqa: N818 - said of all photos

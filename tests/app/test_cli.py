@@ -68,6 +68,7 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
         "--url": "http://matte",
         "--concurrency": "3",
         "--api-key": "k",
+        "--failures": "failed.jsonl",
     }
     flags = ["--crop", "--no-recursive", "--watch", "--overwrite"]
     invoke("cutout", "a.jpg", "-o", "out", *flags, *(word for pair in options.items() for word in pair))
@@ -89,6 +90,7 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
             recursive=False,
             watch=True,
             overwrite=True,
+            failures=Path("failed.jsonl"),
             service=Service("http://matte", 3, "k"),
         )
     ]
@@ -108,6 +110,13 @@ def test_picture_to_lay_under_must_be_there(orders):
     result = CliRunner().invoke(cli, ["cutout", "a.jpg", "-o", "out", "--background", "none.jpg"])
     assert result.exit_code == 1
     assert "no picture to lay under" in result.output
+    assert not orders
+
+
+def test_picture_to_lay_under_is_not_fetched(orders):
+    result = CliRunner().invoke(cli, ["cutout", "a.jpg", "-o", "out", "--background", "https://x/a.jpg"])
+    assert result.exit_code == 1
+    assert "https://x/a.jpg: nothing is fetched from addresses" in result.output
     assert not orders
 
 

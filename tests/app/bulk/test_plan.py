@@ -13,6 +13,7 @@ from app.bulk.outcomes import Outcome, Photo
 from app.bulk.plan import make_plan
 from app.bulk.sinks import Files, Parquet
 from app.bulk.storage import StorageError, open_storage
+from app.commands.results import LIST_FILE, MADE
 
 
 @pytest.fixture
@@ -61,12 +62,72 @@ def test_what_a_crash_has_left_is_cleared_away(plan, tmp_path):
     plan()
     (tmp_path / "out" / ".1234.part").write_bytes(b"half")
     plan()
-    assert [entry.name for entry in open_storage(str(tmp_path / "out")).entries()] == ["_u2matte.json"]
+    assert [entry.name for entry in open_storage(str(tmp_path / "out")).entries()] == [
+        "_u2matte.json",
+        "_u2matte.jsonl",
+    ]
 
 
 def test_photos_are_never_written_over(plan):
     with pytest.raises(StorageError, match="another place"):
         plan(destination="src")
+
+
+@pytest.mark.parametrize("spelling", ["path", "uri", "link"])
+def test_photos_are_never_written_over_however_they_are_named(plan, tmp_path, spelling):
+    plan()
+    (tmp_path / "link").symlink_to("src")
+    named = {"path": tmp_path / "src", "uri": (tmp_path / "src").as_uri(), "link": tmp_path / "link"}[
+        spelling
+    ]
+    with pytest.raises(StorageError, match="another place"):
+        make_plan(str(tmp_path / "src"), str(named), suffix=".png", key="key")
+
+
+def test_results_may_lie_above_the_photos_but_not_among_them(plan, tmp_path):
+    assert ids(plan("src", ".")) == ["a.jpg", "b.jpg", "in/c.jpg"]
+    (tmp_path / "src" / "src").mkdir()
+    (tmp_path / "src" / "src" / "d.jpg").write_bytes(b"x")
+    (tmp_path / "src" / "d.png").write_bytes(b"somebody's own photo")
+    with pytest.raises(StorageError, match=r"src/d\.png would be among the photos"):
+        plan("src", ".")
+
+
+@pytest.mark.parametrize("pattern", ["src", "src/**/*.*", "src/*"])
+def test_results_below_the_photos_do_not_become_photos(plan, tmp_path, pattern):
+    for out in ("src/mattes", "src/cutouts"):
+        for _ in range(3):
+            found = plan(pattern, out, overwrite=True)
+            for photo in found.photos:
+                found.sink.storage.write(photo.target, b"x")
+        assert not [each for each in ids(found) if each.endswith(".png")]
+    assert set(plan(pattern, "more").left_out.values()) <= {MADE}
+
+
+def test_results_of_all_jobs_into_one_place_are_noted(plan, tmp_path):
+    plan()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "d.jpg").write_bytes(b"x")
+    plan("other")
+    plan("other")
+    lines = (tmp_path / "out" / LIST_FILE).read_text().splitlines()
+    assert sorted(lines) == ['["a.png"]', '["b.png"]', '["d.png"]', '["in/c.png"]']
+
+
+def test_results_of_rows_are_noted_too(plan, rows, tmp_path):
+    rows("x/a", "b")
+    plan("in.parquet")
+    assert (tmp_path / "out" / LIST_FILE).read_text() == '["x/a.png"]\n["b.png"]\n'
+
+
+def test_where_no_photo_is_that_is_said_with_what_was_left_out(plan, tmp_path):
+    (tmp_path / "others").mkdir()
+    with pytest.raises(StorageError, match="others: no photo found; JPEG, PNG and WebP are read"):
+        plan("others")
+    (tmp_path / "others" / "a.heic").write_bytes(b"x")
+    with pytest.raises(StorageError, match=r"others: no photo found; 1 file left out: 1 \.heic"):
+        plan("others")
+    assert not (tmp_path / "out").exists()
 
 
 def test_failed_rows_of_parquet_are_taken_out_and_tried_again(plan, tmp_path):

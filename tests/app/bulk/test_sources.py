@@ -4,11 +4,16 @@ import pytest
 
 pytest.importorskip("ray.data", reason="Ray is an extra: pip install -e '.[ray]'")
 
+import os
+from pathlib import Path
+
 import pyarrow as pa
 from pyarrow import parquet
 
 from app.bulk.sources import Photos, Rows, find, is_inside, targets, twice
 from app.bulk.storage import StorageError, open_storage
+from app.commands.results import LIST_FILE, MADE, listed
+from app.commands.walk import BACK, NOWHERE
 
 
 @pytest.fixture
@@ -103,3 +108,104 @@ def test_ids_that_lead_out_of_a_folder_are_known():
 def test_ids_that_occur_twice_are_known():
     assert twice(["a", "b", "a"]) == "a"
     assert twice(["a", "b"]) is None
+
+
+def left(found):
+    return {path.as_posix(): why for path, why in found.left_out.items()}
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def place(request, tmp_path):
+    """A folder by its path or URI; the function writes files into it."""
+    uri = {"path": f"{tmp_path}/p", "file": f"{tmp_path.as_uri()}/p", "memory": f"memory:/{tmp_path}/p"}
+
+    def write(**files):
+        storage = open_storage(uri[request.param])
+        for name, data in files.items():
+            storage.write(name, data)
+        return uri[request.param]
+
+    return write
+
+
+def test_what_is_no_photo_is_left_out_with_its_kind(place):
+    names = (
+        "a.jpg",
+        "b.jfif",
+        "c.jpe",
+        "d.heic",
+        "in/e.TIF",
+        "f",
+        ".g.jpg",
+        "_u2matte.json",
+        "_failures.jsonl",
+    )
+    uri = place(**dict.fromkeys(names, b"x"))
+    assert names_of(uri) == ["a.jpg", "b.jfif", "c.jpe"]
+    assert left(find(uri)) == {"d.heic": ".heic", "in/e.TIF": ".tif", "f": "without a suffix"}
+    assert left(find(uri, recursive=False)) == {"d.heic": ".heic", "f": "without a suffix"}
+    assert left(find(f"{uri}/[cd]*")) == {"d.heic": ".heic"}
+
+
+def names_of(uri):
+    return names(find(uri))
+
+
+@pytest.mark.parametrize("ledger", [".u2matte.jsonl", "_u2matte.jsonl"])
+def test_results_of_earlier_runs_are_no_photos(place, ledger):
+    lines = b'["a.png", "mark", 3]\n["in/b.png", "mark", 3]\n'
+    if ledger == LIST_FILE:
+        lines = listed(["a.png", "in/b.png"]).encode()
+    three = dict.fromkeys(("out/a.png", "out/in/b.png", "out/c.png", "a.png"), b"123")
+    uri = place(**{f"out/{ledger}": lines}, **three)
+    assert names_of(uri) == ["a.png", "out/c.png"]
+    assert left(find(uri)) == {"out/a.png": MADE, "out/in/b.png": MADE}
+    assert names_of(f"{uri}/**/*.png") == ["a.png", "out/c.png"]
+
+
+def test_results_are_known_from_a_folder_above(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"x")
+    (tmp_path / LIST_FILE).write_text(listed(["in/a.png"]))
+    assert left(find(str(tmp_path / "in"))) == {"a.png": MADE}
+
+
+def test_pattern_finds_nothing_where_the_results_go(place):
+    uri = place(**{"a.png": b"x", "out/a.png": b"x"})
+    assert names(find(f"{uri}/**/*.png", but=open_storage(f"{uri}/out"))) == ["a.png"]
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "a.jpg").write_bytes(b"x")
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "b.jpg").write_bytes(b"x")
+    (folder / "c.jpg").symlink_to("b.jpg")
+    (folder / "gone.jpg").symlink_to("nothing")
+    (folder / "link").symlink_to("../else")
+    (folder / "up").symlink_to("..")
+    (folder / "self").symlink_to(".")
+    assert names_of(str(folder)) == ["b.jpg", "c.jpg", "link/a.jpg", "up/else/a.jpg"]
+    assert left(find(str(folder))) == {"gone.jpg": NOWHERE, "self": BACK, "up/p": BACK}
+
+
+def test_photos_beside_parquet_are_left_out_and_said(tmp_path):
+    parquet.write_table(pa.table({"id": ["1"], "bytes": [b"a"]}), tmp_path / "t.parquet")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    found = find(str(tmp_path))
+    assert isinstance(found, Rows)
+    assert left(found) == {"a.jpg": "beside Parquet, which alone is read"}
+
+
+@pytest.mark.parametrize("spelling", ["path", "uri", "dots", "link"])
+def test_one_folder_is_one_however_it_is_named(tmp_path, spelling):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "link").symlink_to("p")
+    named = {
+        "path": str(tmp_path / "p"),
+        "uri": (tmp_path / "link").as_uri(),
+        "dots": os.path.relpath(tmp_path / "p", Path.cwd()),
+        "link": str(tmp_path / "link"),
+    }
+    assert open_storage(named[spelling]) == open_storage(str(tmp_path / "p"))

@@ -14,6 +14,14 @@ from app.commands.wish import Wish
 from app.commands.work import Done, PhotoFailed, WorkEnds
 
 
+def touch(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
 class Maker:
     """Makes `of <photo>`; photos named by their bytes fail, or have nobody in them."""
 
@@ -35,7 +43,7 @@ class Maker:
     async def work(self, data: bytes) -> Done:
         self.before_each(data)
         if data == b"bad":
-            raise PhotoFailed("it is [damaged]")
+            raise PhotoFailed("it is [damaged]", "failed_to_read_image")
         if data == b"hopeless":
             raise WorkEnds("no such option")
         self.done.append(data)

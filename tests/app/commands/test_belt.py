@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.commands.belt import Belt, Tally
+from app.commands.failures import Failure
 from app.commands.ledger import Ledger
 from tests.app.commands.conftest import Maker
 
@@ -54,8 +55,8 @@ async def test_failure_of_one_is_no_failure_of_the_others(tmp_path):
     run.jobs[2][0].unlink()
     await run.carry()
     assert set(run.written()) == {"0"}
-    assert run.tally.failures[run.jobs[1][0]] == "it is [damaged]"
-    assert "No such file" in run.tally.failures[run.jobs[2][0]]
+    assert run.tally.failures[run.jobs[1][0]] == Failure("failed_to_read_image", "it is [damaged]")
+    assert run.tally.failures[run.jobs[2][0]] == Failure("storage", "No such file or directory")
     assert run.tally.tried == 3
 
 

@@ -61,6 +61,43 @@ def test_failures_are_listed_and_end_with_1(runner, cluster, folder, tmp_path):
     }
 
 
+def test_names_of_failures_are_whole_where_no_terminal_is(runner, cluster, folder, tmp_path):
+    name = "bad and of a rather long name " * 7 + ".jpg"
+    (folder / name).write_bytes(b"x")
+    runner.env["COLUMNS"] = "40"
+    result = runner.invoke(cli, ["bulk", str(folder), str(tmp_path / "out")])
+    assert f"{name}: failed_to_read_image: it is [damaged]" in result.output.splitlines()
+
+
+def test_what_is_left_out_is_told(runner, cluster, folder, tmp_path):
+    for name in ("d.heic", "e.HEIC", "inner/f.tif"):
+        (folder / name).write_bytes(b"x")
+    result = runner.invoke(cli, ["bulk", str(folder), str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert "4 files left out: 2 .heic, 1 .tif, 1 .txt" in result.output
+
+
+def test_where_nothing_but_that_is_there_it_is_an_error(runner, cluster, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "d.heic").write_bytes(b"x")
+    result = runner.invoke(cli, ["bulk", str(tmp_path / "in"), str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "no photo found; 1 file left out: 1 .heic" in result.output
+    assert not cluster
+
+
+def test_results_of_the_plain_command_are_no_photos_of_bulk_and_the_other_way_round(
+    runner, cluster, maker, folder, tmp_path
+):
+    runner.invoke(cli, ["matte", str(folder), "-o", str(folder)])
+    result = runner.invoke(cli, ["bulk", str(folder), str(folder / "bulk")])
+    assert "3 made by an earlier run" in result.output
+    assert len(list((folder / "bulk").rglob("*.png"))) == 3
+    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
+    assert "6 made by an earlier run" in result.output
+    assert "3 written" in result.output
+
+
 def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
     options = (
         "--output cutout --format webp --background red --size 1 --overwrite --no-recursive --address h:1"

@@ -1,4 +1,4 @@
-"""Which photo goes into which file."""
+"""What is meant by what was typed; whole files."""
 
 from __future__ import annotations
 
@@ -9,104 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.commands import files
-from app.commands.files import STDIO, Job, PathsError, Plan, format_of, single_target
-
-
-def touch(folder: Path, *names: str) -> list[Path]:
-    paths = [folder / name for name in names]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return paths
-
-
-def plan(paths: list[Path], out: Path, suffix: str = ".png", *, recursive: bool = True) -> list[Job]:
-    return Plan(paths, out, suffix, recursive=recursive).look()
-
-
-def test_folders_keep_their_structure(folder, tmp_path):
-    out = tmp_path / "out"
-    assert plan([folder], out, ".webp") == [
-        (folder / "a.jpg", out / "a.webp"),
-        (folder / "b.png", out / "b.webp"),
-        (folder / "inner" / "c.webp", out / "inner" / "c.webp"),
-    ]
-
-
-def test_folders_inside_are_left_out_on_request(folder, tmp_path):
-    assert [photo.name for photo, _ in plan([folder], tmp_path / "out", recursive=False)] == [
-        "a.jpg",
-        "b.png",
-    ]
-
-
-def test_inputs_of_one_stem_get_a_file_each(tmp_path):
-    paths = touch(tmp_path, "a.jpg", "a.png", "A.webp", "x/a.jpg", "y/a.jpg")
-    assert [target.name for _, target in plan(paths, tmp_path / "out")] == [
-        "a.png",
-        "a.png.png",
-        "A.webp.png",
-        "a.jpg.png",
-        "a.jpg-2.png",
-    ]
-
-
-def test_no_input_is_ever_overwritten(tmp_path):
-    touch(tmp_path, "a.png", "b.jpg", "b.png")
-    sources, targets = zip(*plan([tmp_path], tmp_path), strict=True)
-    assert not set(sources) & set(targets)
-    assert len(set(targets)) == 3
-
-
-def test_photo_that_is_named_twice_is_done_once(tmp_path):
-    (photo,) = touch(tmp_path, "a.png")
-    assert len(plan([tmp_path, photo], tmp_path / "out")) == 1
-
-
-def test_results_of_an_earlier_run_inside_the_folder_are_no_input(tmp_path):
-    touch(tmp_path, "a.png", "out/a.png")
-    assert plan([tmp_path], tmp_path / "out") == [(tmp_path / "a.png", tmp_path / "out" / "a.png")]
-
-
-def test_results_may_lie_beside_the_folder_of_the_photos(tmp_path):
-    touch(tmp_path, "photos/a.jpg", "a.png")
-    assert plan([tmp_path / "photos"], tmp_path) == [(tmp_path / "photos" / "a.jpg", tmp_path / "a.png")]
-
-
-def test_hidden_files_are_no_photos_unless_named(tmp_path):
-    hidden = touch(tmp_path, "._a.jpg", ".thumbnails/a.jpg")
-    assert plan([tmp_path], tmp_path / "out") == []
-    assert len(plan(hidden, tmp_path / "out")) == 2
-
-
-def test_folder_that_may_be_listed_but_not_entered_is_passed_by(tmp_path, monkeypatch):
-    touch(tmp_path, "closed/a.jpg", "b.jpg")
-    is_file = Path.is_file
-
-    def refused(path: Path) -> bool:
-        if path.parent.name == "closed":
-            raise PermissionError(path)
-        return is_file(path)
-
-    monkeypatch.setattr(Path, "is_file", refused)  # Root, who may run this, may enter every folder.
-    assert [photo.name for photo, _ in plan([tmp_path], tmp_path / "out")] == ["b.jpg"]
-
-
-def test_photo_keeps_its_file_when_others_come(tmp_path):
-    touch(tmp_path, "in/b.webp")
-    growing = Plan([tmp_path / "in"], tmp_path / "out")
-    assert [target.name for _, target in growing.look()] == ["b.png"]
-    touch(tmp_path, "in/a.jpg", "in/b.jpg")
-    names = {photo.name: target.name for photo, target in growing.look()}
-    assert names == {"a.jpg": "a.png", "b.jpg": "b.jpg.png", "b.webp": "b.png"}
-
-
-def test_result_of_a_look_is_no_photo_of_the_next(tmp_path):
-    touch(tmp_path, "a.jpg")
-    growing = Plan([tmp_path], tmp_path)
-    ((_, target),) = growing.look()
-    target.touch()
-    assert growing.look() == [(tmp_path / "a.jpg", target)]
+from app.commands.files import STDIO, PathsError, format_of, single_target
+from tests.app.commands.conftest import touch
 
 
 def test_single_photo_may_name_its_file(tmp_path):
@@ -140,6 +44,11 @@ def test_standard_input_goes_to_a_file_or_to_standard_output(tmp_path):
         (["."], "a.jpg", "several photos need a folder"),
         (["a.jpg"], "./a.jpg", "never written over"),
         (["none.jpg"], "x.png", "none.jpg: no such file or folder"),
+        (["a.jpg", "b.jpg"], "x.tif", "several photos need a folder"),
+        (["."], "x.heic", "several photos need a folder"),
+        (["https://example.com/a.jpg"], "x.png", "https://example.com/a.jpg: nothing is fetched"),
+        (["a.jpg", "s3://bucket/a.jpg"], "x", "s3://bucket/a.jpg: nothing is fetched"),
+        (["a.jpg"], "s3://bucket/out", "s3://bucket/out: results are written to files and folders"),
     ],
 )
 def test_paths_that_do_not_go_together_are_refused(tmp_path, monkeypatch, paths, out, problem):
@@ -162,6 +71,48 @@ def test_paths_that_do_not_go_together_are_refused(tmp_path, monkeypatch, paths,
 )
 def test_format_is_what_is_asked_for_or_what_the_name_says(target, asked, expected):
     assert format_of(target and Path(target), asked) == expected
+
+
+@pytest.mark.parametrize("name", ["x.avif", "x.tif", "x.TIFF", "x.heic", "x.gif", "x.bmp", "x.apng", "x.pdf"])
+@pytest.mark.parametrize("asked", [None, "png"])
+@pytest.mark.parametrize("source", ["a.jpg", "-"])
+def test_name_of_a_file_that_is_not_written_is_refused_and_no_folder(tmp_path, name, asked, source):
+    touch(tmp_path, "a.jpg")
+    target = single_target([STDIO if source == "-" else tmp_path / source], tmp_path / name)
+    assert target == tmp_path / name
+    with pytest.raises(PathsError, match=rf"no \{target.suffix} file is written; name a \.png, \.webp"):
+        format_of(target, asked)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.jpe", "x.jfif", "x.JPEG"])
+def test_every_name_of_a_jpeg_is_one(name):
+    assert format_of(Path(name), None) == "jpg"
+
+
+def test_folder_that_is_there_may_be_called_anything(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "https:/b.jpg", "scans.tif/c.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert single_target([Path("a.jpg")], Path("scans.tif")) is None
+    assert single_target([Path("https:/b.jpg")], Path("x.png")) == Path("x.png")
+
+
+@pytest.mark.parametrize("length", range(240, 256))
+def test_files_of_the_longest_names_are_written(tmp_path, length):
+    files.write(tmp_path / ("x" * length), b"data")
+    assert (tmp_path / ("x" * length)).read_bytes() == b"data"
+
+
+def test_what_a_crash_leaves_is_hidden_and_written_over_by_the_next_run(tmp_path, monkeypatch):
+    replace = Path.replace
+    for _ in range(3):
+        monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            files.write(tmp_path / "a.png", b"half")
+    (path,) = tmp_path.iterdir()
+    assert path.name[0] == "."
+    monkeypatch.setattr(Path, "replace", replace)
+    files.write(tmp_path / "a.png", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_name_and_format_that_contradict_each_other_are_refused():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from app.commands import ledger
-from app.commands.ledger import LEDGER_FILE, Ledger
+from app.commands.ledger import Ledger
+from app.commands.results import LEDGER_FILE, Results
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def noted(out, photo, key="options"):
     target = out / "inner" / "photo.png"
     target.write_bytes(b"matte")
     book = Ledger(out, key)
-    book.add(target, book.mark(photo))
+    book.add(target, book.mark(photo), len(b"matte"))
     return target
 
 
@@ -91,11 +93,35 @@ def test_line_that_was_cut_off_does_no_harm(out, photo, rest):
     assert Ledger(out, "options").has(photo, target)
 
 
+@pytest.mark.parametrize("rest", ['["inner/pho', "\udcff"])
+def test_what_is_noted_after_a_line_that_was_cut_off_is_not_lost_with_it(out, photo, rest):
+    with (out / LEDGER_FILE).open("a", errors="surrogateescape") as file:
+        file.write(rest)
+    target = noted(out, photo)
+    assert Ledger(out, "options").has(photo, target)
+
+
+def test_result_that_was_noted_and_never_written_is_not_done(out, photo):
+    """A crash came between: the file is not there, or an older one is."""
+    target = noted(out, photo)
+    book = Ledger(out, "options")
+    book.add(target, book.mark(photo), 99)
+    assert not Ledger(out, "options").has(photo, target)
+    assert Results().hold(target)
+
+
+def test_ledger_of_old_that_has_no_sizes_holds(out, photo):
+    target = noted(out, photo)
+    lines = [json.loads(line)[:2] for line in (out / LEDGER_FILE).read_text().splitlines()]
+    (out / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert Ledger(out, "options").has(photo, target)
+
+
 def test_file_name_may_hold_anything(out, photo):
     target = out / 'a "b"\nc\udce9.png'
     target.write_bytes(b"matte")
     book = Ledger(out, "options")
-    book.add(target, book.mark(photo))
+    book.add(target, book.mark(photo), len(b"matte"))
     assert Ledger(out, "options").has(photo, target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.commands import files
+from tests.portraits import jpeg, png, portrait
 
 
 def written(out: Path) -> dict[str, bytes]:
@@ -97,6 +99,10 @@ def test_photos_without_a_person_are_named(runner, maker, tmp_path):
     result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0
     assert "nobody was found in 7:" in result.output
+    assert all(str(tmp_path / f"{number}[i].jpg") in result.output for number in range(7))
+    (tmp_path / "7[i].jpg").write_bytes(b"bad")
+    runner.env["FORCE_COLOR"] = "1"  # As on a terminal, where a few names are enough.
+    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out"), "--overwrite"])
     assert "[i].jpg …" in flat(result.output)
 
 
@@ -111,7 +117,7 @@ def test_work_that_ends_says_why(runner, maker, folder, tmp_path):
 def test_nothing_to_do_is_an_error(runner, maker, tmp_path):
     result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert "no .jpg" in result.output
+    assert "no photo found" in result.output
     assert maker.started == 0
 
 
@@ -120,6 +126,152 @@ def test_paths_that_do_not_go_together_are_an_error(runner, maker, tmp_path):
     assert result.exit_code == 1
     assert "none.jpg: no such file or folder" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("columns", ["20", "200"])
+def test_names_are_whole_where_no_terminal_is(runner, maker, tmp_path, columns):
+    folder = tmp_path / "/".join(["a folder of a rather long name"] * 5)
+    (folder).mkdir(parents=True)
+    bad, nobody = folder / "bad.jpg", folder / "nobody.jpg"
+    bad.write_bytes(b"bad")
+    nobody.write_bytes(b"nobody")
+    runner.env["COLUMNS"] = columns
+    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
+    lines = result.output.splitlines()
+    assert f"{bad}: it is [damaged]" in lines
+    assert f"nobody was found in 1: {nobody}" in lines
+
+
+def test_failures_are_listed_for_scripts(runner, maker, folder, tmp_path):
+    (folder / "[b].jpg").write_bytes(b"bad")
+    (folder / "gone.jpg").symlink_to(folder / "a.jpg")
+    listed = tmp_path / "new" / "failures.jsonl"
+    arguments = ["matte", str(folder), "-o", str(tmp_path / "out"), "--failures", str(listed)]
+    assert runner.invoke(cli, arguments).exit_code == 1
+    assert [json.loads(line) for line in listed.read_text().splitlines()] == [
+        {"path": str(folder / "[b].jpg"), "code": "failed_to_read_image", "detail": "it is [damaged]"}
+    ]
+    (folder / "[b].jpg").write_bytes(b"good")
+    assert runner.invoke(cli, arguments).exit_code == 0
+    assert listed.read_text() == ""
+
+
+def test_failure_of_a_single_photo_is_listed_too(runner, maker, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"bad")
+    listed = tmp_path / "failures.jsonl"
+    arguments = ["matte", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "a.png"), "--failures", str(listed)]
+    assert runner.invoke(cli, arguments).exit_code == 1
+    assert json.loads(listed.read_text())["path"] == str(tmp_path / "a.jpg")
+
+
+def test_list_of_failures_never_takes_a_photos_place(runner, maker, folder, tmp_path):
+    arguments = [
+        "matte",
+        "--failures",
+        str(folder / "a.jpg"),
+        str(folder / "b.png"),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    result = runner.invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "is a photo's name" in result.output
+    assert (folder / "a.jpg").read_bytes() == b"a.jpg"
+
+
+def test_list_of_failures_that_cannot_be_begun_is_an_error(runner, maker, folder, tmp_path):
+    (tmp_path / "file").touch()
+    listed = tmp_path / "file" / "failures.jsonl"
+    arguments = ["matte", str(folder), "-o", str(tmp_path / "out"), "--failures", str(listed)]
+    result = runner.invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert maker.started == 0
+
+
+def test_what_is_left_out_is_told(runner, maker, folder, tmp_path):
+    for name in ("d.heic", "e.HEIC", "f.tif", "g.avif"):
+        (folder / name).write_bytes(b"x")
+    (folder / "notes.txt").unlink()
+    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert "4 files left out: 2 .heic, 1 .tif, 1 .avif" in result.output
+    assert "3 written" in result.output
+
+
+def test_where_nothing_but_that_is_there_it_is_an_error(runner, maker, tmp_path):
+    for name in ("d.heic", "e.HEIC", "f.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "no photo found; 3 files left out: 2 .heic, 1 .tif; JPEG, PNG and WebP are read" in result.output
+    assert maker.started == 0
+
+
+@pytest.mark.parametrize("command", ["matte", "cutout", "cutout --format jpg", "cutout --format zip"])
+def test_one_folder_for_photos_and_results_does_not_grow(runner, maker, folder, command):
+    for turn in range(3):
+        result = runner.invoke(cli, [*command.split(), str(folder), "-o", str(folder)])
+        assert result.exit_code == 0, result.output
+        assert ("3 written" if turn == 0 else "3 skipped") in result.output
+        assert ("made by an earlier run" in result.output) is (turn > 0 and "zip" not in command)
+        files_there = [path for path in folder.rglob("*.*") if path.is_file() and path.name[0] != "."]
+        assert len(files_there) == 4 + 3
+
+
+def test_result_that_was_begun_before_a_crash_is_no_photo(runner, maker, folder, monkeypatch):
+    """The command dies right behind the write of a result, whatever it had still to note."""
+    write = files.write
+
+    def die(target: Path, data: bytes) -> None:
+        write(target, data)
+        if target.name == "a.png":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(files, "write", die)
+    assert runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).exit_code == 130
+    monkeypatch.setattr(files, "write", write)
+    assert runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).exit_code == 0
+    assert sorted(path.name for path in folder.rglob("*.png")) == ["a.png", "b.png", "b.png.png", "c.png"]
+
+
+def test_linked_photos_and_folders_get_results(runner, maker, folder, tmp_path):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "d.jpg").write_bytes(b"d")
+    (folder / "link").symlink_to("../else")
+    (folder / "e.jpg").symlink_to("a.jpg")
+    result = runner.invoke(cli, ["matte", str(folder), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert set(written(tmp_path / "out")) == {"a.png", "b.png", "inner/c.png", "e.png", "link/d.png"}
+
+
+@pytest.mark.parametrize("out", ["-", "x.png"])
+def test_two_pictures_on_standard_input_are_refused(runner, maker, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(cli, ["matte", "-", "-o", out], input=png(portrait()) + jpeg(portrait()))
+    assert result.exit_code == 1
+    assert result.stdout_bytes == b""
+    assert "more than one picture came from standard input" in result.stderr
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["https://example.com/a.jpg", "-o", "x.png"], "https://example.com/a.jpg: nothing is fetched"),
+        (["a.jpg", "-o", "x.avif"], "x.avif: no .avif file is written"),
+        (["a.jpg", "-o", "x.tif"], "x.tif: no .tif file is written"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_and_nothing_made(
+    runner, maker, tmp_path, monkeypatch, arguments, problem
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    result = runner.invoke(cli, ["cutout", *arguments])
+    assert result.exit_code == 1
+    assert problem in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_single_photo_goes_to_the_file_that_is_named(runner, maker, folder, tmp_path):
@@ -218,6 +370,55 @@ def test_watch_tells_failures_at_once_and_ends_with_1(watching, maker, folder):
     assert result.exit_code == 1
     assert f"{folder / 'a.jpg'}: it is [damaged]" in result.output
     assert "1 failed" in result.output
+
+
+def test_watch_tells_what_it_leaves_out_once(watching, maker, folder, tmp_path):
+    (folder / "x.heic").write_bytes(b"x")
+
+    def come(data: bytes) -> None:
+        if data == b"inner/c.webp":
+            (folder / "y.tif").write_bytes(b"y")
+            (folder / "later.jpg").write_bytes(b"later")
+        if data == b"later":
+            (folder / "last.jpg").write_bytes(b"last")
+        interrupt_at(b"last")(data)
+
+    maker.before_each = come
+    result = watching()
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    first = [line for line in lines if "2 files left out" in line]
+    assert len(first) == 1
+    assert first[0].startswith("2 files left out: 1 .txt, 1 .heic (")
+    assert str(folder / "x.heic") in first[0]
+    assert lines.count(f"1 file left out: 1 .tif ({folder / 'y.tif'})") == 1
+    assert lines[-2] == "3 files left out: 1 .txt, 1 .heic, 1 .tif"
+
+
+def test_watch_knows_results(runner, maker, folder, tmp_path):
+    runner.invoke(cli, ["matte", str(folder), "-o", str(folder)])
+    maker.before_each = interrupt_at(b"inner/c.webp")
+    arguments = ["cutout", str(folder), "-o", str(tmp_path / "out"), "--watch"]
+    result = runner.invoke(cli, arguments)
+    assert "3 made by an earlier run" in result.output
+    assert set(written(tmp_path / "out")) == {"a.png", "b.png", "inner/c.png"}
+
+
+def test_watch_lists_failures_as_they_come(watching, maker, folder, tmp_path):
+    listed = tmp_path / "failures.jsonl"
+    (folder / "a.jpg").write_bytes(b"bad")
+    seen: list[str] = []
+
+    def come(data: bytes) -> None:
+        if data == b"inner/c.webp":
+            (folder / "later.jpg").write_bytes(b"later")
+        if data == b"later":
+            seen.append(listed.read_text())
+        interrupt_at(b"later")(data)
+
+    maker.before_each = come
+    assert watching("--failures", str(listed)).exit_code == 1
+    assert json.loads(seen[0])["path"] == str(folder / "a.jpg")
 
 
 def test_watch_without_a_folder_is_an_error(runner, maker, folder, tmp_path):

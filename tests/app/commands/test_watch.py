@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from app.commands import watch
-from app.commands.files import Job, PathsError, Plan
+from app.commands.files import PathsError
+from app.commands.plan import Job, Plan
 
 
 class Looks(Plan):
@@ -25,6 +26,7 @@ class Looks(Plan):
         self._loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         self.made = 0
+        self.passed: list[Mapping[Path, str]] = []
 
     def look(self) -> list[Job]:
         self.made += 1
@@ -40,7 +42,10 @@ def nothing() -> None:
 
 async def given(looks: Looks) -> list[tuple[int, str]]:
     """(number of the look, photo) for all that is taken for whole."""
-    return [(looks.made, photo.name) async for photo, _ in watch.settled(looks, looks.stopped)]
+    return [
+        (looks.made, photo.name)
+        async for photo, _ in watch.settled(looks, looks.stopped, looks.passed.append)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -92,12 +97,30 @@ async def test_photo_that_vanishes_during_a_look_is_passed_by(tmp_path):
     assert await given(Late(tmp_path, *[nothing] * 3)) == []
 
 
+async def test_what_is_left_out_is_told_once_it_stands_still(tmp_path):
+    other = tmp_path / "a.heic"
+    looks = Looks(
+        tmp_path, writes(other, b"x"), nothing, nothing, other.unlink, writes(other, b"y"), nothing, nothing
+    )
+    assert await given(looks) == []
+    assert looks.passed == [{other: ".heic"}] * 2
+
+
+async def test_what_is_there_for_one_look_is_not_told(tmp_path):
+    """Such as a photo that a browser is still loading, under another name."""
+    part = tmp_path / "a.jpg.crdownload"
+    steps = [writes(part, b"x"), lambda: part.rename(tmp_path / "a.jpg"), nothing, nothing]
+    looks = Looks(tmp_path, *steps)
+    assert [name for _, name in await given(looks)] == ["a.jpg"]
+    assert looks.passed == []
+
+
 async def test_nothing_is_given_once_it_is_over(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(b"1")
     looks = Looks(tmp_path, *[nothing] * 9)
     taken = []
-    async for photo, _ in watch.settled(looks, looks.stopped):
+    async for photo, _ in watch.settled(looks, looks.stopped, looks.passed.append):
         taken.append(photo.name)
         looks.stopped.set()
     assert taken == ["a.jpg"]
