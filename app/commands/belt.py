@@ -11,6 +11,7 @@ from typing import Final
 from app.commands import files
 from app.commands.failures import Failure
 from app.commands.ledger import Ledger
+from app.commands.names import shown
 from app.commands.plan import Job
 from app.commands.work import Done, PhotoFailed, WorkEnds, Worker
 from app.errors import MultipleSources
@@ -61,7 +62,7 @@ class Belt:
 
     async def _one(self, job: Job) -> None:
         source, target = job
-        outcome = str(target)
+        outcome = shown(target)
         try:
             data, mark = await asyncio.to_thread(self._read, source)
             done = await self._worker.work(data)
@@ -90,9 +91,11 @@ class Belt:
         return data, mark
 
     def _write(self, job: Job, done: Done, mark: str) -> None:
-        if self._ledger is not None:
-            self._ledger.add(job[1], mark, len(done.data))
-        files.write(job[1], done.data)
+        target, ledger = job[1], self._ledger
+        if ledger is None:
+            files.write(target, done.data)
+        else:
+            files.write(target, done.data, lambda: ledger.add(target, mark, len(done.data)))
 
 
 def _said(error: Exception, source: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +51,8 @@ def format_of(target: Path | None, asked: Format | None) -> Format:
     """The format to write: the one asked for, else what the file's name says, else PNG. Raises PathsError."""
     named = FORMATS.get(suffix_of(target.name)) if target is not None else None
     if target is not None and named is None and _names_a_picture(target):
-        raise PathsError(
-            f"{target}: no {target.suffix} file is written; name a .png, .webp, .jpg or .zip file"
-        )
+        written = f".{asked}" if asked else ".png, .webp, .jpg or .zip"
+        raise PathsError(f"{target}: no {target.suffix} file is written; name a {written} file, or a folder")
     if named is not None and asked is not None and named != asked:
         raise PathsError(f"{target} is not the name of a {asked} file")
     return asked or named or "png"
@@ -69,10 +68,10 @@ def _refuse_addresses(paths: Sequence[Path], out: Path) -> None:
         if url is not None and not path.exists():
             raise PathsError(
                 f"{url}: nothing is fetched from addresses; fetch it first, as with"
-                f" curl -L {url} | python -m app matte - -o matte.png"
+                f" curl -L '{url}' | python -m app matte - -o matte.png"
             )
     if (url := address(out)) is not None and not out.exists():
-        raise PathsError(f"{url}: results are written to files and folders alone; bulk writes to buckets")
+        raise PathsError(f"{url}: results go to files and folders; python -m app bulk writes to buckets")
 
 
 def refuse_terminals(source: Path, target: Path) -> None:
@@ -88,8 +87,9 @@ def read(source: Path) -> bytes:
     return sys.stdin.buffer.read() if source == STDIO else source.read_bytes()
 
 
-def write(target: Path, data: bytes) -> None:
-    """Whole or not at all, even when interrupted. Raises OSError."""
+def write(target: Path, data: bytes, note: Callable[[], None] = lambda: None) -> None:
+    """Whole or not at all, even when interrupted. `note` is called when all is written, and before it can be seen.
+    Raises OSError."""
     if target == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -100,6 +100,7 @@ def write(target: Path, data: bytes) -> None:
     partial_file = target.with_name(f".u2matte-{name}.part")
     try:
         partial_file.write_bytes(data)
+        note()
         partial_file.replace(target)
     except OSError:
         partial_file.unlink(missing_ok=True)  # On a full disk it would take the room that is left.

@@ -68,11 +68,10 @@ class Ledger:
             return False
 
     def add(self, target: Path, mark: str, size: int) -> None:
-        """Note that `target` is about to be written, with `size` bytes: before it is there, so that after a crash it
-        is never taken for a photo. Safe in threads, and beside other processes. Makes the folder."""
+        """Note that `target` is about to be there, with `size` bytes: before it is, so that after a crash it is never
+        taken for a photo. Safe in threads, and beside other processes."""
         entry = _Entry(self._name(target), mark, size)
         self._entries[entry.name] = entry
-        self._out_dir.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(entry.line())
 

@@ -48,7 +48,7 @@ def test_standard_input_goes_to_a_file_or_to_standard_output(tmp_path):
         (["."], "x.heic", "several photos need a folder"),
         (["https://example.com/a.jpg"], "x.png", "https://example.com/a.jpg: nothing is fetched"),
         (["a.jpg", "s3://bucket/a.jpg"], "x", "s3://bucket/a.jpg: nothing is fetched"),
-        (["a.jpg"], "s3://bucket/out", "s3://bucket/out: results are written to files and folders"),
+        (["a.jpg"], "s3://bucket/out", "s3://bucket/out: results go to files and folders"),
     ],
 )
 def test_paths_that_do_not_go_together_are_refused(tmp_path, monkeypatch, paths, out, problem):
@@ -80,7 +80,9 @@ def test_name_of_a_file_that_is_not_written_is_refused_and_no_folder(tmp_path, n
     touch(tmp_path, "a.jpg")
     target = single_target([STDIO if source == "-" else tmp_path / source], tmp_path / name)
     assert target == tmp_path / name
-    with pytest.raises(PathsError, match=rf"no \{target.suffix} file is written; name a \.png, \.webp"):
+    with pytest.raises(
+        PathsError, match=rf"no \{target.suffix} file is written; name a \.png.* file, or a folder"
+    ):
         format_of(target, asked)
 
 
@@ -94,6 +96,21 @@ def test_folder_that_is_there_may_be_called_anything(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert single_target([Path("a.jpg")], Path("scans.tif")) is None
     assert single_target([Path("https:/b.jpg")], Path("x.png")) == Path("x.png")
+
+
+def test_file_is_noted_when_it_is_written_and_before_it_can_be_seen(tmp_path):
+    seen = []
+    files.write(tmp_path / "a.png", b"data", lambda: seen.extend(tmp_path.iterdir()))
+    assert [(path.name[0], path.suffix) for path in seen] == [(".", ".part")]
+
+
+def test_file_that_cannot_be_noted_is_not_written(tmp_path):
+    def fails() -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        files.write(tmp_path / "a.png", b"data", fails)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("length", range(240, 256))

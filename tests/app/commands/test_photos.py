@@ -219,19 +219,18 @@ def test_one_folder_for_photos_and_results_does_not_grow(runner, maker, folder, 
         assert len(files_there) == 4 + 3
 
 
-def test_result_that_was_begun_before_a_crash_is_no_photo(runner, maker, folder, monkeypatch):
-    """The command dies right behind the write of a result, whatever it had still to note."""
-    write = files.write
+def test_result_that_was_written_right_before_a_crash_is_no_photo(runner, maker, folder, monkeypatch):
+    """Whatever was still to be done behind it."""
+    replace = Path.replace
 
-    def die(target: Path, data: bytes) -> None:
-        write(target, data)
-        if target.name == "a.png":
-            os.kill(os.getpid(), signal.SIGINT)
+    def crash(path: Path, target: Path) -> None:
+        replace(path, target)
+        raise OSError("crash")
 
-    monkeypatch.setattr(files, "write", die)
-    assert runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).exit_code == 130
-    monkeypatch.setattr(files, "write", write)
-    assert runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).exit_code == 0
+    monkeypatch.setattr(Path, "replace", crash)
+    assert runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).exit_code == 1
+    monkeypatch.setattr(Path, "replace", replace)
+    assert "made by an earlier run" in runner.invoke(cli, ["matte", str(folder), "-o", str(folder)]).output
     assert sorted(path.name for path in folder.rglob("*.png")) == ["a.png", "b.png", "b.png.png", "c.png"]
 
 
@@ -311,7 +310,7 @@ def test_folder_gets_the_suffix_of_the_format(runner, maker, folder, tmp_path):
 
 
 def test_interruption_leaves_whole_files_and_130(runner, maker, folder, tmp_path, monkeypatch):
-    def interrupt(_target: Path, _data: bytes) -> None:
+    def interrupt(_target: Path, _data: bytes, _note: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(files, "write", interrupt)
