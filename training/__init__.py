@@ -14,7 +14,9 @@
     evaluate, mattes, protocol    the artifact on a split, as served or as P3M-10k's own test
     metrics, connectivity, score  P3M-10k's definitions, for ours and for any tool's mattes
     inspection, pair_check        a look at a data set before hours are spent on it (findings, contact_sheet)
-    import_weights                official PyTorch weights -> artifact (pytorch_checkpoint reads them safely)
+    import_weights                U²-Net's weights from elsewhere -> artifact (official_weights: names and order)
+    weight_files                  what a file is, by its content; pytorch_checkpoint and onnx_weights read it
+    norm_statistics               batch norm again, from photos, where a file has it folded away
 
 Never imports app/. `python -m training --help` lists the commands, which are in `commands/`.
 """

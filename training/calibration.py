@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import keras
@@ -21,19 +20,14 @@ from keras import layers
 from numpy.typing import NDArray
 
 from model.contract import Activations
-from model.transforms import to_model_input
 from model.u2net import normalise
-from training.dataset import list_backgrounds
+from training.calibration_photos import Squares
 from training.folding import with_folded_batch_norm
-from training.images import read_image
 
 RELU: Final = ".relu_s1"
 SUM: Final = ".add"
-PHOTOS: Final = 32
 LEVELS: Final = 255
 PERCENTILE: Final = 99.9
-
-Square = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +44,17 @@ class Cost:
         return cls(float(differences.mean()), float(np.percentile(differences, PERCENTILE)))
 
 
-def calibration_squares(folder: Path, size: int, geometry: str) -> list[Square]:
-    """At most PHOTOS of the photos below `folder`, evenly spread, each uint8 `[1,size,size,3]`.
-
-    Raises DatasetError when there is none, ImageError for one that cannot be read.
-    """
-    photos = list_backgrounds(folder)
-    chosen = np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int))
-    return [to_model_input(read_image(photos[i]), size, geometry)[None] for i in chosen]
-
-
-def largest_activations(network: keras.Model, squares: Sequence[Square]) -> Activations:
-    """What each ReLU and each residual sum of `network` reached on `squares`."""
+def largest_activations(network: keras.Model, batches: Sequence[Squares]) -> Activations:
+    """What each ReLU and each residual sum of `network` reached on squares uint8 `[N,S,S,3]`."""
     folded = with_folded_batch_norm(network)
     watched = [layer for layer in folded.layers if layer.name.endswith((RELU, SUM))]
     inside = keras.Model(folded.inputs, [layer.output for layer in watched])
 
     @tf.function(reduce_retracing=True)
-    def largest(square: tf.Tensor) -> tf.Tensor:
-        return tf.stack([tf.reduce_max(each) for each in inside(normalise(square), training=False)])
+    def largest(images: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.reduce_max(each) for each in inside(normalise(images), training=False)])
 
-    reached = np.max([largest(tf.constant(square)).numpy() for square in squares], axis=0)
+    reached = np.max([largest(tf.constant(batch)).numpy() for batch in batches], axis=0)
     # An activation that was 0 everywhere has no range; any will do.
     reached = np.where(reached > 0, reached, 1.0)
     found = {layer.name: float(f"{value:.6g}") for layer, value in zip(watched, reached, strict=True)}
@@ -97,14 +81,14 @@ def with_quantised_activations(network: keras.Model, activations: Activations) -
     return quantised
 
 
-def alphas(network: keras.Model, squares: Sequence[Square], sharpness: float) -> NDArray[np.float32]:
-    """float32 `[N,S,S,1]` of squares uint8 `[1,S,S,3]`."""
+def alphas(network: keras.Model, batches: Sequence[Squares], sharpness: float) -> NDArray[np.float32]:
+    """float32 `[N,S,S,1]` of all squares uint8 `[n,S,S,3]`."""
 
     @tf.function(reduce_retracing=True)
-    def alpha(square: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(sharpness * network(normalise(square), training=False)[0])
+    def alpha(images: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(sharpness * network(normalise(images), training=False)[0])
 
-    return np.concatenate([alpha(tf.constant(square)).numpy() for square in squares])
+    return np.concatenate([alpha(tf.constant(batch)).numpy() for batch in batches])
 
 
 class _Rounded(layers.Layer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,10 +32,10 @@ from model.u2net import normalise
 from training.calibration import (
     Cost,
     alphas,
-    calibration_squares,
     largest_activations,
     with_quantised_activations,
 )
+from training.calibration_photos import Squares, photos_in, squares
 from training.config import load_config
 from training.folding import with_folded_batch_norm
 from training.layout import weight_name
@@ -73,7 +74,8 @@ class Serving:
 @dataclass(frozen=True, slots=True)
 class Packing:
     """How weights are stored, and the photos that 8 bits are calibrated on: a folder of some dozens, as people send
-    them. With float storage they are optional, and let the service calculate in 8 bits all the same."""
+    them. With float storage they are optional, and let the service calculate in 8 bits all the same, unless that
+    costs too much."""
 
     storage: Storage = "float16"
     photos: Path | None = None
@@ -115,7 +117,7 @@ def export_run(
 ) -> Exported:
     """Export the best averaged network of a run. `serve_size` and `geometry` override those of its document.
 
-    Raises ExportError, ConfigError, FileNotFoundError, DatasetError or ImageError.
+    Raises ExportError, ConfigError, FileNotFoundError, PhotosError or ImageError.
     """
     config = load_config(run_dir / "config.toml")
     network, _ = load_trained(run_dir, config)
@@ -136,7 +138,7 @@ def export_network(
     """Write `network` (logits of a normalised image, fused first) as an artifact served as `serving` says.
 
     Raises ExportError when `artifact` exists and may not be overwritten, when 8 bits lack photos or cost too much, or
-    when what was written does not give the same alpha as `network`. DatasetError or ImageError for the photos.
+    when what was written does not give the same alpha as `network`. PhotosError or ImageError for the photos.
     """
     if artifact.exists() and not overwrite:
         raise ExportError(f"{artifact} exists; choose another place or give --overwrite")
@@ -159,23 +161,36 @@ def _build(network: keras.Model, serving: Serving, building: Path, card: Card, p
     _save(module, building / SAVED_MODEL_DIR)
     _check_parity(stored, serving, building / SAVED_MODEL_DIR)
     photos = packing.photos
-    squares = calibration_squares(photos, serving.size, serving.geometry) if photos else []
-    seen = squares or [image[None] for image in _check_images(serving.size)]
-    exact = alphas(network, seen, serving.sharpness)
+    seen = list(squares(photos_in(photos), serving.size, serving.geometry)) if photos else []
+    exact = alphas(network, seen or [_check_images(serving.size)], serving.sharpness)
     rounded = None
     if packing.storage != "float32":
-        rounded = Cost.between(alphas(stored, seen, serving.sharpness), exact)
+        rounded = Cost.between(
+            alphas(stored, seen or [_check_images(serving.size)], serving.sharpness), exact
+        )
         _check_cost(packing.storage, rounded)
-    in_8_bits = None
-    if squares:
-        activations = largest_activations(stored, squares)
-        narrow = with_quantised_activations(stored, activations)
-        in_8_bits = Cost.between(alphas(narrow, seen, serving.sharpness), exact)
+    in_8_bits = _calibrate(stored, serving, seen, exact, building) if seen else None
+    if packing.storage == "int8" and in_8_bits is not None:
         _check_cost("int8", in_8_bits)
-        (building / ACTIVATIONS_FILE).write_text(activations.to_json(), encoding="utf-8")
     manifest = _manifest(network, serving, building, card)
     write_manifest(building, manifest)
     return Exported(manifest, rounded, in_8_bits)
+
+
+def _calibrate(
+    network: keras.Model,
+    serving: Serving,
+    seen: Sequence[Squares],
+    exact: NDArray[np.float32],
+    building: Path,
+) -> Cost:
+    """What 8 bits cost beside the `exact` alphas of what is `seen`. Writes the ranges unless that is too much."""
+    activations = largest_activations(network, seen)
+    narrow = with_quantised_activations(network, activations)
+    cost = Cost.between(alphas(narrow, seen, serving.sharpness), exact)
+    if cost.mean <= INT8_TOLERANCE:
+        (building / ACTIVATIONS_FILE).write_text(activations.to_json(), encoding="utf-8")
+    return cost
 
 
 def _check_cost(storage: Storage, cost: Cost) -> None:
@@ -183,7 +198,7 @@ def _check_cost(storage: Storage, cost: Cost) -> None:
     if storage == "int8" and not cost.mean <= INT8_TOLERANCE:
         raise ExportError(
             f"8 bits move alphas by {cost.mean:.5f} on average, more than {INT8_TOLERANCE}: export with "
-            "--storage float16 and without --calibrate"
+            "--storage float16"
         )
     if storage == "float16" and not cost.percentile <= FLOAT16_TOLERANCE:
         raise ExportError(
@@ -237,7 +252,7 @@ def _check_parity(network: keras.Model, serving: Serving, saved_model: Path) -> 
     images = _check_images(serving.size)
     loaded = tf.saved_model.load(str(saved_model))
     exported = loaded.signatures[SIGNATURE](**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
-    expected = alphas(network, [image[None] for image in images], serving.sharpness)
+    expected = alphas(network, [images], serving.sharpness)
     if exported.shape != expected.shape or not np.isfinite(exported).all():
         raise ExportError(f"the export gives {exported.shape} or values that are not finite")
     worst = float(np.abs(exported - expected).max())

@@ -1,11 +1,13 @@
-"""Official U²-Net weights into our network: tensor by tensor, by name, with nothing left over.
+"""U²-Net's weights from elsewhere as an artifact: tensor by tensor, by name, with nothing left over.
 
-In: tensors by the official PyTorch names (`stage1.rebnconvin.conv_s1.weight`). Out: the same network in Keras. Our
-layers carry the official module names, so the mapping is one table of the last part of each name.
+In: a file of weights (`weight_files`), by the official PyTorch names (`stage1.rebnconvin.conv_s1.weight`). Out: the
+same network in Keras. Our layers carry the official module names, so the mapping is one table of the last part of
+each name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +16,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from model.contract import Manifest
-from model.u2net import u2net
-from training.export import Card, Packing, Serving, export_network
-from training.pytorch_checkpoint import read_state_dict
+from model.contract import file_sha256
+from model.u2net import BATCH_NORM_EPSILON, u2net
+from training.calibration_photos import photos_in, squares
+from training.export import Card, Exported, ExportError, Packing, Serving, export_network
+from training.norm_statistics import MEASURED, STATISTICS, UNMEASURED, measure
+from training.official_weights import COUNTER, Weights, WeightsError, architecture_of, unfolded
+from training.weight_files import read_weights
+
+SIZE: Final = 320  # the side that the official networks were trained at
+GEOMETRY: Final = "stretch"
+LICENCE: Final = "that of the imported weights; the official ones of U-2-Net are Apache-2.0, see NOTICE"
+NO_CARD: Final = Card("", "", "", "")
+AS_THEY_ARE: Final = Packing("float32")
 
 # PyTorch's parameter -> Keras's, of a convolution and of a batch normalisation.
 CONVOLUTION: Final = {"weight": "kernel", "bias": "bias"}
@@ -27,46 +38,93 @@ BATCH_NORM: Final = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-IGNORED: Final = "num_batches_tracked"  # a counter that inference does not read
 
 
-class WeightsError(ValueError):
-    """The tensors are not those of this network; the message names what is missing, left over or misshapen."""
+def import_weights(
+    file: Path,
+    artifact: Path,
+    *,
+    variant: str | None = None,
+    size: int | None = None,
+    packing: Packing = AS_THEY_ARE,
+    card: Card | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Export the weights in `file` as an artifact, by default in float32, so that nothing is lost.
 
+    `variant` is only compared with what the file holds. `size` is by default the file's own, else SIZE. On
+    `packing.photos` batch norm's statistics are measured, where the file has none (`norm_statistics`), and the ranges
+    of 8 bits. Of `card` only what is given counts.
 
-def import_weights(checkpoint: Path, artifact: Path, variant: str, size: int = 320) -> Manifest:
-    """Export the official `checkpoint` as an artifact. Kernels stay in float32, so that nothing is lost.
-
-    Raises CheckpointError, WeightsError or ExportError.
+    Raises WeightsError, CheckpointError, PhotosError, ImageError, ExportError or FileNotFoundError.
     """
-    network = u2net(variant)
-    assign_official(network, read_state_dict(checkpoint))
-    card = Card(
-        name=checkpoint.stem.lower().replace("_", "-"),
-        version="1",
-        data=f"official weights, {checkpoint.name}",
-        licence="see https://github.com/xuebinqin/U-2-Net",
+    if artifact.exists() and not overwrite:  # said before minutes of measuring
+        raise ExportError(f"{artifact} exists; choose another place or give --overwrite")
+    weights = read_weights(file)
+    pictures = photos_in(packing.photos) if packing.photos and weights.folded else []
+    serving = Serving(size or weights.size or SIZE, weights.geometry or GEOMETRY, weights.sharpness)
+    try:
+        network = _network(weights, variant)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from None
+    if pictures:
+        measure(network, squares(pictures, serving.size, serving.geometry))
+    card = _card(file, weights, card or NO_CARD, len(pictures))
+    return export_network(network, serving, artifact, card, packing=packing, overwrite=overwrite)
+
+
+def _network(weights: Weights, variant: str | None) -> keras.Model:
+    found = architecture_of(weights.tensors)
+    if variant is not None and variant != found.variant:
+        raise WeightsError(f"it holds the variant {found}, not {variant}: leave --variant out")
+    network = u2net(found.variant, width=found.width)
+    tensors = unfolded(weights.tensors, BATCH_NORM_EPSILON) if weights.folded else weights.tensors
+    assign_official(network, tensors)
+    return network
+
+
+def _card(file: Path, weights: Weights, card: Card, photos: int) -> Card:
+    """`card`, completed by what the file tells; `photos`: on how many the statistics were measured."""
+    told = STATISTICS.sub("", weights.data) if weights.folded else weights.data
+    data = card.data or "; ".join(
+        filter(None, [told, f"imported from {file.name} (SHA-256 {file_sha256(file)[:16]}…)"])
     )
-    return export_network(network, Serving(size), artifact, card, packing=Packing("float32")).manifest
+    if weights.folded:
+        data += f"; {MEASURED.format(photos) if photos else UNMEASURED}"
+    return Card(
+        name=card.name or _name(file),
+        version=card.version or "1",
+        data=data,
+        licence=card.licence or weights.licence or LICENCE,
+    )
+
+
+def _name(file: Path) -> str:
+    """The file's own, as a manifest may have it: "U2Net (1).onnx" is u2net-1."""
+    plain = re.sub(r"[^a-z0-9.]+", "-", file.stem.lower())
+    return plain.strip("-.")[:64] or "u2net"
 
 
 def assign_official(network: keras.Model, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Set every weight of `network` from its official tensor. Raises WeightsError, then nothing is changed."""
-    left = {name for name in tensors if not name.endswith(IGNORED)}
+    left = {name for name in tensors if not name.endswith(COUNTER)}
     values = {}
     for layer in network.layers:
         for official, weight in _named_weights(layer):
             if official not in tensors:
-                raise WeightsError(f"the checkpoint lacks {official}; is it the other variant?")
+                raise WeightsError(f"it lacks {official}: damaged, or another network than U²-Net")
             value = _to_keras(tensors[official])
             if value.shape != tuple(weight.shape):
                 raise WeightsError(
-                    f"{official} is {value.shape}, the network takes {tuple(weight.shape)}; is it the other variant?"
+                    f"{official} is {value.shape}, U²-Net takes {tuple(weight.shape)}: another network"
                 )
             values[official] = (weight, value)
             left.discard(official)
     if left:
-        raise WeightsError(f"the checkpoint has {len(left)} tensors too many: {', '.join(sorted(left)[:5])}")
+        raise WeightsError(f"it has {len(left)} tensors too many: {', '.join(sorted(left)[:5])}")
+    for official, (_, value) in values.items():
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{official} has values that are not finite: damaged")
     for weight, value in values.values():
         weight.assign(value)
 

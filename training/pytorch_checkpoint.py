@@ -26,8 +26,8 @@ MAGIC: Final = 0x1950A86A20F9469CFC6C
 VERSION: Final = 1001
 ZIP_MARK: Final = b"PK\x03\x04"
 TAR_MARK: Final = (257, b"ustar")  # where it stands, and what it is
-WRAPPERS: Final = ("state_dict", "model")  # where training scripts put the state dict, next to other things
-PARALLEL: Final = "module."  # DataParallel's prefix of every name
+# Where training scripts put the state dict, next to other things; one may be in another.
+WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net")
 
 # What zipfile raises for a damaged archive, besides its own error: for a name that is not UTF-8, for a flag or a
 # version that it does not know, and for an offset outside of the file.
@@ -59,9 +59,12 @@ def _starts_a_zip(file: IO[bytes]) -> bool:
 
 
 def _arrays(found: object, data: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
-    """The state dict that `found` is or wraps, with arrays for tensors and without DataParallel's prefix."""
-    if isinstance(found, dict):
-        found = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), found)
+    """The state dict that `found` is or wraps, with arrays for tensors."""
+    while isinstance(found, dict):
+        wrapped = next((found[name] for name in WRAPPERS if isinstance(found.get(name), dict)), None)
+        if wrapped is None:
+            break
+        found = wrapped
     if not isinstance(found, dict):
         raise CheckpointError(f"it holds a {type(found).__name__}, not a state dict")
     arrays = {}
@@ -71,8 +74,6 @@ def _arrays(found: object, data: Mapping[str, bytes]) -> dict[str, NDArray[Any]]
         if not isinstance(tensor, StoredTensor):
             raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor")
         arrays[name] = _array(name, tensor, data)
-    if all(name.startswith(PARALLEL) for name in arrays):
-        return {name.removeprefix(PARALLEL): array for name, array in arrays.items()}
     return arrays
 
 

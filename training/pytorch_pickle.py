@@ -127,7 +127,9 @@ class _TensorUnpickler(pickle.Unpickler):
             return lambda *arguments: _stored_tensor(*arguments)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, _requires_grad, _hooks: tensor
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not part of a state dict")
+        raise pickle.UnpicklingError(
+            f"it refers to {module}.{name}, which is not part of a state dict; save network.state_dict() alone"
+        )
 
     def persistent_load(self, pid: Any) -> StorageView:
         """The zip format's id has five parts; the older one's sixth is None or `(key of the view, start, length)`."""

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from model.contract import verify
 from training.config import TrainConfig, load_config
+from training.norm_statistics import check_measured
 from training.state import TrainState
 
 
@@ -31,9 +32,10 @@ def claim(run_dir: Path, document: Path, config: TrainConfig, init_from: Path | 
 
     Raises RunError when the directory holds a run of other values, or one that began with other weights: half a
     run with one recipe and half with another would be nobody's result. An existing run may be taken up without
-    `init_from`; its weights come from the checkpoint anyway. Raises ContractError for a damaged artifact.
+    `init_from`; its weights come from the checkpoint anyway. Raises ContractError for a damaged artifact, and
+    StatisticsError for one that this run cannot begin with.
     """
-    origin = _origin(init_from)
+    origin = _origin(init_from, config.freeze)
     copy, note = run_dir / "config.toml", run_dir / "init_from.txt"
     if not copy.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -54,11 +56,12 @@ def _write(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _origin(init_from: Path | None) -> str:
+def _origin(init_from: Path | None, freeze: str) -> str:
     """`name@version <SHA-256>` of an artifact; "" for none."""
     if init_from is None:
         return ""
     manifest = verify(init_from)
+    check_measured(manifest, freeze)
     return f"{manifest.label} {manifest.sha256}\n"
 
 

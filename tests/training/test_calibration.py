@@ -1,6 +1,5 @@
 """Ranges are what photos reach, and rounding to them is what 8 bits do."""
 
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -8,14 +7,11 @@ import pytest
 from model.u2net import normalise, u2net
 from tests.training import shallow_network
 from training.calibration import (
-    PHOTOS,
     Cost,
     alphas,
-    calibration_squares,
     largest_activations,
     with_quantised_activations,
 )
-from training.dataset import DatasetError
 
 SIZE = 64
 
@@ -52,17 +48,3 @@ def test_rounded_activations_move_alphas_a_little_and_wrong_ranges_a_lot(network
     narrow = type(found)({name: value / 20 for name, value in found.relu.items()}, found.sum)
     wrong = Cost.between(alphas(with_quantised_activations(network, narrow), seen, 1.0), exact)
     assert wrong.mean > 3 * cost.mean
-
-
-def test_photos_are_spread_over_the_folder_and_laid_into_the_square(tmp_path):
-    for i in range(PHOTOS * 2):
-        cv2.imwrite(str(tmp_path / f"{i:03}.png"), np.full((20, 30, 3), i, np.uint8))
-    found = calibration_squares(tmp_path, SIZE, "stretch")
-    assert len(found) == PHOTOS
-    assert {square.shape for square in found} == {(1, SIZE, SIZE, 3)}
-    assert (found[0].max(), found[-1].max()) == (0, PHOTOS * 2 - 1)
-
-
-def test_a_folder_without_photos_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no picture"):
-        calibration_squares(tmp_path, SIZE, "stretch")

@@ -70,6 +70,17 @@ def test_float_storage_may_be_calibrated_too(network, photos, tmp_path):
     assert read_activations(tmp_path / "made") is not None
 
 
+def test_float_storage_that_8_bits_would_cost_too_much_is_served_in_float(
+    network, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "INT8_TOLERANCE", 1e-9)
+    exported = export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("float32", photos))
+    assert exported.in_8_bits.mean > 1e-9
+    assert read_activations(tmp_path / "made") is None
+    with pytest.raises(ExportError, match="8 bits move alphas"):
+        export_network(network, SERVING, tmp_path / "narrow", CARD, packing=Packing("int8", photos))
+
+
 def test_8_bits_without_photos_are_refused_before_any_work(network, tmp_path):
     with pytest.raises(ExportError, match="--calibrate DIR"):
         export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("int8"))

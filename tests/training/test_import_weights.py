@@ -1,42 +1,17 @@
 """Every tensor of an official checkpoint finds its place."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from model.contract import verify
 from model.u2net import normalise, u2net
+from tests.training.official_tensors import SMALL, network_of, official_tensors
 from tests.training.official_u2net import forward
 from tests.training.pytorch_files import one_storage_each, write_older
-from training.import_weights import WeightsError, assign_official, import_weights
+from training.export import Card, ExportError
+from training.import_weights import assign_official, import_weights
 from training.mattes import load_network
-
-
-@functools.cache
-def network_of(variant):
-    """For those that leave its weights as they are."""
-    return u2net(variant)
-
-
-def official_tensors(variant):
-    """Random tensors under the official names and in PyTorch's layout."""
-    rng = np.random.default_rng(2)
-    tensors = {}
-    for layer in network_of(variant).layers:
-        weights = {weight.name: tuple(weight.shape) for weight in layer.weights}
-        if "kernel" in weights:
-            high, wide, inner, outer = weights["kernel"]
-            tensors[f"{layer.name}.weight"] = rng.normal(0, 0.05, (outer, inner, high, wide))
-            tensors[f"{layer.name}.bias"] = rng.normal(0, 0.05, outer)
-        elif "gamma" in weights:
-            count = weights["gamma"][0]
-            tensors[f"{layer.name}.weight"] = rng.uniform(0.5, 1.5, count)
-            tensors[f"{layer.name}.bias"] = rng.normal(0, 0.1, count)
-            tensors[f"{layer.name}.running_mean"] = rng.normal(0, 0.1, count)
-            tensors[f"{layer.name}.running_var"] = rng.uniform(0.5, 1.5, count)
-    floats = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
-    return floats | {"stage1.rebnconvin.bn_s1.num_batches_tracked": np.array(7)}
+from training.official_weights import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +20,17 @@ def imported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported")
     tensors = official_tensors("lite")
     checkpoint = write_older(folder / "u2netp.pth", *one_storage_each(tensors))
-    return tensors, folder / "artifact", import_weights(checkpoint, folder / "artifact", "lite", size=64)
+    return tensors, folder / "artifact", import_weights(checkpoint, folder / "artifact", size=64).manifest
 
 
 def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(imported):
     tensors, artifact, manifest = imported
     assert verify(artifact) == manifest
-    assert (manifest.name, manifest.input_size) == ("u2netp", 64)
+    assert (manifest.name, manifest.version, manifest.input_size) == ("u2netp", "1", 64)
+    assert (manifest.architecture, manifest.geometry, manifest.sharpness) == ("u2net_lite", "stretch", 1)
+    assert "imported from u2netp.pth (SHA-256 " in manifest.data
+    assert "statistics" not in manifest.data
+    assert "Apache-2.0, see NOTICE" in manifest.licence
     network = u2net("lite")
     assign_official(network, tensors)
     kernel = network.get_layer("stage2.rebnconv3d.conv_s1").get_weights()[0]
@@ -93,6 +72,7 @@ def test_the_imported_artifact_gives_the_official_alpha(imported):
     [
         (lambda t: t.pop("side3.bias"), "lacks side3.bias"),
         (lambda t: t.update(extra=np.zeros(1)), "1 tensors too many: extra"),
+        (lambda t: t.update({"side3.bias": np.full(1, np.nan)}), "side3.bias has values that are not finite"),
         (lambda t: t.update({"outconv.weight": np.zeros((1, 7, 1, 1))}), r"outconv.weight is \(1, 1, 7, 1\)"),
     ],
 )
@@ -105,3 +85,47 @@ def test_tensors_of_another_network_are_refused_and_nothing_changes(change, mess
         assign_official(network, tensors)
     for a, b in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def small_file(folder, name="u2net.pth"):
+    return write_older(folder / name, *one_storage_each(official_tensors(*SMALL)))
+
+
+def test_a_variant_that_the_file_does_not_hold_is_refused(tmp_path):
+    with pytest.raises(
+        WeightsError, match=r"u2net.pth: it holds the variant lite .*, not full: leave --variant out"
+    ):
+        import_weights(small_file(tmp_path), tmp_path / "artifact", variant="full")
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_what_is_given_for_the_manifest_comes_first(tmp_path, monkeypatch):
+    cards = []
+    monkeypatch.setattr("training.import_weights.export_network", lambda *a, **_: cards.append((a[1], a[3])))
+    card = Card(name="people", version="3", data="ours", licence="ours alone")
+    import_weights(small_file(tmp_path), tmp_path / "artifact", size=96, variant="lite", card=card)
+    ((serving, told),) = cards
+    assert told == card
+    assert serving.size == 96
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("U2Net (1).pth", "u2net-1"),
+        ("..weights..pth", "weights"),
+        ("нетто.pth", "u2net"),
+        ("u2net_human_seg.pth", "u2net-human-seg"),
+    ],
+)
+def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, monkeypatch, file, name):
+    cards = []
+    monkeypatch.setattr("training.import_weights.export_network", lambda *a, **_: cards.append(a[3]))
+    import_weights(small_file(tmp_path, file), tmp_path / "artifact")
+    assert cards[0].name == name
+
+
+def test_an_artifact_that_is_there_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "artifact").mkdir()
+    with pytest.raises(ExportError, match="artifact exists; choose another place or give --overwrite"):
+        import_weights(tmp_path / "none.pth", tmp_path / "artifact")

@@ -95,16 +95,15 @@ def test_a_parameter_and_a_view_of_a_storage_are_read(tmp_path):
     assert_same(back, {"a": np.float32([3, 4])})
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
-def test_a_training_scripts_wrapper_and_parallel_prefix_are_taken_off(tmp_path, write, wrapper):
-    state, data = one_storage_each({f"module.{name}": array for name, array in ARRAYS.items()})
-    path = write(tmp_path / "x.pth", {"epoch": 3, wrapper: state}, data)
-    assert_same(read_state_dict(path), ARRAYS)
-
-
-def test_a_prefix_of_some_names_stays(tmp_path):
-    arrays = {"module.a": np.ones(1), "b": np.ones(1)}
-    assert_same(read_state_dict(write_older(tmp_path / "x.pth", *one_storage_each(arrays))), arrays)
+@pytest.mark.parametrize(
+    "wrappers",
+    [["state_dict"], ["model"], ["model_state_dict"], ["net"], ["model", "state_dict"], ["net", "net"]],
+)
+def test_what_training_scripts_put_around_a_state_dict_is_taken_off(tmp_path, write, wrappers):
+    state, data = one_storage_each(ARRAYS)
+    for wrapper in reversed(wrappers):
+        state = {"epoch": 3, wrapper: state}
+    assert_same(read_state_dict(write(tmp_path / "x.pth", state, data)), ARRAYS)
 
 
 def test_attributes_set_by_a_pickle_change_nothing(tmp_path, write):

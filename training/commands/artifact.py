@@ -1,4 +1,4 @@
-"""`export` and `import-weights`: a run, or official weights, as an artifact that the service loads."""
+"""`export` and `import-weights`: a run, or weights from elsewhere, as an artifact that the service loads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def _report(exported: Exported, artifact_dir: Path) -> None:
     megabytes = sum(path.stat().st_size for path in artifact_dir.rglob("*") if path.is_file()) / 1e6
     console.print(
         f"{manifest.label}: {manifest.architecture}, {manifest.parameters / 1e6:.2f} M parameters, "
-        f"{manifest.input_size}×{manifest.input_size}, {megabytes:.1f} MB in {artifact_dir}"
+        f"{manifest.input_size}×{manifest.input_size}, {megabytes:.1f} MB in {artifact_dir}",
+        markup=False,
     )
     costs = {"stored weights": exported.stored, "weights and activations in 8 bits": exported.in_8_bits}
     for what, cost in costs.items():
@@ -78,13 +79,48 @@ def _report(exported: Exported, artifact_dir: Path) -> None:
 
 
 def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="u2net.pth, u2netp.pth or the like.")],
+    file: Annotated[Path, typer.Argument(help="u2net.onnx, u2net.pth, u2netp.safetensors or the like.")],
     artifact_dir: Annotated[Path, typer.Argument(help="Where the artifact goes.")],
-    variant: Annotated[Literal["full", "lite"], typer.Option(help="lite is the official u2netp.")] = "full",
-    size: Annotated[int, typer.Option(help="Side of the served square in pixels.")] = 320,
+    variant: Annotated[
+        Literal["full", "lite"] | None,
+        typer.Option(help="What the file must hold; lite is the official u2netp [default: what it holds]."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", "--square", help="Side of the served square in pixels [default: the file's, else 320]."
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of some dozen photos, as people send them: 8 bits need them, and training, where the "
+            "file has no batch norm statistics."
+        ),
+    ] = None,
+    storage: Annotated[
+        Literal["int8", "float16", "float32"],
+        typer.Option(help="How kernels are stored; 8 bits quarter the size, and need --photos."),
+    ] = "float32",
+    name: Annotated[str, typer.Option(help="Name in the manifest [default: the file's].")] = "",
+    version: Annotated[str, typer.Option(help="Version in the manifest and the X-Model header.")] = "1",
+    data: Annotated[str, typer.Option(help="What it was trained on, for the manifest.")] = "",
+    licence: Annotated[str, typer.Option(help="Under which terms the weights may be used.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
 ) -> None:
-    """Make an artifact from official PyTorch weights, without PyTorch."""
+    """Make an artifact from U²-Net weights in a PyTorch, safetensors or ONNX file, without PyTorch."""
     import training.import_weights as importing
+    from training.export import Card, Packing
 
-    manifest = importing.import_weights(checkpoint, artifact_dir, variant, size)
-    console.print(f"{manifest.label}: {manifest.parameters / 1e6:.2f} M parameters in {artifact_dir}")
+    with console.status(f"importing {file.name} …"):
+        exported = importing.import_weights(
+            file,
+            artifact_dir,
+            variant=variant,
+            size=size,
+            packing=Packing(storage, photos),
+            card=Card(name, version, data, licence),
+            overwrite=overwrite,
+        )
+    _report(exported, artifact_dir)
+    console.print(exported.manifest.data, markup=False)
