@@ -17,6 +17,7 @@
     import_weights                U²-Net's weights from elsewhere -> artifact (official_weights: names and order)
     weight_files                  what a file is, by its content; pytorch_checkpoint and onnx_weights read it
     norm_statistics               batch norm again, from photos, where a file has it folded away
+    to_onnx                       artifact -> ONNX file, checked against the artifact
 
 Never imports app/. `python -m training --help` lists the commands, which are in `commands/`.
 """

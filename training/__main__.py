@@ -26,6 +26,7 @@ cli.command()(artifact.export)
 cli.command()(quality.evaluate)
 cli.command()(quality.score)
 cli.command("import-weights")(artifact.import_weights)
+cli.command("to-onnx")(artifact.to_onnx)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from training.calibration import (
     with_quantised_activations,
 )
 from training.calibration_photos import Squares, photos_in, squares
+from training.check_pictures import check_pictures
 from training.config import load_config
 from training.folding import with_folded_batch_norm
 from training.layout import weight_name
@@ -162,11 +163,11 @@ def _build(network: keras.Model, serving: Serving, building: Path, card: Card, p
     _check_parity(stored, serving, building / SAVED_MODEL_DIR)
     photos = packing.photos
     seen = list(squares(photos_in(photos), serving.size, serving.geometry)) if photos else []
-    exact = alphas(network, seen or [_check_images(serving.size)], serving.sharpness)
+    exact = alphas(network, seen or [check_pictures(serving.size)], serving.sharpness)
     rounded = None
     if packing.storage != "float32":
         rounded = Cost.between(
-            alphas(stored, seen or [_check_images(serving.size)], serving.sharpness), exact
+            alphas(stored, seen or [check_pictures(serving.size)], serving.sharpness), exact
         )
         _check_cost(packing.storage, rounded)
     in_8_bits = _calibrate(stored, serving, seen, exact, building) if seen else None
@@ -249,7 +250,7 @@ def _save(module: ServedMatte, path: Path) -> None:
 
 
 def _check_parity(network: keras.Model, serving: Serving, saved_model: Path) -> None:
-    images = _check_images(serving.size)
+    images = check_pictures(serving.size)
     loaded = tf.saved_model.load(str(saved_model))
     exported = loaded.signatures[SIGNATURE](**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
     expected = alphas(network, [images], serving.sharpness)
@@ -260,14 +261,6 @@ def _check_parity(network: keras.Model, serving: Serving, saved_model: Path) -> 
         raise ExportError(
             f"the export differs from the network by {worst:.5f} in alpha, more than {PARITY_TOLERANCE:.5f}"
         )
-
-
-def _check_images(size: int) -> NDArray[np.uint8]:
-    """Noise, and a bright disc on a dark ramp: `[2,size,size,3]`."""
-    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    y, x = np.mgrid[0:size, 0:size] / size
-    disc = np.where((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1, 220, 90 * x)
-    return np.stack([noise, np.repeat(disc[:, :, None], 3, axis=2).astype(np.uint8)])
 
 
 def _manifest(network: keras.Model, serving: Serving, artifact: Path, card: Card) -> Manifest:

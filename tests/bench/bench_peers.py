@@ -41,7 +41,6 @@ from tests.bench.peer_figures import TASKS, Comparison, Measured, Run, table
 from tests.bench.peer_rembg import Peer, default_venv, installed, removing, serving_rembg
 from tests.processes import serving
 
-ALPHA_TOLERANCE: Final = 1e-3  # between two runtimes in float32
 MATTE_TOLERANCE: Final = 0.05  # mean; 0.015 was seen, and 0.10 with red for blue, or no normalisation
 WARM_UP: Final = 8  # requests of each kind, all at once, before anything is measured
 COLOUR_TYPES: Final = {"matte": 0, "cut-out": 6}  # PNG's numbers of grey and of RGBA
@@ -107,14 +106,14 @@ def compare(
     Raises ValueError if the two do not run the same network, or if one does not answer as it should.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from tests.bench import onnx_export  # brings TensorFlow, for which `--help` should not wait
+    from training.to_onnx import to_onnx  # brings TensorFlow, for which `--help` should not wait
 
     peer, data = installed(folder), photo(side)
     with tempfile.TemporaryDirectory() as home:
         model = Path(home).resolve() / "network.onnx"
-        difference = onnx_export.export(artifact, peer.programs / "python", model)
-        if difference > ALPHA_TOLERANCE:
-            raise ValueError(f"the ONNX network's alpha is {difference:.4f} off: not the same network")
+        difference = to_onnx(artifact, model, form="normalised").difference
+        if difference is None:
+            raise ValueError("the networks cannot be compared: pip install onnxruntime")
         rembg = measure_rembg(peer, model, data, side=side, requests=peer_requests)
     service = measure_service(artifact, data, side=side, requests=requests)
     comparison = Comparison(peer, service, rembg, difference)

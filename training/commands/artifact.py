@@ -1,4 +1,4 @@
-"""`export` and `import-weights`: a run, or weights from elsewhere, as an artifact that the service loads."""
+"""`export`, `import-weights`, `to-onnx`: a run or weights from elsewhere as an artifact, an artifact as ONNX."""
 
 from __future__ import annotations
 
@@ -124,3 +124,36 @@ def import_weights(
         )
     _report(exported, artifact_dir)
     console.print(exported.manifest.data, markup=False)
+
+
+def to_onnx(
+    artifact_dir: Annotated[Path, typer.Argument(help="An artifact of `export` or `import-weights`.")],
+    file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    form: Annotated[
+        Literal["pixels", "normalised"],
+        typer.Option(
+            "--input",
+            help="pixels: uint8 [N,S,S,3], alpha [N,S,S,1], as the service's model. normalised: float32 [N,3,H,W] by "
+            "ImageNet's mean and deviation, alpha [N,1,S,S], as rembg's models.",
+        ),
+    ] = "pixels",
+    keep_batch_norm: Annotated[
+        bool,
+        typer.Option("--keep-batch-norm", help="Do not fold it into the convolutions: for training further."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Write an artifact as an ONNX file, and compare the two where ONNX Runtime is installed."""
+    import training.to_onnx as exporting
+
+    exported = exporting.to_onnx(
+        artifact_dir, file, form=form, keep_batch_norm=keep_batch_norm, overwrite=overwrite
+    )
+    compared = (
+        "not compared, since onnxruntime is not installed"
+        if exported.difference is None
+        else f"ONNX Runtime's alpha differs by {exported.difference:.1e} at most"
+    )
+    console.print(
+        f"{exported.manifest.label}: {file.stat().st_size / 1e6:.1f} MB in {file}; {compared}", markup=False
+    )
