@@ -65,7 +65,7 @@ lock:
 		--no-annotate --no-header pyproject.toml -o requirements.lock
 
 $(VENV)/.serve: EXTRAS :=
-$(VENV)/.train: EXTRAS := [train]
+$(VENV)/.train: EXTRAS := [train,import]
 $(VENV)/.dev: EXTRAS := [dev]
 $(VENV)/.fuzz: EXTRAS := [dev,fuzz]
 $(VENV)/.release: EXTRAS := [release]

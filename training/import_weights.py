@@ -54,7 +54,8 @@ def import_weights(
 
     `variant` is only compared with what the file holds. `size` is by default the file's own, else SIZE. On
     `packing.photos` batch norm's statistics are measured, where the file has none (`norm_statistics`), and the ranges
-    of 8 bits. Of `card` only what is given counts.
+    of 8 bits. Of `card` only what is given counts; an artifact in a folder of models,
+    `<name>/<n>`, is called so, another after its file.
 
     Raises WeightsError, CheckpointError, PhotosError, ImageError, ExportError or FileNotFoundError.
     """
@@ -69,7 +70,7 @@ def import_weights(
         raise WeightsError(f"{file}: {error}") from None
     if pictures:
         measure(network, squares(pictures, serving.size, serving.geometry))
-    card = _card(file, weights, card or NO_CARD, len(pictures))
+    card = _card(file, artifact, weights, card or NO_CARD, len(pictures))
     return export_network(network, serving, artifact, card, packing=packing, overwrite=overwrite)
 
 
@@ -83,26 +84,34 @@ def _network(weights: Weights, variant: str | None) -> keras.Model:
     return network
 
 
-def _card(file: Path, weights: Weights, card: Card, photos: int) -> Card:
-    """`card`, completed by what the file tells; `photos`: on how many the statistics were measured."""
+def _card(file: Path, artifact: Path, weights: Weights, card: Card, photos: int) -> Card:
+    """`card`, completed by what file and place tell; `photos`: on how many the statistics were measured."""
     told = STATISTICS.sub("", weights.data) if weights.folded else weights.data
     data = card.data or "; ".join(
         filter(None, [told, f"imported from {file.name} (SHA-256 {file_sha256(file)[:16]}…)"])
     )
     if weights.folded:
         data += f"; {MEASURED.format(photos) if photos else UNMEASURED}"
+    name, version = _label(file, artifact)
     return Card(
-        name=card.name or _name(file),
-        version=card.version or "1",
+        name=card.name or name,
+        version=card.version or version,
         data=data,
         licence=card.licence or weights.licence or LICENCE,
     )
 
 
-def _name(file: Path) -> str:
-    """The file's own, as a manifest may have it: "U2Net (1).onnx" is u2net-1."""
-    plain = re.sub(r"[^a-z0-9.]+", "-", file.stem.lower())
-    return plain.strip("-.")[:64] or "u2net"
+def _label(file: Path, artifact: Path) -> tuple[str, str]:
+    """Name and version by the place, where it is that of a version in a folder of models, else by the file."""
+    place = artifact.absolute()
+    if re.fullmatch("[0-9]+", place.name) and _plain(place.parent.name) == place.parent.name:
+        return place.parent.name, place.name
+    return _plain(file.stem) or "u2net", "1"
+
+
+def _plain(name: str) -> str:
+    """As a manifest may have it: of "U2Net (1)" u2net-1."""
+    return re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-._")[:64]
 
 
 def assign_official(network: keras.Model, tensors: Mapping[str, NDArray[Any]]) -> None:

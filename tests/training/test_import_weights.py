@@ -115,7 +115,7 @@ def test_what_is_given_for_the_manifest_comes_first(tmp_path, monkeypatch):
         ("U2Net (1).pth", "u2net-1"),
         ("..weights..pth", "weights"),
         ("нетто.pth", "u2net"),
-        ("u2net_human_seg.pth", "u2net-human-seg"),
+        ("u2net_human_seg.pth", "u2net_human_seg"),
     ],
 )
 def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, monkeypatch, file, name):
@@ -123,6 +123,22 @@ def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, monkeypatc
     monkeypatch.setattr("training.import_weights.export_network", lambda *a, **_: cards.append(a[3]))
     import_weights(small_file(tmp_path, file), tmp_path / "artifact")
     assert cards[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("place", "label"),
+    [
+        ("models/general/1", ("general", "1")),
+        ("models/general/12", ("general", "12")),
+        ("models/General models/1", ("u2net", "1")),
+        ("models/general", ("u2net", "1")),
+    ],
+)
+def test_a_version_in_a_folder_of_models_is_called_so(tmp_path, monkeypatch, place, label):
+    cards = []
+    monkeypatch.setattr("training.import_weights.export_network", lambda *a, **_: cards.append(a[3]))
+    import_weights(small_file(tmp_path), tmp_path / place)
+    assert (cards[0].name, cards[0].version) == label
 
 
 def test_an_artifact_that_is_there_is_told_before_anything_is_read(tmp_path):

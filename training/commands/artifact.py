@@ -102,8 +102,12 @@ def import_weights(
         Literal["int8", "float16", "float32"],
         typer.Option(help="How kernels are stored; 8 bits quarter the size, and need --photos."),
     ] = "float32",
-    name: Annotated[str, typer.Option(help="Name in the manifest [default: the file's].")] = "",
-    version: Annotated[str, typer.Option(help="Version in the manifest and the X-Model header.")] = "1",
+    name: Annotated[
+        str, typer.Option(help="Name in the manifest [default: of models/NAME/1 that, else the file's].")
+    ] = "",
+    version: Annotated[
+        str, typer.Option(help="Version in the manifest [default: of models/NAME/2 the 2, else 1].")
+    ] = "",
     data: Annotated[str, typer.Option(help="What it was trained on, for the manifest.")] = "",
     licence: Annotated[str, typer.Option(help="Under which terms the weights may be used.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
