@@ -1,7 +1,7 @@
 # make serve   set up and serve the built-in model on http://127.0.0.1:8000
 # make test    set up and run the test suite, two files at a time
 # make check   what CI runs: lint, types, tests
-# make fuzz    requests and photos made up for MINUTES each, far longer than `make test` does
+# make fuzz    requests, photos and whole connections made up for MINUTES each, far longer than `make test` does
 # make audit   known vulnerabilities of what requirements.lock pins; needs the network
 # make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
@@ -41,6 +41,7 @@ fuzz: $(VENV)/.fuzz
 	CONTRACT_EXAMPLES=$$(($(MINUTES) * 200)) $(BIN)/python -m pytest -q tests/app/test_contract.py
 	$(BIN)/python -m tests.fuzz.fuzz_codec --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python -m tests.fuzz.fuzz_requests --seconds $$(($(MINUTES) * 60))
+	$(BIN)/python -m tests.fuzz.fuzz_framing --seconds $$(($(MINUTES) * 60))
 
 audit: $(VENV)/.dev
 	.ci/audit

@@ -9,6 +9,7 @@ The path of one request, one line per module:
     connections  what comes before a request
         |            house       how many, how silent, how slow
         |            intake      how much is read of them at once
+        |            framing     where each request begins and ends
         |
     middleware   request id
         |            records     access log and metrics: how each request ended

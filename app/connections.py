@@ -8,23 +8,29 @@ request may do once its head has come is `app.admission`'s matter. Knows no rout
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import HeadTooLarge, HeadTooSlow, MalformedRequest, ServiceError, TooManyConnections
+from app.framing import Framing
 from app.intake import Intake
 from app.problems import to_bytes
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from uvicorn._types import ASGI3Application
 
     from app.house import House
+
+_LOOK_S: Final = 0.1  # how often it is asked whether a client that sends no more is still there
+_SHOWN: Final = 200  # letters of a reason, which may hold what the client wrote
+_BEGINNING: Final = b"HTTP/1.1 "  # of every answer
 
 
 def protocol_of(house: House) -> type[Connection]:
@@ -41,11 +47,15 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser = Framing(self)  # type: ignore[assignment]
         self._half_head = False
         self._head_came = False  # in the last piece
         self._at_head = False  # of a request that comes after all before it are answered
+        self._running: RequestResponseCycle | None = None  # the request whose turn it is, or was
         self._refusal: bytes | None = None
+        self._last_words: bytes | None = None  # once nothing more is taken: what is said before the end
         self._rest: socket.socket | None = None  # a hold on its own, where more comes after all is said
+        self._pulse: socket.socket | None = None  # another one, of a client that sends no more
         self._fruitless = 0  # bytes since the last that were of a body or ended a head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,12 +71,25 @@ class Connection(HttpToolsProtocol):
         self.house.left(self)
         if self._rest:
             self.house.see_off(self._rest)
+        if self._pulse:
+            self._pulse.close()
+            self._pulse = None
+        self.parser.close()  # type: ignore[attr-defined]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._last_words is not None:
+            return
+        self._unset_keepalive_if_required()
         self._fruitless += len(data)
         self._head_came = False
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as reason:
+            if not self.transport.is_closing():
+                told = MalformedRequest(f"This is no request of HTTP/1.1: {str(reason)[:_SHOWN]}")
+                self._refuse(self.house.counted(told), see_off=True)
+            return
         if self._head_came and self.cycle.more_body:
             self.flow.pause_reading()  # Until the body is asked for: who refuses a request doesn't want it.
         # Trailers after a body and extensions of its chunks count, too: the parser would keep them without end.
@@ -74,9 +97,38 @@ class Connection(HttpToolsProtocol):
             error = HeadTooLarge(
                 f"At most {self.house.head_bytes} bytes are accepted before a request's body."
             )
-            self._refuse(self.house.counted(error))
+            self._refuse(self.house.counted(error), see_off=True)
         elif self.transport.is_closing():
             self.house.leaves(self)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may have left, or have half-closed the connection (`nc -N`) and wait for its
+        answers: only what is written to it shows which. What all answers begin with is written at once, so that
+        nothing is computed for those who left. Returns whether the connection stays open."""
+        running = self._running
+        if self.transport.is_closing() or running is None or running.response_complete:
+            return False
+        if running is self.cycle and running.more_body:
+            return False
+        self._drop_cut_off()
+        if self._last_words is None:
+            last = self.pipeline[0][0] if self.pipeline else running
+            last.keep_alive = False
+        if not running.response_started:
+            running.transport.begin()  # type: ignore[attr-defined]
+            with suppress(OSError):  # There may be no descriptor left.
+                self._pulse = self.transport.get_extra_info("socket").dup()
+            self._feel_pulse()
+        return True
+
+    def _feel_pulse(self) -> None:
+        """End the connection once the client turns out to have left: its system answers what comes by a reset."""
+        if self._pulse is None or self.transport.is_closing():
+            return
+        if self._pulse.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+        else:
+            self.loop.call_later(_LOOK_S, self._feel_pulse)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -107,6 +159,7 @@ class Connection(HttpToolsProtocol):
         if self._at_head and self.house.turnstile:
             self._refusal = self.house.turnstile.refusal(cycle.scope)  # type: ignore[arg-type]
         if self._refusal is None:
+            self._running = cycle
             super()._start_asgi_task(cycle, app)
         else:
             cycle.response_started = cycle.response_complete = True
@@ -125,14 +178,14 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self.house.leaves(self)
+        elif more:
+            return
+        elif self._last_words is not None:
+            self._say_last_words()
         elif self._half_head:
             self.house.heads(self)
-        elif not more:
+        else:
             self.house.idles(self)
-
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for what is no HTTP."""
-        self._refuse(self.house.counted(MalformedRequest(msg)))
 
     def refuse_slow_head(self) -> None:
         """Say so to a client that has begun a request; to one that has said nothing, nothing is said."""
@@ -162,17 +215,41 @@ class Connection(HttpToolsProtocol):
 
     def _see_off(self) -> None:
         """End the connection when all has been written. Its socket is held on to: the house sees it off."""
-        self.cycle.body.clear()
+        if self.cycle:
+            self.cycle.body.clear()
         self.flow.pause_reading()
         with suppress(OSError):  # There may be no descriptor left.
             self._rest = self.transport.get_extra_info("socket").dup()
         self.close()
 
-    def _refuse(self, error: ServiceError) -> None:
-        """As every error is answered, but without a request to do it for."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(b"".join(to_bytes(error)))
-        self.close()
+    def _refuse(self, error: ServiceError, *, see_off: bool = False) -> None:
+        """As every error is answered, but without a request to do it for; after the answers to all requests that have
+        come whole. `see_off`: more may be coming."""
+        self._last_words = b"".join(to_bytes(error))
+        self.flow.pause_reading()
+        running = self._running
+        if running is None or running.response_complete:
+            self._say_last_words(see_off=see_off)
+        elif running is not self.cycle or not running.more_body:
+            self._drop_cut_off()
+        elif running.response_started:
+            self.close()
+        else:
+            running.disconnected = True
+            running.message_event.set()
+            self._say_last_words(see_off=see_off)
+
+    def _drop_cut_off(self) -> None:
+        """Of the requests that wait for their turn, the last if its body will never be whole."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+
+    def _say_last_words(self, *, see_off: bool = True) -> None:
+        self.transport.write(self._last_words or b"")
+        if see_off:
+            self._see_off()
+        else:
+            self.close()
 
 
 class Outlet:
@@ -187,9 +264,17 @@ class Outlet:
         self._close = close
         self._head_due = cycle.scope["method"] != "HEAD"  # There, nothing follows.
         self._head = b""
+        self._begun = False
         self.is_closing = transport.is_closing
 
+    def begin(self) -> None:
+        """Send the first bytes, which are the same whatever the answer."""
+        self._transport.write(_BEGINNING)
+        self._begun = True
+
     def write(self, data: bytes) -> None:
+        if self._begun:
+            data, self._begun = data.removeprefix(_BEGINNING), False
         if self._head:
             self._transport.writelines([self._head, data])
             self._head = b""
