@@ -22,7 +22,7 @@ The path of one request, one line per module:
         |            room        how many: fewer while a flood lasts
         |
     routes       /v1/matte and /v1/cutout; adapters speak as remove.bg and rembg do
-        |            uploads     body -> bytes of the photo, other files, texts
+        |            uploads     body -> bytes of the photo, other files, texts; forms: of a multipart form
         |            options     texts -> output: what is to become of the photo
         |            delivery    the pipeline's result -> the answer and its headers
     pipeline     prepare (CPU) -> await batch -> finish (CPU)

@@ -1,6 +1,7 @@
 """What OpenAPI says of single options: their types, limits and patterns. It is text; `options` and the adapters act.
 
-Patterns are those of the canonical spelling: spaces around a value, leading zeros or a `TRUE` are read as well.
+Patterns are those of the canonical spelling: spaces around a value, leading zeros, a `TRUE`, `PNG` or `jpeg` are read
+as well, and a blank value is one left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 # Of OpenAPI 3.1 itself there is none for colours; readers of the document take an unknown format as a remark.
 COLOUR: Final = "css-color"
 BASE64: Final[Schema] = {"type": "string", "format": "byte"}
-BOOLEAN: Final = "true|false|1|0"
+BOOLEAN: Final = "true|false|1|0|on|off|yes|no"
 PERCENT_TO_100: Final = r"(?:100|[1-9]?[0-9](?:\.[0-9]{1,4})?)%"
 SCALE: Final = r"(?:100|[1-9][0-9](?:\.[0-9]{1,4})?)%"
 _MARGIN: Final = r"(?:(?:50|[1-4]?[0-9](?:\.[0-9]{1,4})?)%|(?:500|[1-4]?[0-9]{1,2}(?:\.[0-9]{1,4})?)px|0)"
@@ -65,7 +66,7 @@ CUTOUT_OPTIONS: Final[dict[str, Schema]] = {
     "background": {
         "type": "string",
         "format": COLOUR,
-        "description": "A CSS colour name or a hex value, with alpha or without (`white`, `#00ff0080`); in a form "
+        "description": "A CSS colour (`white`, `#00ff0080`, `rgb(30 144 255 / 50%)`) or `transparent`; in a form "
         "also a picture's file, laid under the person so that it covers everything.",
         "examples": ["white", "#1e90ff"],
     },

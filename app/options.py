@@ -40,18 +40,27 @@ _HEX: Final = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORE
 _WHOLE: Final = re.compile(r"[0-9]{1,3}")
 # After the point as many digits as a float can have when JSON brings it.
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,20})?|\.[0-9]{1,20}")
-_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "1", "on", "yes"), True),
+    **dict.fromkeys(("false", "0", "off", "no"), False),
+}
+_FORMATS: Final = {**{str(each): each for each in Format}, "jpeg": Format.JPG}
+_TRANSPARENT: Final = "transparent"
+_RGB: Final = re.compile(r"rgba?\(\s*([^()]*?)\s*\)", re.IGNORECASE)
+_RGB_SEPARATOR: Final = re.compile(r"\s*[,/]\s*|\s+")
+_LEVEL: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?%?|\.[0-9]{1,9}%?")
 
 
 def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Output:
     """From the options by name, all of them optional, and the background's file. Raises ClientErrors."""
-    if sum((picture is not None, "background" in options, "blur" in options)) > 1:
+    kind = value_of(
+        options, "format", file_format, Format.PNG, InvalidFormat, f"is one of {', '.join(Format)}"
+    )
+    expected = "is a CSS colour (a name, hex, `rgb()`), `transparent`, or a file"
+    asked = value_of(options, "background", background, None, InvalidBackground, expected)
+    if sum((picture is not None, asked is not None, "blur" in options)) > 1:
         raise MultipleBackgrounds("`background` and `blur` exclude each other, and there is one background.")
-    kind = value_of(options, "format", Format, Format.PNG, InvalidFormat, f"is one of {', '.join(Format)}")
-    ground: Ground | bytes | None = picture
-    if picture is None:
-        expected = "is a CSS colour name, a hex value, or a file"
-        ground = value_of(options, "background", colour, None, InvalidBackground, expected)
+    ground: Ground | bytes | None = picture or asked
     blur = value_of(options, "blur", whole(1, 100), None, InvalidBlur, "is a whole number, 1 to 100")
     if kind is Format.JPG and blur is None:
         ground = on_white(ground)
@@ -83,7 +92,9 @@ def read_how(options: Mapping[str, str]) -> How:
 def quality_of(options: Mapping[str, str]) -> Quality:
     """Raises InvalidQuality."""
     expected = f"is one of {', '.join(Quality)}"
-    return value_of(options, "quality", Quality, Quality.STANDARD, InvalidQuality, expected)
+    return value_of(
+        options, "quality", lambda text: Quality(text.lower()), Quality.STANDARD, InvalidQuality, expected
+    )
 
 
 def value_of(
@@ -106,8 +117,30 @@ def value_of(
         raise problem(f"`{name}` {expected}, not {written[name][:100]!r}.") from None
 
 
+def file_format(text: str) -> Format:
+    """`jpeg` is `jpg`. Raises ValueError."""
+    if text.lower() not in _FORMATS:
+        raise ValueError(text)
+    return _FORMATS[text.lower()]
+
+
+def background(text: str) -> Ground | None:
+    """A `colour`, or None for one that is wholly transparent. Raises ValueError."""
+    ground = colour(text)
+    return ground if ground.alpha else None
+
+
 def colour(text: str) -> Ground:
-    """A CSS name, `#rgb`, `#rgba`, `#rrggbb` or `#rrggbbaa`, the # left out or not. Raises ValueError."""
+    """CSS: a name, `transparent`, `#rgb`, `#rgba`, `#rrggbb` or `#rrggbbaa`, # left out or not, `rgb()` or `rgba()`.
+
+    Raises ValueError.
+    """
+    if text.lower() == _TRANSPARENT:
+        return Ground((0, 0, 0), 0)
+    if levels := _RGB.fullmatch(text):
+        if ground := _of_levels(_RGB_SEPARATOR.split(levels[1])):
+            return ground
+        raise ValueError(text)
     found = _HEX.fullmatch(text)
     # Pillow reads rgb(…) and hsl(…), too, also to levels that are no byte.
     if not found and text.lower() not in ImageColor.colormap:
@@ -116,9 +149,22 @@ def colour(text: str) -> Ground:
     return Ground((red, green, blue), *alpha)
 
 
+def _of_levels(levels: list[str]) -> Ground | None:
+    """Red, green and blue 0 to 255 or in per cent, alpha 0 to 1 or in per cent; None for what is no colour."""
+    if len(levels) not in (3, 4) or not all(map(_LEVEL.fullmatch, levels)):
+        return None
+    parts = [float(level.removesuffix("%")) / (100 if level.endswith("%") else 255) for level in levels]
+    if len(levels) == 4 and not levels[3].endswith("%"):
+        parts[3] *= 255
+    if max(parts) > 1:
+        return None
+    red, green, blue, *alpha = (round(part * 255) for part in parts)
+    return Ground((red, green, blue), *alpha)
+
+
 def megapixels(text: str) -> float | None:
     """`full` is no limit. Raises ValueError."""
-    if text == FULL:
+    if text.lower() == FULL:
         return None
     if not _NUMBER.fullmatch(text) or float(text) == 0:
         raise ValueError(text)

@@ -7,13 +7,13 @@ read_upload   of that, or of a body that is the photo itself: the one photo, and
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
 from app.errors import (
@@ -25,6 +25,7 @@ from app.errors import (
     UnknownOption,
     UnsupportedType,
 )
+from app.forms import Form
 
 FIELD: Final = "image"
 FORM: Final = "multipart/form-data"
@@ -46,7 +47,7 @@ _URL_ENDING: Final = "url"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a body holds. Of a text that came more than once, the last."""
+    """What a body holds. Of a text that came more than once, the last that is not blank."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, list[bytes]] = field(default_factory=dict, repr=False)
@@ -68,7 +69,8 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A photo's bytes, the options that came with it, and the other files.
+    """A photo's bytes, the options that came with it, and the other files. A blank option did not come: browsers send
+    those that were left alone.
 
     `query`: those options that came there; of them the form may say otherwise, and counts.
     """
@@ -86,7 +88,7 @@ async def read_upload(
 
     `files`: those options that may be files, too. Raises ClientErrors.
     """
-    query = dict(request.query_params)
+    query = _last(request.query_params.multi_items())
     _refuse_unknown(query, options)
     kind = content_type(request)
     parts = Parts()
@@ -95,59 +97,48 @@ async def read_upload(
         photo = _photo(parts, name)
         _refuse_unknown(parts.names - {name}, options)
         for each in sorted({*parts.files} - {name, *files}):
-            raise InvalidOption(f"`{each}` is text, not a file.")
+            if parts.file(each):
+                raise InvalidOption(f"`{each}` is text, not a file.")
     else:
         photo = await _body(request)
         problem = UnsupportedType if photo else MissingSource
         if not (photo and kind.startswith("image/")):
             raise problem(f"Send the photo as form field `{name}`, or as the body with its image/* type.")
-    return Upload(photo, query | dict(parts.texts), query, parts)
+    given = without_blanks(query)
+    return Upload(photo, given | without_blanks(parts.texts), given, parts)
 
 
 async def read_parts(request: Request, *, text_max: int = TEXT_MAX) -> Parts:
-    """Of a multipart or urlencoded form or a JSON object. Raises BadForm, UnsupportedType or ClientGone."""
+    """Of a multipart or urlencoded form or a JSON object; nothing, of whatever kind, holds nothing.
+
+    Raises BadForm, UnsupportedType or ClientGone.
+    """
     kind = content_type(request)
-    if kind == JSON:
-        return Parts(_json_texts(await _body(request)))
-    if kind == URLENCODED:
-        return Parts(_urlencoded_texts(await _body(request)))
-    if kind != FORM:
-        raise UnsupportedType(f"Send the options and the photo as {FORM}.")
+    pieces = (piece async for piece in request.stream() if piece)
     try:
-        parser = _Form(
+        first = await anext(pieces, b"")
+        if not first:
+            return Parts()
+        if kind == JSON:
+            return Parts(_json_texts(await _joined(first, pieces)))
+        if kind == URLENCODED:
+            return Parts(_urlencoded_texts(await _joined(first, pieces)))
+        if kind != FORM:
+            raise UnsupportedType(f"Send the options and the photo as {FORM}.")
+        form = Form(
             request.headers,
-            request.stream(),
+            _from_first(first, pieces),
             max_files=FILES_MAX,
             max_fields=FIELDS_MAX,
             max_part_size=text_max,
         )
         # Starlette spools larger files to disk; photos never go there, and admission has capped the body already.
-        parser.spool_max_size = request.app.state.settings.max_upload_bytes
-        return await _parts_of(await parser.parse())
+        form.spool_max_size = request.app.state.settings.max_upload_bytes
+        return await _parts_of(await form.parse())
     except MultiPartException as error:
         raise BadForm(error.message) from None
     except ClientDisconnect:
         raise ClientGone("The client left during the upload.") from None
-
-
-class _Form(MultiPartParser):
-    """Starlette's own takes a form that breaks off for one that ends there, and forgets its last file."""
-
-    _ended = False
-
-    def on_end(self) -> None:
-        """Called at the boundary that closes the form."""
-        self._ended = True
-        super().on_end()
-
-    async def parse(self) -> FormData:
-        """Raises MultiPartException."""
-        form = await super().parse()
-        if not self._ended:
-            for file in self._files_to_close_on_error:
-                file.close()
-            raise MultiPartException("The form breaks off.")
-        return form
 
 
 def content_type(request: Request) -> str:
@@ -163,23 +154,46 @@ async def _body(request: Request) -> bytes:
         raise ClientGone("The client left during the upload.") from None
 
 
+async def _joined(first: bytes, pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return b"".join([first, *[piece async for piece in pieces]])
+
+
+async def _from_first(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def without_blanks(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text.strip()}
+
+
+def _last(texts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Of each name the last text that is not blank, if there is one."""
+    found: dict[str, str] = {}
+    for name, text in texts:
+        if text.strip() or name not in found:
+            found[name] = text
+    return found
+
+
 async def _parts_of(form: FormData) -> Parts:
-    texts: dict[str, str] = {}
+    texts: list[tuple[str, str]] = []
     files: dict[str, list[bytes]] = {}
     try:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 files.setdefault(name, []).append(await value.read())
             else:
-                texts[name] = value
+                texts.append((name, value))
     finally:
         await form.close()
-    return Parts(texts, files)
+    return Parts(_last(texts), files)
 
 
 def _urlencoded_texts(body: bytes) -> dict[str, str]:
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
+        return _last(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
     except ValueError:  # UnicodeDecodeError is one
         raise BadForm(f"The body is no form of at most {FIELDS_MAX} fields.") from None
 

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from app import openapi, option_schemas, request_schemas
+from app.adapters import base64_text
 from app.adapters.removebg_options import NO_TYPE, OPTIONS, read_output
 from app.adapters.removebg_schemas import SCHEMAS, in_json, in_urlencoded
 from app.delivery import ask, headers_of
@@ -86,7 +87,7 @@ async def removebg(request: Request) -> Response:
     except ClientError as error:
         return to_response(error, status=status_of(type(error)))
     headers = headers_of(result) | {"X-Credits-Charged": "0"}
-    if parameters.get("type_level") != NO_TYPE:
+    if parameters.get("type_level", "").lower() != NO_TYPE:
         headers["X-Type"] = "person"
     return _answer(result, headers, as_json=wants_json(request.headers.get("accept", "")))
 
@@ -123,10 +124,9 @@ def _photo(file: bytes | None, encoded: str | None) -> bytes:
     if encoded is None:
         raise MissingSource(f"Send the photo as `image_file` or `{BASE64}`.")
     try:
-        # What begins a data: URL is left out, and so are line ends, which encoders set.
-        return base64.b64decode("".join(encoded.rpartition(",")[2].split()), validate=True)
-    except ValueError:  # binascii.Error is one; letters that are not ASCII raise another
-        raise UnreadableImage(f"`{BASE64}` is no base64.") from None
+        return base64_text.decode(encoded)
+    except ValueError as reason:
+        raise UnreadableImage(f"`{BASE64}` {reason}") from None
 
 
 def _answer(result: Result, headers: Mapping[str, str], *, as_json: bool) -> Response:

@@ -24,7 +24,7 @@ from app.errors import (
     InvalidType,
     MultipleBackgrounds,
 )
-from app.options import NO_MARGIN, boolean, colour, megapixels, on_white, value_of, whole
+from app.options import NO_MARGIN, background, boolean, file_format, megapixels, on_white, value_of, whole
 from app.output import Channels, Format, Ground, Output
 from app.picture.framing import Margins, Placement, Region
 
@@ -35,7 +35,7 @@ OPTIONS: Final[dict[str, str]] = {
     "`full` or `auto`: the most that the answer may have.",
     "type": "`auto` or `person`: this service knows people.",
     "type_level": "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
-    "format": "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg`, `webp`, `zip`.",
+    "format": "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
     "roi": "`x1 y1 x2 y2`, each `10%` or `20px`: the person is inside.",
     "crop": "`true`: cut to the person.",
     "crop_margin": "With `crop`: 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px).",
@@ -46,7 +46,7 @@ OPTIONS: Final[dict[str, str]] = {
     "shadow_type": "`auto`, `drop` or `none`.",
     "shadow_opacity": "0 to 100.",
     "semitransparency": "Accepted: mattes are always soft.",
-    "bg_color": "A colour name, or 3, 4, 6 or 8 hex digits.",
+    "bg_color": "A colour name, 3, 4, 6 or 8 hex digits, `rgb(…)`, `rgba(…)` or `transparent`.",
 }
 NO_TYPE: Final = "none"
 _SIZES: Final[dict[str, float | None]] = {
@@ -56,7 +56,7 @@ _SIZES: Final[dict[str, float | None]] = {
     "medium": 1.5,
     "hd": 4.0,
     "4k": 10.0,
-    "50MP": 50.0,
+    "50mp": 50.0,
     "full": None,
     "auto": None,
 }
@@ -72,10 +72,13 @@ def read_output(parameters: Mapping[str, str], picture: bytes | None = None) -> 
     """What the parameters by name, none of them empty, and the background's file mean. Raises ClientErrors."""
     _value(parameters, "type", _one_of(_TYPES), InvalidType, "auto")
     _value(parameters, "type_level", _one_of(_LEVELS), InvalidType, NO_TYPE)
-    if picture is not None and "bg_color" in parameters:
+    colour = _value(parameters, "bg_color", background, InvalidBackground, None)
+    if picture is not None and colour is not None:
         raise MultipleBackgrounds("Send `bg_color` or `bg_image_file`, not both.")
-    ground: Ground | bytes | None = picture or _value(parameters, "bg_color", colour, InvalidBackground, None)
-    channels = _value(parameters, "channels", Channels, InvalidChannels, Channels.RGBA)
+    ground: Ground | bytes | None = picture or colour
+    channels = _value(
+        parameters, "channels", lambda text: Channels(text.lower()), InvalidChannels, Channels.RGBA
+    )
     kind = _format(parameters, ground, channels)
     if channels is Channels.ALPHA:
         ground = None
@@ -99,7 +102,11 @@ def _format(parameters: Mapping[str, str], ground: Ground | bytes | None, channe
     opaque = isinstance(ground, bytes) or (ground is not None and ground.alpha == 255)
     fitting = Format.JPG if opaque and channels is Channels.RGBA else Format.PNG
     kind = _value(
-        parameters, "format", lambda text: fitting if text == "auto" else Format(text), InvalidFormat, fitting
+        parameters,
+        "format",
+        lambda text: fitting if text.lower() == "auto" else file_format(text),
+        InvalidFormat,
+        fitting,
     )
     if kind is Format.ZIP and channels is Channels.ALPHA:
         raise InvalidFormat("A `zip` holds colours and alpha; `channels=alpha` has no colours.")
@@ -107,7 +114,7 @@ def _format(parameters: Mapping[str, str], ground: Ground | bytes | None, channe
 
 
 def _megapixels(text: str) -> float | None:
-    return _SIZES[text] if text in _SIZES else megapixels(text)
+    return _SIZES[text.lower()] if text.lower() in _SIZES else megapixels(text)
 
 
 def _placement(parameters: Mapping[str, str]) -> Placement | None:
@@ -121,7 +128,7 @@ def _placement(parameters: Mapping[str, str]) -> Placement | None:
 
 
 def _scale(text: str) -> float | None:
-    if text == "original":
+    if text.lower() == "original":
         return None
     scale = _percent(text)
     if not _SCALE_MIN <= scale <= _SCALE_MAX:
@@ -130,9 +137,9 @@ def _scale(text: str) -> float | None:
 
 
 def _position(text: str) -> tuple[float | None, float | None]:
-    if text == "original":
+    if text.lower() == "original":
         return None, None
-    if text == "center":
+    if text.lower() == "center":
         return 50, 50
     match [_percent(word) for word in text.split()]:
         case [both]:
@@ -158,9 +165,9 @@ def _shadow(parameters: Mapping[str, str]) -> int:
 
 def _one_of(known: Collection[str]) -> Callable[[str], str]:
     def read(text: str) -> str:
-        if text not in known:
+        if text.lower() not in known:
             raise ValueError(text)
-        return text
+        return text.lower()
 
     return read
 

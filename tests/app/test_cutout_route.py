@@ -193,7 +193,7 @@ async def test_photo_too_long_for_the_format_is_told_so(running: Running, kind: 
 REFUSED = [
     ({"data": {"format": "gif"}}, 422, "invalid_format"),
     ({"data": {"background": "nothing"}}, 422, "invalid_bg_color"),
-    ({"data": {"background": ""}}, 422, "invalid_bg_color"),
+    ({"data": {"background": "rgb(1,2)"}}, 422, "invalid_bg_color"),
     ({"data": {"background": "rgb(300,0,0)"}}, 422, "invalid_bg_color"),
     ({"data": {"background": "red", "blur": "5"}}, 422, "multiple_bg_sources"),
     ({"files": {"background": png(GREEN)}, "data": {"blur": "5"}}, 422, "multiple_bg_sources"),

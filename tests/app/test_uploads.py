@@ -72,7 +72,6 @@ PART = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="f"\r\n\r
 MALFORMED = {
     "array": (JSON_TYPE, b"[]"),
     "no JSON": (JSON_TYPE, b"{"),
-    "nothing": (JSON_TYPE, b""),
     "no UTF-8": (JSON_TYPE, b'{"a": "\xff"}'),
     "nested": (JSON_TYPE, b'{"a": {"b": 1}}'),
     "list": (JSON_TYPE, b'{"a": ["b"]}'),
@@ -94,6 +93,43 @@ async def test_malformed_body_is_refused(client: httpx.AsyncClient, name: str) -
     headers, body = MALFORMED[name]
     answer = await client.post("/parts", content=body, headers=headers)
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "invalid_form")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", *FORM_OF_B.values(), ""]
+)
+async def test_empty_body_of_any_kind_holds_nothing(client: httpx.AsyncClient, kind: str) -> None:
+    answer = await client.post("/parts", content=b"", headers={"content-type": kind})
+    assert answer.json() == {"texts": {}, "files": {}}
+    missing = await client.post("/upload", content=b"", headers={"content-type": kind})
+    assert (missing.status_code, missing.json()["errors"][0]["code"]) == (400, "missing_source")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000"])
+async def test_blank_option_is_one_left_out(client: httpx.AsyncClient, blank: str) -> None:
+    blanks = {"colour": blank, "ground": blank}
+    form = await client.post("/upload", files={"photo": b"me"}, data=blanks, params={"colour": "red"})
+    assert form.json() == {"photo": "me", "options": {"colour": "red"}, "ground": None}
+    call = {"content": b"me", "headers": {"content-type": "image/png"}}
+    assert (await client.post("/upload", params=blanks, **call)).json()["options"] == {}
+
+
+async def test_blank_file_of_an_option_is_one_left_out(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/upload", files={"photo": b"me", "colour": b"", "ground": b""})
+    assert answer.json() == {"photo": "me", "options": {}, "ground": None}
+
+
+async def test_of_a_text_that_comes_twice_the_last_counts_that_is_not_blank(
+    client: httpx.AsyncClient,
+) -> None:
+    files = [("a", (None, "one")), ("a", (None, "two")), ("a", (None, " "))]
+    twice = "a=one&a=two&a=+"
+    urlencoded = {"content-type": "application/x-www-form-urlencoded"}
+    for call in ({"files": files}, {"content": twice, "headers": urlencoded}):
+        assert (await client.post("/parts", **call)).json()["texts"] == {"a": "two"}
+    query = "colour=red&colour=blue&colour="
+    answer = await client.post("/upload", params=query, files={"photo": b"me"})
+    assert answer.json()["options"] == {"colour": "blue"}
 
 
 async def test_multipart_form_is_bounded_in_fields_files_and_text(client: httpx.AsyncClient) -> None:

@@ -22,7 +22,7 @@ REFUSED = [
     ({"image_file": "me.jpg"}, "invalid_option"),
     ({"image_file_b64": "no base64!"}, "failed_to_read_image"),
     ({"image_file_b64": "ünïcödé"}, "failed_to_read_image"),
-    ({"image_file_b64": "AAA"}, "failed_to_read_image"),
+    ({"image_file_b64": "AAAAA"}, "failed_to_read_image"),
     ({"image_file_b64": "aGVsbG8="}, "invalid_file_type"),
     ({"image_file_b64": ENCODED, "bg_image_url": "https://example.com/beach.jpg"}, "missing_source"),
     ({"image_file_b64": ENCODED, "bg_image_file": "beach.jpg"}, "invalid_option"),
