@@ -11,6 +11,8 @@ The path of one request, one line per module:
         |            intake      how much is read of them at once
         |            framing     where each request begins and ends
         |
+    paths        the path as the routes have it: with or without a slash at its end, below a proxy's
+        |
     middleware   request id
         |            records     access log and metrics: how each request ended
         |

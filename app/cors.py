@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-METHODS: Final = ("GET", "POST")
+METHODS: Final = ("GET", "HEAD", "POST")
 SENT: Final = ("Authorization", "X-Api-Key", "X-Request-Id")
 READ: Final = (
     "Retry-After",

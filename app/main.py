@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from app import cors, device_metrics, loop_lag, openapi, predictor, site, tracing
 from app.access import Access, is_keyed
@@ -25,6 +25,7 @@ from app.metrics import Metrics
 from app.middleware import Observation
 from app.network import compiled_cache
 from app.network.running import LoadError, Predict
+from app.paths import Paths
 from app.pipeline import Pipeline, busy_photos
 from app.places import Places
 from app.predictor import Predictor
@@ -64,8 +65,10 @@ def create_app(
         title="u2matte",
         summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
         version="1",
+        openapi_url=None,  # app.site has it.
         docs_url=None,  # Its own is a page that loads from elsewhere.
         redoc_url=None,
+        redirect_slashes=False,  # app.paths knows both spellings.
         # FastAPI's own would trace each request a second time, and send what its environment asks for.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
@@ -79,6 +82,7 @@ def create_app(
     routers = [*pages, site.docs_router, router, removebg.router, rembg.router]
     for each in routers:
         app.include_router(each)
+        _answer_head(app, each.routes)
     app.state.settings = settings
     app.state.keys = keys
     app.state.metrics = metrics
@@ -88,6 +92,13 @@ def create_app(
     app.state.on_load_failure = lambda: None
     _surround(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
     return app
+
+
+def _answer_head(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Where GET is answered, HEAD is too (RFC 9110 §9.1): monitors ask by it. The server leaves the body out."""
+    for route in routes:
+        if isinstance(route, Route) and route.methods == {"GET"}:
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -119,6 +130,7 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         )
     if settings.otlp_endpoint:
         app.add_middleware(Tracing, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
+    app.add_middleware(Paths, routes=routes, root_path=settings.root_path)
 
 
 class _Service(FastAPI):

@@ -2,6 +2,7 @@
 
 The layers around the routes, from the outside, all of raw ASGI messages:
 
+    Paths           (app.paths) the path as the routes have it
     (Tracing)       (app.tracing) a span for the request and each stage, if an endpoint for traces is set
     (CORS)          for the websites that the operator names, if any; answers their preflights
       Observation   request id, access log, metrics, strict headers, the last resort for exceptions

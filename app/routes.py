@@ -12,6 +12,7 @@ from app.metrics import Metrics
 from app.option_schemas import BACKGROUND_FILE, CUTOUT_OPTIONS, MATTE_OPTIONS
 from app.options import HOW, NAMES, read_how, read_output
 from app.output import MATTE
+from app.paths import PREFIX
 from app.predictor import Predictor
 from app.schemas import Health, Index, ModelItem, ModelList
 from app.serving.models import Models, Role
@@ -107,7 +108,8 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/", summary="Where to go from here")
-async def index() -> Index:
+async def index(request: Request) -> Index:
     """Links to everything else."""
     paths = ("/docs", "/v1/matte", "/v1/cutout", "/v1/models", "/healthz", "/readyz", "/metrics")
-    return Index(links={path.rsplit("/", 1)[1]: path for path in paths})
+    prefix = request.scope.get(PREFIX, "")
+    return Index(links={path.rsplit("/", 1)[1]: prefix + path for path in paths})

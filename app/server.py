@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from app.connections import protocol_of
 from app.door import Door
 from app.house import House
+from app.paths import Proxied
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,15 +69,14 @@ class Server(uvicorn.Server):
 def _config(app: ASGIApp, house: House, settings: Settings) -> uvicorn.Config:
     """Nothing is taken from the environment."""
     return uvicorn.Config(
-        app,
+        Proxied(app, settings.trusted_proxies) if settings.trusted_proxies else app,
         http=protocol_of(house),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # by Proxied
         timeout_keep_alive=math.ceil(settings.keep_alive_ms / 1000),
         # A second more than the pipeline takes: whoever it gives up is still answered.
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout_ms / 1000) + 1,

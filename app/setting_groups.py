@@ -25,6 +25,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Runtime = Literal["auto", "tensorflow", "openvino"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
@@ -143,7 +144,8 @@ class AccessSettings(BaseModel):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For is believed; `*` all.",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Prefix "
+        "are believed; `*` all.",
     )
 
     @field_validator("api_keys", "protect", "cors_origins", mode="before")
@@ -182,6 +184,11 @@ class ProcessSettings(BaseModel):
     ui: bool = Field(
         default=True, description="Whether `/` is a page for browsers; off, it is the JSON index for all."
     )
+    root_path: str = Field(
+        default="",
+        description="Path below which a proxy publishes the service, such as `/matte`, whether or not it takes that "
+        "away again; a trusted proxy may say it by X-Forwarded-Prefix instead.",
+    )
     otlp_endpoint: str = Field(
         default="",
         pattern=r"^(https?://.+)?$",
@@ -202,6 +209,14 @@ class ProcessSettings(BaseModel):
     log_level: LogLevel = Field(default="info", description="Least severity that is logged.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_a_path(cls, path: str) -> str:
+        plain = path.rstrip("/")
+        if not PREFIX.fullmatch(plain):
+            raise ValueError("it is a path such as /matte, of letters, digits and ._~- between its slashes")
+        return plain
 
 
 def _has_keys(info: ValidationInfo) -> bool:

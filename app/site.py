@@ -1,7 +1,8 @@
 """Requests for the page, the documentation and their files come in; those files go out, under strict headers.
 
     page_router   `/` for browsers, and what it loads from `/page/`
-    docs_router   `/docs`, and what it loads from `/docs/`: Swagger UI, of which nothing comes from elsewhere
+    docs_router   `/docs`, and what it loads from `/docs/`: Swagger UI, of which nothing comes from elsewhere; and
+                  what it shows, `/openapi.json`
 
 All addresses inside the files are relative, so that the service may be published below any path of a proxy.
 Of the settings only the upload limit is told to the page. Knows no picture and no pipeline.
@@ -19,9 +20,10 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
 from app.exchange import STRICT
+from app.paths import PREFIX, UNSLASHED
 from app.routes import index
 
 PAGE_DIR: Final = Path(__file__).parent / "page"
@@ -75,7 +77,9 @@ def asset(body: bytes, suffix: str) -> Asset:
 async def home(request: Request) -> Response:
     """The page where HTML is asked for, as browsers do; the JSON index for everyone else."""
     if "text/html" not in request.headers.get("accept", ""):
-        return JSONResponse((await index()).model_dump(), headers={"Vary": "Accept"})
+        return JSONResponse((await index(request)).model_dump(), headers={"Vary": "Accept"})
+    if request.scope.get(UNSLASHED):
+        return RedirectResponse(request.scope[PREFIX].rpartition("/")[2] + "/")
     answer = _answer(request, _page(request.app.state.settings.max_upload_bytes), _PAGE_POLICY)
     answer.headers["Vary"] = "Accept"
     return answer
@@ -91,6 +95,19 @@ async def page_file(request: Request, name: str) -> Response:
 async def docs(request: Request) -> Response:
     """Interactive documentation."""
     return _answer(request, _docs_files()["docs.html"], _DOCS_POLICY)
+
+
+@docs_router.api_route("/docs/", methods=["GET", "HEAD"])
+async def docs_with_slash() -> Response:
+    """What the page loads would not be found from here."""
+    return RedirectResponse("../docs")
+
+
+@docs_router.api_route("/openapi.json", methods=["GET", "HEAD"])
+async def document(request: Request) -> Response:
+    """What the documentation shows. Where no proxy's path is known, requests go to where this document came from."""
+    servers = [{"url": request.scope.get(PREFIX) or "."}]
+    return JSONResponse(request.app.openapi() | {"servers": servers})
 
 
 @docs_router.api_route("/docs/{name}", methods=["GET", "HEAD"])

@@ -87,6 +87,7 @@ def test_a_photo_reaches_a_replica_with_what_it_must_know():
             "/v1/matte?size=full",
             photo,
             X_Forwarded_For="203.0.113.9",
+            X_Forwarded_Prefix="/elsewhere",
             X_Request_Id="mine-1",
             traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )
@@ -96,6 +97,7 @@ def test_a_photo_reaches_a_replica_with_what_it_must_know():
     assert request.path == "/v1/matte?size=full"
     assert request.headers["X-Forwarded-For"] == "127.0.0.1"
     assert request.headers["X-Forwarded-Proto"] == "https"
+    assert "X-Forwarded-Prefix" not in request.headers
     assert request.headers["X-Request-Id"] == "mine-1"
     assert request.headers["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c")
 
@@ -175,7 +177,8 @@ def test_other_answers_pass_as_they_are(status):
 @needs_nginx
 def test_metrics_are_not_for_the_world():
     with replica() as only, proxy(only.address) as nginx:
-        assert nginx.ask("GET", "/metrics")[0] == 404
+        for path in ("/metrics", "/metrics/", "//metrics", "/%6Detrics", "/below/metrics"):
+            assert nginx.ask("GET", path)[0] == 404
         assert nginx.ask("GET", "/readyz")[0] == 200
         assert [request.path for request in only.requests] == ["/readyz"]
 
