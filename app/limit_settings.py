@@ -25,7 +25,7 @@ class LimitSettings(BaseModel):
         default=25_000_000, ge=1_000, le=1_000_000_000, description="Largest request body, in bytes."
     )
     max_pixels: int = Field(
-        default=50_000_000,
+        default=65_000_000,
         ge=1_000,
         le=500_000_000,
         description="Largest picture, width times height in pixels, read from its header before decoding.",

@@ -130,3 +130,10 @@ def test_cores_are_no_more_than_the_containers_limit(monkeypatch: pytest.MonkeyP
     assert (Settings().core_count, Settings().cpu_thread_count) == (2, 2)
     monkeypatch.setattr("app.settings.container_cores", lambda: None)
     assert Settings().core_count == 64
+
+
+@pytest.mark.parametrize(
+    "side", [(8160, 6144), (8192, 6144), (9216, 6912), (9248, 6936), (9248, 6944), (9280, 6944)]
+)
+def test_photos_of_phones_with_50_and_64_megapixels_are_taken(side: tuple[int, int]) -> None:
+    assert side[0] * side[1] <= Settings().max_pixels < 108_000_000
