@@ -25,10 +25,12 @@ from rich.console import Console
 from rich.progress import track
 
 from training.dataset import Pair, Sources
-from training.images import ImageError, read_alpha_bytes, read_image
-from training.pair_check import why_unreadable
+from training.images import read_image
+from training.masks import read_portrait
 
 HEADER: Final = struct.Struct("<3i")
+# Of how pictures are read: what was made by another way of reading is made anew.
+READING: Final = 2
 ASPECT_EXPECTED: Final = 1.4  # of a portrait, for the estimate of the space that is needed
 
 
@@ -49,10 +51,6 @@ def build(
     _check_space(folder, len(missing), shorter_side)
 
     def store(source: tuple[Path, ...]) -> None:
-        for path in source:
-            # OpenCV, which reads them, fills what a cut-off JPEG lacks with grey.
-            if reason := why_unreadable(path):
-                raise ImageError(f"{path}: {reason}")
         _store(files[source], _shrunk(_pixels(source), shorter_side))
 
     with ThreadPoolExecutor() as pool:
@@ -73,17 +71,14 @@ def read_cached(path: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _name(source: tuple[Path, ...], shorter_side: int) -> str:
     facts = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in source]
-    return hashlib.sha256(repr((facts, shorter_side)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((READING, facts, shorter_side)).encode()).hexdigest()[:32]
 
 
 def _pixels(source: tuple[Path, ...]) -> NDArray[np.uint8]:
     """A background's RGB, or a pair's RGB and alpha."""
-    image = read_image(source[0])
     if len(source) == 1:
-        return image
-    alpha = read_alpha_bytes(source[1])
-    if alpha.shape != image.shape[:2]:
-        raise CacheError(f"{source[1]} is {alpha.shape}, its photo {image.shape[:2]}")
+        return read_image(source[0])
+    image, alpha = read_portrait(*source)
     return np.dstack([image, alpha])
 
 

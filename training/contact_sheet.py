@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Pair, Split
-from training.images import ImageError, read_alpha, read_image, read_trimap
+from training.images import ImageError, read_image
 from training.inspection import find_splits
+from training.masks import read_alpha, read_trimap
 from training.pictures import on_green
 
 Pixels = NDArray[np.uint8]

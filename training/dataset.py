@@ -1,7 +1,8 @@
 """Folders of photos and mattes as pairs.
 
 In: a folder laid out as P3M-10k is (Li et al., ACM MM 2021), or one's own with `image/` and `mask/`. Out: pairs of
-paths, by stem, and the stems that have only one half. Decodes nothing: `training.inspection` looks into the files.
+paths, by stem, and what has only one half. A mask belongs to the photo of its stem, with or without `_mask`,
+`-matte`, `_alpha` behind it. Decodes nothing: `training.inspection` looks into the files.
 
     P3M-10k/train/{blurred_image,mask}                                      9,421 pairs
     P3M-10k/validation/P3M-500-P/{blurred_image,mask,trimap}                500, faces blurred as in train
@@ -14,12 +15,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
+MASK_SUFFIXES: Final = (*PHOTO_SUFFIXES, ".bmp", ".tif", ".tiff")
+# What file managers leave behind; so do names that begin with a dot (`._photo.jpg`, `.DS_Store`).
+LEFT_BEHIND: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_SPOKEN: Final = re.compile(r"[-_ ](mask|matte|alpha|trimap)$", re.IGNORECASE)
 
 # Where each of P3M-10k's splits keeps its images.
 IMAGE_FOLDERS: Final = {
@@ -48,14 +55,35 @@ class Pair:
     trimap: Path | None = None
 
 
+Files = Mapping[str, Sequence[Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A split's files by the stems of their pairs, the first of each being the one that is used; and how many files
+    of other suffixes are beside them, by folder and suffix."""
+
+    images: Files
+    masks: Files
+    trimaps: Files
+    others: Mapping[str, Mapping[str, int]]
+
+    @property
+    def doubled(self) -> tuple[Sequence[Path], ...]:
+        """Where several files have one stem."""
+        kinds = (self.images, self.masks, self.trimaps)
+        return tuple(paths for files in kinds for paths in files.values() if len(paths) > 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The pairs of a split, by stem, and the stems that have only one half."""
+    """The pairs of a split, by stem, the stems that have only one half, and the files they were found among."""
 
     name: str
     pairs: tuple[Pair, ...]
     images_without_alpha: tuple[str, ...]
     alphas_without_image: tuple[str, ...]
+    listing: Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +116,8 @@ def list_pairs(root: Path, split: str) -> Split:
     one's own folder (`root/image`, `root/mask`) there are `train` and `held-out`.
     Raises DatasetError for an unknown split, a missing folder or a split without one whole pair.
     """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
     if is_own(root):
         return _own_split(root, split)
     if split not in IMAGE_FOLDERS:
@@ -122,21 +152,87 @@ def _own_split(root: Path, split: str) -> Split:
 
 
 def _paired(folder: Path, image_folder: str, split: str) -> Split:
-    images = _by_stem(folder / image_folder)
-    alphas = _by_stem(folder / "mask")
-    trimaps = _by_stem(folder / "trimap") if (folder / "trimap").is_dir() else {}
+    listing = list_files(folder, image_folder)
+    images, masks, trimaps = listing.images, listing.masks, listing.trimaps
     pairs = tuple(
-        Pair(stem, images[stem], alphas[stem], trimaps.get(stem))
-        for stem in sorted(images.keys() & alphas.keys())
+        Pair(stem, images[stem][0], masks[stem][0], trimaps[stem][0] if stem in trimaps else None)
+        for stem in sorted(images.keys() & masks.keys())
     )
     if not pairs:
-        raise DatasetError(f"{folder}: no image has a mask of the same stem")
+        seen = "; ".join(f"{name}/ has {kinds_in(folder / name)}" for name in (image_folder, "mask"))
+        raise DatasetError(
+            f"{folder}: no image has a mask of the same stem: {seen}. Photos are read from "
+            f"{', '.join(PHOTO_SUFFIXES)}, masks from {', '.join(MASK_SUFFIXES)}"
+        )
     return Split(
         split,
         pairs,
-        images_without_alpha=tuple(sorted(images.keys() - alphas.keys())),
-        alphas_without_image=tuple(sorted(alphas.keys() - images.keys())),
+        images_without_alpha=tuple(sorted(images.keys() - masks.keys())),
+        alphas_without_image=tuple(sorted(masks.keys() - images.keys())),
+        listing=listing,
     )
+
+
+def list_files(folder: Path, image_folder: str) -> Listing:
+    """The pictures in a split's folder."""
+    photos = pictures_in(folder / image_folder, PHOTO_SUFFIXES)
+    images = _by_stem((path.stem, path) for path in photos)
+    masks, trimaps = (_layers_of(images, folder / name) for name in ("mask", "trimap"))
+    suffixes = {image_folder: PHOTO_SUFFIXES, "mask": MASK_SUFFIXES, "trimap": MASK_SUFFIXES}
+    others = {name: _others(folder / name, read) for name, read in suffixes.items()}
+    return Listing(images, masks, trimaps, {name: kinds for name, kinds in others.items() if kinds})
+
+
+def _layers_of(images: Files, folder: Path) -> Files:
+    """Masks or trimaps by their photos' stems; the exact stem comes first. None without the folder."""
+    found = pictures_in(folder, MASK_SUFFIXES) if folder.is_dir() else []
+    named = [(_stem_among(images, path.stem), path) for path in found]
+    return _by_stem(sorted(named, key=lambda each: each[0] != each[1].stem))
+
+
+def pictures_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of these suffixes, sorted by name. Raises DatasetError when there is no such folder."""
+    return [path for path in _files_in(folder) if path.suffix.lower() in suffixes]
+
+
+def kinds_in(folder: Path) -> str:
+    """How many files of which suffix, in words: "40 .webp, 3 .heic"."""
+    return in_words(Counter(path.suffix.lower() for path in _files_in(folder)))
+
+
+def in_words(kinds: Mapping[str, int]) -> str:
+    """The same of a count by suffix, the most first."""
+    ranked = sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in ranked) or "no files"
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if not (_is_left_behind(p.name) or p.is_dir()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(f"{folder}: no such folder") from None
+
+
+def _is_left_behind(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
+def _others(folder: Path, suffixes: Sequence[str]) -> Mapping[str, int]:
+    files = _files_in(folder) if folder.is_dir() else []
+    return Counter(path.suffix.lower() for path in files if path.suffix.lower() not in suffixes)
+
+
+def _stem_among(images: Files, stem: str) -> str:
+    """The photo's stem that a mask's `stem` means; the mask's own where it means none."""
+    plain = _SPOKEN.sub("", stem)
+    return plain if stem not in images and plain in images else stem
+
+
+def _by_stem(named: Iterable[tuple[str, Path]]) -> Files:
+    found: dict[str, list[Path]] = {}
+    for stem, path in named:
+        found.setdefault(stem, []).append(path)
+    return found
 
 
 def _find_split(root: Path, split: str) -> Path:
@@ -150,13 +246,15 @@ def _find_split(root: Path, split: str) -> Path:
     )
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-
-
 def list_backgrounds(folder: Path) -> tuple[Path, ...]:
     """Every picture below `folder`, sorted. Raises DatasetError when there is none."""
-    found = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES))
+    found = tuple(sorted(path for path in folder.rglob("*") if _is_background(path.relative_to(folder))))
     if not found:
-        raise DatasetError(f"{folder}: no picture found for background replacement")
+        there = "no picture found" if folder.is_dir() else "no such folder"
+        raise DatasetError(f"{folder}: {there} for background replacement")
     return found
+
+
+def _is_background(path: Path) -> bool:
+    """By its name below the folder."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not any(map(_is_left_behind, path.parts))

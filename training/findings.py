@@ -1,6 +1,7 @@
 """What an inspection of a data set can find, and what each finding means for a training run.
 
-A problem makes a run fail, learn something wrong or misjudge itself; a warning is worth a look. Knows no files.
+A problem makes a run fail, learn something wrong or misjudge itself; a warning is worth a look. Some problems are
+only odd: a mask may be empty because nobody is there. Knows no files.
 """
 
 from __future__ import annotations
@@ -19,38 +20,59 @@ class Kind(StrEnum):
     TWICE = "several files of one stem"
     UNREADABLE = "unreadable file"
     SIZE_MISMATCH = "size mismatch"
-    DEEP = "more than 8 bits per channel"
     COLOURED = "mask in colour"
+    UNCLEAR = "mask that can be read in more than one way"
+    SCALE = "mask of another scale"
     EMPTY = "empty mask"
     FAINT = "mask without an opaque pixel"
+    FULL = "full mask"
+    INVERTED = "mask that looks inverted"
     NO_TRIMAP = "pair without trimap"
     ODD_TRIMAP = "odd values in a trimap"
+    OTHER_FORMAT = "files of other formats"
     LEAK = "same photo in two splits"
     REPEATED = "same photo twice in a split"
-    FULL = "full mask"
     ORIENTED = "EXIF orientation"
     LONE_TRIMAP = "trimap without pair"
 
 
-WARNINGS: Final = frozenset({Kind.LEAK, Kind.REPEATED, Kind.FULL, Kind.ORIENTED, Kind.LONE_TRIMAP})
+WARNINGS: Final = frozenset({Kind.OTHER_FORMAT, Kind.LEAK, Kind.REPEATED, Kind.ORIENTED, Kind.LONE_TRIMAP})
+
+
+class Oddity(StrEnum):
+    """The problems that a person may know to be none, by the names that `train --allow` takes."""
+
+    TWICE = "twice"
+    EMPTY = "empty"
+    FAINT = "faint"
+    FULL = "full"
+    INVERTED = "inverted"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind[self.name]
+
 
 MEANING: Final = {
     Kind.NO_PAIR: "Its folder is there, but the folders or the pairs that it should hold are not.",
     Kind.NO_MASK: "Left out of training. Is the copy complete?",
     Kind.NO_IMAGE: "Left out of training. Is the copy complete?",
-    Kind.TWICE: "Only one of them is used, and which one is chance.",
-    Kind.UNREADABLE: "Training stops at it, or, where pictures are cached, learns the grey of a cut-off JPEG.",
-    Kind.SIZE_MISMATCH: "Mask and trimap must be as high and as wide as the image as it is stored.",
-    Kind.DEEP: "Masks and trimaps have 8 bits: 0 is background, 255 is opaque.",
-    Kind.COLOURED: "Only red counts. A mask is grey; is this a cut-out?",
+    Kind.TWICE: "Only the first of them is used.",
+    Kind.UNREADABLE: "Training stops at it.",
+    Kind.SIZE_MISMATCH: "Mask and trimap must be as high and as wide as the photo is when a viewer shows it.",
+    Kind.COLOURED: "A mask is grey; is this a photo or a cut-out?",
+    Kind.UNCLEAR: "Save the matte alone: 8 bits, grey, without an alpha channel.",
+    Kind.SCALE: "Alpha is value/255, of 16 bits value/65535. Masks of 0 and 1 must be multiplied by 255.",
     Kind.EMPTY: "Every pixel is 0: the network learns that nobody is there.",
-    Kind.FAINT: "Alpha is value/255. Masks of 0 and 1 must be multiplied by 255.",
+    Kind.FAINT: "Alpha is value/255: nothing here is wholly of the person.",
+    Kind.FULL: "Every pixel is 255: the network learns that everything is of the person.",
+    Kind.INVERTED: "The border is opaque and the middle is not. The person must be white, the background black.",
     Kind.NO_TRIMAP: "Scores within the trimap (SAD-T …) are given only where every pair has one.",
     Kind.ODD_TRIMAP: "A trimap is 0 (background), 128 (unknown) and 255 (opaque).",
+    Kind.OTHER_FORMAT: "Not read. Photos are JPEG, PNG or WebP; masks and trimaps may be TIFF or BMP, too.",
     Kind.LEAK: "If one of them is train, it has seen what it is judged by: figures are too good.",
     Kind.REPEATED: "It counts twice.",
-    Kind.FULL: "Every pixel is 255: no background at all.",
-    Kind.ORIENTED: "Training and evaluation ignore it and use pixels as stored; is the mask stored likewise?",
+    Kind.ORIENTED: "The photo is turned upright wherever it is read; is its mask upright, too?",
     Kind.LONE_TRIMAP: "Not used.",
 }
 

@@ -22,9 +22,19 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from training.dataset import IMAGE_SUFFIXES, DatasetError, Pair, Split, list_pairs, splits_of
+from training.dataset import (
+    MASK_SUFFIXES,
+    DatasetError,
+    Files,
+    Pair,
+    Split,
+    in_words,
+    list_pairs,
+    pictures_in,
+    splits_of,
+)
 from training.findings import Finding, Kind
-from training.pair_check import PairRecord, check_pair
+from training.pair_check import Depth, PairRecord, check_pair
 
 # What P3M-10k has beside images and masks, in some copies.
 BESIDE: Final = ("fg_blurred", "fg", "bg", "facemask")
@@ -88,7 +98,7 @@ class Inspection:
 
 
 def inspect(root: Path, *, decode: bool = True, console: Console | None = None) -> Inspection:
-    """Look at every split below `root`: with `decode` at each pixel, else at file headers only.
+    """Look at every split below `root`: with `decode` at each pixel, else at file headers and ends only.
 
     Shows a bar per split on `console`. Raises DatasetError if there is no split with a pair.
     """
@@ -111,7 +121,8 @@ def inspect(root: Path, *, decode: bool = True, console: Console | None = None) 
 
 
 def _checked(split: Split, root: Path, pool: ThreadPoolExecutor, *, decode: bool) -> Iterator[PairRecord]:
-    check = partial(check_pair, split=split.name, root=root, decode=decode)
+    depth = Depth.ALL if decode else Depth.HEADERS
+    check = partial(check_pair, split=split.name, root=root, depth=depth)
     for i in range(0, len(split.pairs), _GROUP):
         yield from pool.map(check, split.pairs[i : i + _GROUP])
 
@@ -146,7 +157,7 @@ def _sum_up(split: Split, records: Sequence[PairRecord]) -> SplitInspection:
         masks_without_image=len(split.alphas_without_image),
         trimaps=trimaps if (folder / "trimap").is_dir() else None,
         beside={
-            name: len(stems & _files_by_stem(folder / name).keys())
+            name: len(stems & {path.stem for path in pictures_in(folder / name, MASK_SUFFIXES)})
             for name in BESIDE
             if (folder / name).is_dir()
         },
@@ -169,23 +180,14 @@ def _folder(split: Split) -> Path:
     return split.pairs[0].image.parents[1]
 
 
-def _files_by_stem(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-    return found
-
-
 def _misfits(split: Split, root: Path) -> Iterator[Finding]:
-    """What the file names in the split's folder tell: halves of pairs, and stems that are there twice."""
-    folder, image_folder = _folder(split), split.pairs[0].image.parent
-    images, masks, trimaps = (
-        _files_by_stem(place) for place in (image_folder, folder / "mask", folder / "trimap")
-    )
+    """What the file names in the split's folder tell: halves of pairs, stems that are there twice, and what is not
+    read."""
+    folder, listing = _folder(split), split.listing
+    images, masks, trimaps = listing.images, listing.masks, listing.trimaps
     whole = images.keys() & masks.keys()
 
-    def lone(kind: Kind, files: Mapping[str, list[Path]], among: Set[str], what: str) -> Iterator[Finding]:
+    def lone(kind: Kind, files: Files, among: Set[str], what: str) -> Iterator[Finding]:
         for stem in sorted(files.keys() - among):
             yield _finding(kind, split.name, files[stem][0], root, what)
 
@@ -194,7 +196,15 @@ def _misfits(split: Split, root: Path) -> Iterator[Finding]:
     yield from lone(Kind.LONE_TRIMAP, trimaps, whole, "no pair")
     if (folder / "trimap").is_dir():
         yield from lone(Kind.NO_TRIMAP, {stem: images[stem] for stem in whole}, trimaps.keys(), "no trimap")
-    for paths in (paths for files in (images, masks, trimaps) for paths in files.values() if len(paths) > 1):
+    yield from doubles(split, root)
+    for name, kinds in listing.others.items():
+        file = (folder / name).relative_to(root).as_posix()
+        yield Finding(Kind.OTHER_FORMAT, split.name, "", file, in_words(kinds))
+
+
+def doubles(split: Split, root: Path) -> Iterator[Finding]:
+    """Stems that are there twice."""
+    for paths in split.listing.doubled:
         also = "also " + ", ".join(path.name for path in paths[1:])
         yield _finding(Kind.TWICE, split.name, paths[0], root, also)
 

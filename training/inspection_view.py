@@ -21,7 +21,7 @@ _NONE: Final = "–"
 
 def view(inspection: Inspection) -> Group:
     """The table, the findings and a verdict; readable at 80 columns."""
-    return Group(table(inspection), *_lists(inspection.findings), _verdict(inspection))
+    return Group(table(inspection), *lists(inspection.findings), _verdict(inspection))
 
 
 def table(inspection: Inspection) -> Table:
@@ -71,7 +71,7 @@ def _mean_size(split: SplitInspection) -> str:
     return f"{split.height.mean:.0f} × {split.width.mean:.0f}" if split.height and split.width else _NONE
 
 
-def _lists(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+def lists(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """Per kind: how many, what it means, the first of them. File names may hold rich's markup, so all is Text."""
     for kind in Kind:
         group = [finding for finding in findings if finding.kind is kind]

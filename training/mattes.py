@@ -25,8 +25,10 @@ from model.transforms import stretch, to_8_bits
 from model.u2net import normalise
 from training.cuts import Sample, cut_out
 from training.dataset import Pair
-from training.images import read_alpha, read_image, read_trimap
+from training.findings import Kind
+from training.images import ImageError
 from training.initial_weights import rebuilt_network
+from training.masks import read_portrait, read_trimap, sizes_differ
 from training.protocol import RESIZE_SIDE_MAX, RESIZE_STEP, Protocol, Sizing
 
 BATCH: Final = 8
@@ -129,6 +131,9 @@ def load_open_network(artifact: Path, manifest: Manifest) -> Network:
 
 
 def read_sample(pair: Pair) -> Sample:
-    """Raises ImageError."""
+    """Raises ImageError, also where the sizes of photo, mask and trimap differ."""
+    image, alpha = read_portrait(pair.image, pair.alpha)
     trimap = read_trimap(pair.trimap) if pair.trimap else None
-    return Sample(read_image(pair.image), read_alpha(pair.alpha), trimap)
+    if pair.trimap and trimap is not None and trimap.shape != alpha.shape:
+        raise ImageError(pair.trimap, sizes_differ("trimap", trimap.shape, alpha.shape), Kind.SIZE_MISMATCH)
+    return Sample(image, alpha.astype(np.float32) / np.float32(255), trimap)

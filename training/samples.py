@@ -10,22 +10,28 @@ buffer to restore, and hosts share a batch without a word to each other.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from training.augment import augment
 from training.cache import read_cached
 from training.config import AugmentConfig
 from training.dataset import Sources
-from training.images import ImageError
-from training.pair_check import why_unreadable
+from training.images import DataError, ImageError, read_image
+from training.masks import read_portrait
 
 # (image, alpha, index of the pair)
 Sample = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+# uint8 [H,W,3] and [H,W,1]
+Portrait = tuple[tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +75,33 @@ def training_samples(
 
 
 def named_unreadable(batches: Iterator[Batch], sources: Sources) -> Iterator[Batch]:
-    """`batches`; where one cannot be made, ImageError names the files that cannot be decoded."""
+    """`batches`; where one cannot be made, DataError names every file that cannot be read, and why."""
     try:
         yield from batches
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
-        files = [*sources.images, *sources.alphas, *sources.backgrounds]
         with ThreadPoolExecutor() as pool:
-            reasons = zip(files, pool.map(why_unreadable, files), strict=True)
-            bad = [f"{path}: {reason}" for path, reason in reasons if reason]
-        if not bad or not sources.alphas:
+            reasons = [
+                *pool.map(_why_unreadable, zip(sources.images, sources.alphas, strict=False)),
+                *(pool.map(_why_unreadable, zip(sources.backgrounds)) if sources.alphas else ()),
+            ]
+        if not any(reasons):
             raise
-        raise ImageError("\n".join(bad)) from error
+        raise DataError("\n".join(reason for reason in reasons if reason)) from error
+
+
+def _why_unreadable(files: tuple[Path, ...]) -> str:
+    """Of a photo with its mask, or of a background; "" when it can be read."""
+    try:
+        read_image(*files) if len(files) == 1 else read_portrait(*files)
+    except ImageError as error:
+        return str(error)
+    return ""
 
 
 def _sample_of(sources: Sources, settings: AugmentConfig, size: int, seed: int) -> Callable[..., Sample]:
     """The function from k to a sample."""
-    images, alphas, backgrounds = (
-        tf.constant([str(path) for path in paths] or [""])
-        for paths in (sources.images, sources.alphas, sources.backgrounds)
-    )
-    count, cached = len(sources.images), not sources.alphas
-
-    def portrait(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if cached:
-            pixels = read_cached(images[index], 4)
-            return pixels[:, :, :3], pixels[:, :, 3:]
-        return _decode(images[index], channels=3), _decode(alphas[index], channels=0)[:, :, :1]
-
-    def background(index: tf.Tensor) -> tf.Tensor:
-        return read_cached(backgrounds[index], 3) if cached else _decode(backgrounds[index], channels=3)
+    count = len(sources.images)
+    portrait, background = _cached(sources) if not sources.alphas else _from_files(sources)
 
     def sample(k: tf.Tensor) -> Sample:
         which = _shuffled(k, count, seed)
@@ -129,6 +133,36 @@ def _shuffled(k: tf.Tensor, count: int, seed: int) -> tf.Tensor:
     return tf.cast(index, tf.int64)
 
 
-def _decode(path: tf.Tensor, channels: int) -> tf.Tensor:
-    """uint8 `[H,W,C]`; `channels` 0 keeps the file's own count."""
-    return tf.io.decode_image(tf.io.read_file(path), channels=channels, expand_animations=False)
+def _cached(sources: Sources) -> tuple[Callable[..., Portrait], Callable[..., tf.Tensor]]:
+    """The functions from an index to a portrait and to a background, of files of the cache."""
+    images, backgrounds = (
+        tf.constant([os.fsencode(path) for path in paths] or [b""])
+        for paths in (sources.images, sources.backgrounds)
+    )
+
+    def portrait(index: tf.Tensor) -> Portrait:
+        pixels = read_cached(images[index], 4)
+        return pixels[:, :, :3], pixels[:, :, 3:]
+
+    return portrait, lambda index: read_cached(backgrounds[index], 3)
+
+
+def _from_files(sources: Sources) -> tuple[Callable[..., Portrait], Callable[..., tf.Tensor]]:
+    """The same of the pictures themselves, by the reader that validation and evaluation have too. Its decoders let go
+    of Python's lock, so that files are decoded side by side."""
+
+    def read_pair(index: np.int64) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image, alpha = read_portrait(sources.images[index], sources.alphas[index])
+        return image, alpha[:, :, None]
+
+    def portrait(index: tf.Tensor) -> Portrait:
+        image, alpha = tf.numpy_function(read_pair, [index], [tf.uint8, tf.uint8], stateful=False)
+        return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(alpha, [None, None, 1])
+
+    def background(index: tf.Tensor) -> tf.Tensor:
+        pixels = tf.numpy_function(
+            lambda i: read_image(sources.backgrounds[i]), [index], tf.uint8, stateful=False
+        )
+        return tf.ensure_shape(pixels, [None, None, 3])
+
+    return portrait, background

@@ -17,16 +17,16 @@ from typing import Final
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from model.decoder_errors import DECODER_ERRORS
-from training.images import ImageError, read_alpha_bytes, read_trimap
+from training.dataset import MASK_SUFFIXES, pictures_in
+from training.findings import Kind
+from training.images import ImageError
+from training.masks import read_alpha_bytes, read_prediction, read_trimap
 from training.metrics import BACKGROUND, FOREGROUND, UNKNOWN, score_matte
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SMALL_SET: Final = 16  # images: up to here, to start processes takes longer than they save
 CHUNK: Final = 4  # images that a process is given at once
 SHOWN: Final = 5  # stems or values that a message lists
@@ -72,7 +72,8 @@ def score_folders(
 
     `processes`: how many at once; None is one per core, and this process alone for a small set. They are spawned, so
     a script that calls this guards its entry with `if __name__ == "__main__"`. `progress` is told after each image
-    how many are done, and of how many. Raises ScoreError or ImageError, which name the file.
+    how many are done, and of how many. Raises ScoreError, ImageError or DatasetError, which name the file
+    or the folder.
     """
     predictions, truths = _by_stem(predicted), _by_stem(truth)
     stems = sorted(predictions.keys() & truths.keys())
@@ -95,12 +96,8 @@ def score_folders(
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise ScoreError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
+    for path in pictures_in(folder, MASK_SUFFIXES):
         if path.stem in found:
             raise ScoreError(f"{folder}: {found[path.stem].name} and {path.name} have the same stem")
         found[path.stem] = path
@@ -139,40 +136,13 @@ def _results(jobs: Sequence[_Job], workers: int) -> Iterator[Scores]:
 
 
 def _score(job: _Job) -> Scores:
-    matte, truth = _read(_prediction, job.predicted), _read(read_alpha_bytes, job.truth)
+    matte, truth = read_prediction(job.predicted), read_alpha_bytes(job.truth)
     _check_size(job.predicted, matte, job.truth, truth)
     if job.trimap is None:
         return score_matte(matte, truth)
-    trimap = _read(_trimap, job.trimap)
+    trimap = _trimap(job.trimap)
     _check_size(job.trimap, trimap, job.truth, truth)
     return score_matte(matte, truth, trimap)
-
-
-def _read(read: Callable[[Path], NDArray[np.uint8]], path: Path) -> NDArray[np.uint8]:
-    """uint8 `[H,W]`. Whatever a decoder may raise becomes an ImageError, which names the file and can be sent from
-    one process to another."""
-    try:
-        return read(path)
-    except ImageError:
-        raise
-    except (cv2.error, *DECODER_ERRORS) as error:
-        raise ImageError(f"{path}: cannot be decoded: {str(error).strip()}") from error
-
-
-def _prediction(path: Path) -> NDArray[np.uint8]:
-    """A cut-out's alpha channel, unless it is constant; else the first channel."""
-    first = read_alpha_bytes(path)
-    alpha = _alpha_channel(path)
-    return first if alpha is None or alpha.min() == alpha.max() else alpha
-
-
-def _alpha_channel(path: Path) -> NDArray[np.uint8] | None:
-    with PIL.Image.open(path) as opened:
-        if opened.format == "JPEG":
-            opened.load()  # raises for a truncated file, which OpenCV fills with grey
-        if "A" in opened.getbands() or (opened.mode == "P" and "transparency" in opened.info):
-            return np.asarray(opened.convert("RGBA").getchannel("A"))
-    return None
 
 
 def _trimap(path: Path) -> NDArray[np.uint8]:
@@ -180,9 +150,8 @@ def _trimap(path: Path) -> NDArray[np.uint8]:
     values = np.flatnonzero(np.bincount(trimap.ravel(), minlength=256))
     if odd := sorted(set(values.tolist()) - {BACKGROUND, UNKNOWN, FOREGROUND}):
         shown = ", ".join(map(str, odd[:SHOWN])) + (" …" if len(odd) > SHOWN else "")
-        raise ImageError(
-            f"{path}: a trimap has {BACKGROUND}, {UNKNOWN} and {FOREGROUND} only, this has {shown}"
-        )
+        what = f"a trimap has {BACKGROUND}, {UNKNOWN} and {FOREGROUND} only, this has {shown}"
+        raise ImageError(path, what, Kind.ODD_TRIMAP)
     return trimap
 
 

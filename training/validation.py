@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.transforms import content_box, stretch, to_model_input
 from model.u2net import normalise
 from training.dataset import Pair
-from training.images import read_alpha, read_image
+from training.masks import read_portrait
 from training.metrics import mean_iou
 from training.plots import validation_sheet
 
@@ -62,7 +62,8 @@ def _squares(
     pair: Pair, size: int, geometry: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], tuple[slice, slice]]:
     """Photo and alpha of a pair in the network's square, alpha 0 in the bars, and the part between them."""
-    image, truth = read_image(pair.image), read_alpha(pair.alpha)
+    image, matte = read_portrait(pair.image, pair.alpha)
+    truth = matte.astype(np.float32) / np.float32(255)
     rows, columns = box = content_box(image.shape[0], image.shape[1], size, geometry)
     alpha = np.zeros((size, size), np.float32)
     alpha[box] = stretch(truth, rows.stop - rows.start, columns.stop - columns.start)

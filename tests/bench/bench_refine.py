@@ -26,7 +26,8 @@ from model.matting import REDUCTION
 from model.refine import refine
 from model.transforms import Alpha, Image, stretch
 from training.dataset import list_pairs
-from training.images import read_alpha, read_image
+from training.images import read_image
+from training.masks import read_alpha
 from training.metrics import gradient_error
 
 SIDE = 2048  # pixels of the drawn photo: 4.2 megapixels

@@ -12,7 +12,8 @@ from tests.training.p3m_folders import write_backgrounds, write_data_set
 from training import cache
 from training.cache import CacheError, build, read_cached
 from training.dataset import list_backgrounds, list_pairs
-from training.images import ImageError, read_alpha_bytes, read_image
+from training.images import ImageError, read_image
+from training.masks import read_alpha_bytes
 
 SILENT = Console(quiet=True)
 
@@ -71,8 +72,17 @@ def test_a_file_cut_off_is_named(data, tmp_path):
 def test_a_mask_of_another_size_is_named(data, tmp_path):
     pairs, _ = data
     cv2.imwrite(str(pairs[0].alpha), np.zeros((20, 30), np.uint8))
-    with pytest.raises(CacheError, match=rf"{pairs[0].alpha.name} is \(20, 30\), its photo \(96, 72\)"):
+    with pytest.raises(
+        ImageError, match=rf"{pairs[0].alpha.name}: image 96×72, mask 20×30 \(height × width\)"
+    ):
         build(pairs, (), tmp_path / "cache", 36, SILENT)
+
+
+def test_what_another_way_of_reading_made_is_not_used(data, tmp_path, monkeypatch):
+    first = build(data[0], data[1], tmp_path / "cache", 36, SILENT)
+    monkeypatch.setattr(cache, "READING", cache.READING + 1)
+    second = build(data[0], data[1], tmp_path / "cache", 36, SILENT)
+    assert not {*first.images, *first.backgrounds} & {*second.images, *second.backgrounds}
 
 
 def test_a_full_disk_is_told_before_it_is_full(data, tmp_path, monkeypatch):

@@ -40,8 +40,14 @@ def test_errors_say_where_was_looked(tmp_path):
         DatasetError, match=r"no blurred_image/ and mask/ for train; looked in .*/validation/train"
     ):
         list_pairs(tmp_path, "train")
-    with pytest.raises(DatasetError, match="no picture found"):
+    with pytest.raises(DatasetError, match="no picture found for background replacement"):
         list_backgrounds(tmp_path)
+    for name in ("none", "file"):
+        (tmp_path / "file").touch()
+        with pytest.raises(DatasetError, match=f"{name}: no such folder"):
+            list_backgrounds(tmp_path / name)
+        with pytest.raises(DatasetError, match=f"{name}: no such folder"):
+            list_pairs(tmp_path / name, "train")
 
 
 def test_a_split_without_a_whole_pair_is_an_error(tmp_path):
@@ -49,6 +55,85 @@ def test_a_split_without_a_whole_pair_is_an_error(tmp_path):
     (root / "train" / "mask" / "p_00000000.png").unlink()
     with pytest.raises(DatasetError, match="no image has a mask of the same stem"):
         list_pairs(root, "train")
+
+
+def own_folder(root, images, masks):
+    for folder, names in (("image", images), ("mask", masks)):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            (root / folder / name).touch()
+    return root
+
+
+def every_pair(root):
+    return sorted((pair for split in splits_of(root) for pair in list_pairs(root, split).pairs), key=str)
+
+
+def names_of(pairs):
+    return [(pair.image.name, pair.alpha.name) for pair in pairs]
+
+
+def test_photos_and_masks_may_have_any_format_that_is_read(tmp_path):
+    photos = [f"{i}{suffix}" for i, suffix in enumerate((".JPG", ".jpeg", ".jpe", ".jfif", ".png", ".webp"))]
+    masks = [f"{i}{suffix}" for i, suffix in enumerate((".bmp", ".tif", ".TIFF", ".webp", ".png", ".jpg"))]
+    root = own_folder(tmp_path, photos, masks)
+    assert names_of(every_pair(root)) == list(zip(photos, masks, strict=True))
+    assert list_pairs(root, "train").listing.others == {}
+
+
+@pytest.mark.parametrize(
+    "ending", ["_mask", "-mask", "_matte", "-matte", "_alpha", "-alpha", "_MASK", " matte"]
+)
+def test_a_mask_may_say_in_its_name_that_it_is_one(tmp_path, ending):
+    root = own_folder(tmp_path, ["a.jpg", "b_mask.jpg"], [f"a{ending}.png", "b_mask.png"])
+    assert names_of(every_pair(root)) == [("a.jpg", f"a{ending}.png"), ("b_mask.jpg", "b_mask.png")]
+    assert [pair.stem for pair in every_pair(root)] == ["a", "b_mask"]
+
+
+def test_of_several_masks_the_one_of_the_exact_stem_is_used_and_all_are_listed(tmp_path):
+    root = own_folder(tmp_path, ["a.jpg", "b.jpg"], ["a-alpha.png", "a.png", "a_mask.png", "b_matte.png"])
+    assert names_of(every_pair(root)) == [("a.jpg", "a.png"), ("b.jpg", "b_matte.png")]
+    (doubled,) = list_pairs(root, "train").listing.doubled
+    assert [path.name for path in doubled] == ["a.png", "a-alpha.png", "a_mask.png"]
+
+
+def test_what_file_managers_leave_behind_is_no_picture(tmp_path):
+    left = ["._a.jpg", "._b.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", ".hidden.png"]
+    root = own_folder(tmp_path, ["a.jpg", "b.jpg", *left], ["a.png", "b.png", "._a.png", *left])
+    (root / "image" / "folder.jpg").mkdir()
+    split = list_pairs(root, "train")
+    assert names_of(every_pair(root)) == [("a.jpg", "a.png"), ("b.jpg", "b.png")]
+    assert (split.images_without_alpha, split.alphas_without_image) == ((), ())
+    assert split.listing.others == {}
+
+
+def test_backgrounds_are_not_taken_from_what_is_left_behind(tmp_path):
+    for name in ("a.webp", "b/c.jfif", "._a.jpg", "__MACOSX/d.jpg", ".cache/e.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in list_backgrounds(tmp_path)] == ["a.webp", "c.jfif"]
+
+
+def test_files_of_other_formats_are_counted(tmp_path):
+    photos = ["a.jpg", "b.jpg", "c.heic", "d.HEIC", "e.avif", "f"]
+    root = own_folder(tmp_path, photos, ["a.png", "b.png", "c.psd"])
+    assert list_pairs(root, "train").listing.others == {
+        "image": {".heic": 2, ".avif": 1, "": 1},
+        "mask": {".psd": 1},
+    }
+
+
+def test_where_nothing_is_a_pair_the_files_are_told_by_their_kinds(tmp_path):
+    root = own_folder(tmp_path, ["a.heic", "b.heic", "c.jpg"], ["a.png", "b.npy", ".DS_Store"])
+    with pytest.raises(DatasetError) as raised:
+        list_pairs(root, "train")
+    assert (
+        "no image has a mask of the same stem: image/ has 2 .heic, 1 .jpg; mask/ has 1 .npy, 1 .png."
+        in str(raised.value)
+    )
+    empty = own_folder(tmp_path / "empty", [], [])
+    with pytest.raises(DatasetError, match="image/ has no files; mask/ has no files"):
+        list_pairs(empty, "train")
 
 
 def test_ones_own_folder_is_split_by_its_stems(tmp_path):

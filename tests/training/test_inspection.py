@@ -98,6 +98,15 @@ def test_two_files_of_one_stem_are_a_problem(root):
     assert found(inspect(root)) == [(Kind.TWICE, TRAIN, "also p_00000000.png")]
 
 
+def test_files_of_other_formats_are_a_warning_and_what_file_managers_leave_is_nothing(root):
+    for name in ("a.heic", "b.HEIC", "c.avif", "._p_00000000.jpg", ".DS_Store", "Thumbs.db"):
+        (root / "train" / "blurred_image" / name).touch()
+    inspection = inspect(root)
+    assert found(inspection) == []
+    counted = (Kind.OTHER_FORMAT, "train/blurred_image", "2 .heic, 1 .avif")
+    assert found(inspection, problems=False) == [counted]
+
+
 def test_folders_beside_count_the_pairs_that_they_hold(root):
     (root / "train" / "facemask").mkdir()
     for stem in ("p_00000001", "p_of_nobody"):

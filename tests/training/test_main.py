@@ -76,8 +76,15 @@ def test_a_data_set_with_a_problem_names_it_and_exits_1(monkeypatch, capsys, tmp
     photo.write_bytes(photo.read_bytes()[:-200])
     assert run(monkeypatch, "inspect", root) == 1
     assert "p_00000001.jpg" in capsys.readouterr().out
-    # By the headers alone nothing is wrong.
+    assert run(monkeypatch, "inspect", root, "--quick") == 1
+    assert "p_00000001.jpg" in capsys.readouterr().out
+
+
+def test_a_quick_look_decodes_nothing(monkeypatch, capsys, tmp_path):
+    root = write_data_set(tmp_path, train=2, validation=1)
+    cv2.imwrite(str(root / "train" / "mask" / "p_00000000.png"), np.zeros((96, 72), np.uint8))
     assert run(monkeypatch, "inspect", root, "--quick") == 0
+    assert run(monkeypatch, "inspect", root) == 1
 
 
 def test_mattes_are_scored_without_tensorflow(tmp_path):

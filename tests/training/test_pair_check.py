@@ -6,9 +6,10 @@ import PIL.Image
 import pytest
 
 from tests.training.p3m_folders import write_data_set
+from tests.training.test_images import exif_of
 from training.dataset import list_pairs
 from training.findings import Kind
-from training.pair_check import check_pair, is_soft
+from training.pair_check import Depth, check_pair, is_soft, looks_inverted
 
 IMAGE = "validation/P3M-500-NP/original_image/p_00000000.jpg"
 MASK = "validation/P3M-500-NP/mask/p_00000000.png"
@@ -20,9 +21,9 @@ def root(tmp_path):
     return write_data_set(tmp_path, train=1, validation=1)
 
 
-def check(root, *, decode=True):
+def check(root, *, depth=Depth.ALL):
     (pair,) = list_pairs(root, "P3M-500-NP").pairs
-    return check_pair(pair, "P3M-500-NP", root, decode=decode)
+    return check_pair(pair, "P3M-500-NP", root, depth=depth)
 
 
 def found(record):
@@ -51,9 +52,10 @@ def test_a_sound_pair_is_measured_and_has_no_findings(root):
 
 @pytest.mark.parametrize("file", [IMAGE, MASK, TRIMAP])
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_text("not a picture")])
-def test_a_damaged_file_is_unreadable(root, file, damage):
+@pytest.mark.parametrize("depth", Depth)
+def test_a_damaged_file_is_unreadable_at_every_depth(root, file, damage, depth):
     damage(root / file)
-    assert only_kind(check(root)) == (Kind.UNREADABLE, file)
+    assert only_kind(check(root, depth=depth)) == (Kind.UNREADABLE, file)
 
 
 def test_an_empty_file_is_called_so(root):
@@ -75,14 +77,19 @@ def test_a_png_whose_checksum_is_wrong_is_unreadable(root):
     assert only_kind(check(root)) == (Kind.UNREADABLE, MASK)
 
 
-def test_headers_alone_do_not_show_truncation_but_sizes(root):
-    truncate(root / IMAGE)
+def test_headers_alone_show_sizes_and_no_values(root):
     rewrite(root / MASK, np.full((96, 70), 255, np.uint8))
-    record = check(root, decode=False)
+    record = check(root, depth=Depth.HEADERS)
     sizes = "image 96×72, mask 96×70 (height × width)"
     assert found(record) == [(Kind.SIZE_MISMATCH, MASK, sizes)]
     assert record.soft is None
     assert record.foreground is None
+
+
+def test_the_mask_is_judged_by_its_pixels_without_decoding_the_photo(root, monkeypatch):
+    monkeypatch.setattr("training.pair_check.read_image", None)
+    rewrite(root / MASK, np.zeros((96, 72), np.uint8))
+    assert only_kind(check(root, depth=Depth.MASK)) == (Kind.EMPTY, MASK)
 
 
 @pytest.mark.parametrize("layer", [MASK, TRIMAP])
@@ -97,15 +104,35 @@ def test_a_layer_of_another_size_is_named_with_both_sizes(root, layer):
 def test_a_mask_of_zeros_and_ones_is_a_problem(root):
     mask = cv2.imread(str(root / MASK), 0)
     rewrite(root / MASK, (mask > 127).astype(np.uint8))
-    assert found(check(root)) == [(Kind.FAINT, MASK, "mask's largest value is 1")]
+    assert found(check(root)) == [(Kind.SCALE, MASK, "no value is above 1; multiply by 255")]
 
 
-@pytest.mark.parametrize("decode", [True, False])
-@pytest.mark.parametrize("shape", [(96, 72), (96, 72, 3)])
+def test_a_mask_without_an_opaque_pixel_is_a_problem(root):
+    mask = cv2.imread(str(root / MASK), 0)
+    rewrite(root / MASK, mask // 2)
+    assert found(check(root)) == [(Kind.FAINT, MASK, "mask's largest value is 127")]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("layer", [MASK, TRIMAP])
-def test_16_bits_are_a_problem(root, layer, shape, decode):
-    rewrite(root / layer, np.full(shape, 65535, np.uint16))
-    assert only_kind(check(root, decode=decode)) == (Kind.DEEP, layer)
+def test_16_bits_are_no_problem(root, layer, channels):
+    pixels = cv2.imread(str(root / layer), 0).astype(np.uint16) * 257
+    rewrite(root / layer, np.dstack([pixels] * channels))
+    assert check(root).findings == ()
+
+
+def test_an_inverted_mask_is_a_problem_wherever_the_person_stands(root):
+    mask = cv2.imread(str(root / MASK), 0)
+    for shifted in (mask, np.roll(mask, 12, axis=1), np.flipud(mask), cv2.resize(mask, (300, 200))):
+        assert not looks_inverted(shifted)
+        assert looks_inverted(255 - shifted)
+    rewrite(root / MASK, 255 - mask)
+    assert only_kind(check(root)) == (Kind.INVERTED, MASK)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_mask_of_one_value_does_not_look_inverted(value):
+    assert not looks_inverted(np.full((9, 7), value, np.uint8))
 
 
 def test_an_empty_mask_is_a_problem(root):
@@ -113,11 +140,11 @@ def test_an_empty_mask_is_a_problem(root):
     assert found(check(root)) == [(Kind.EMPTY, MASK, "every value is 0")]
 
 
-def test_a_full_mask_is_a_warning(root):
+def test_a_full_mask_is_a_problem(root):
     rewrite(root / MASK, np.full((96, 72), 255, np.uint8))
     record = check(root)
     assert found(record) == [(Kind.FULL, MASK, "every value is 255")]
-    assert not record.findings[0].is_problem
+    assert record.findings[0].is_problem
 
 
 def test_several_equal_channels_are_counted_and_no_problem(root):
@@ -168,11 +195,19 @@ def test_a_trimap_of_other_values_is_a_problem(root):
     assert found(check(root)) == [(Kind.ODD_TRIMAP, TRIMAP, "has 1, 127, 254")]
 
 
-@pytest.mark.parametrize("decode", [True, False])
-def test_an_orientation_is_a_warning(root, decode):
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    PIL.Image.open(root / IMAGE).save(root / IMAGE, exif=exif)
-    record = check(root, decode=decode)
+@pytest.mark.parametrize("depth", Depth)
+def test_an_orientation_is_a_warning_and_the_upright_size_counts(root, depth):
+    photo = PIL.Image.open(root / IMAGE).rotate(90, expand=True)
+    photo.save(root / IMAGE, exif=exif_of(6))
+    record = check(root, depth=depth)
     assert found(record) == [(Kind.ORIENTED, IMAGE, "orientation 6")]
     assert not record.findings[0].is_problem
+    assert (record.size, record.orientation) == ((96, 72), 6)
+
+
+def test_a_mask_drawn_on_the_photo_as_it_is_stored_is_told_so(root):
+    photo = PIL.Image.open(root / IMAGE)
+    photo.save(root / IMAGE, exif=exif_of(8))
+    words = "the photo is turned upright (EXIF orientation 8), the mask is not"
+    (what,) = [what for kind, file, what in found(check(root)) if (kind, file) == (Kind.SIZE_MISMATCH, MASK)]
+    assert what == f"image 72×96, mask 96×72 (height × width); {words}"

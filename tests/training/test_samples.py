@@ -9,7 +9,7 @@ from tests.training.p3m_folders import write_backgrounds, write_data_set
 from training.cache import build
 from training.config import AugmentConfig
 from training.dataset import Sources, list_backgrounds, list_pairs
-from training.images import ImageError
+from training.images import DataError
 from training.samples import ALL, Share, named_unreadable, training_samples
 
 
@@ -99,6 +99,6 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
     samples = training_samples(
         sources, AugmentConfig(), size=32, batch_size=3, seed=0, first_step=0, last_step=2
     )
-    with pytest.raises(ImageError, match=f"{bad.name}: ") as raised:
+    with pytest.raises(DataError, match=f"{bad.name}: ") as raised:
         list(named_unreadable(iter(samples), sources))
     assert str(raised.value).count("\n") == 0

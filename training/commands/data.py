@@ -22,7 +22,8 @@ def inspect(
         Path | None, typer.Option("--json", metavar="OUT", help="Write everything here.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Read file headers only: finds no truncated file.")
+        bool,
+        typer.Option("--quick", help="Read only headers and ends of files: masks are not looked at."),
     ] = False,
 ) -> None:
     """Count, measure and check a data set; exits 1 when something must be put right."""
