@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from typing import Final
 
 import typer
 from rich.markup import escape
 
 from training.commands import artifact, console, data, quality, run
+from training.tensorflow_start import with_tensorflow
 
-# TensorFlow's start-up notes (CUDA not found, oneDNN on) are no news to a person who trains.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What is not among the packages of the service alone: the extra `train` of pyproject.toml brings it.
+EXTRA: Final = frozenset({"keras", "matplotlib", "tensorboard"})
 
 cli = typer.Typer(
     help="Train, evaluate and export U²-Net for portrait matting.",
@@ -20,13 +21,13 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.command()(data.inspect)
-cli.command()(run.train)
+cli.command()(with_tensorflow(run.train))
 cli.command()(run.plot)
-cli.command()(artifact.export)
-cli.command()(quality.evaluate)
+cli.command()(with_tensorflow(artifact.export))
+cli.command()(with_tensorflow(quality.evaluate))
 cli.command()(quality.score)
-cli.command("import-weights")(artifact.import_weights)
-cli.command("to-onnx")(artifact.to_onnx)
+cli.command("import-weights")(with_tensorflow(artifact.import_weights))
+cli.command("to-onnx")(with_tensorflow(artifact.to_onnx))
 
 
 def main() -> None:
@@ -34,9 +35,30 @@ def main() -> None:
 
     try:
         cli()
-    except (ValueError, FileNotFoundError, RuntimeError, ContractError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+    except OSError as error:
+        _end(_in_words(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        _end(
+            f"this needs {error.name}, which is not installed; in the project's folder, "
+            f"{sys.executable} -m pip install -e '.[train]' installs it"
+        )
+    except (ValueError, RuntimeError, ContractError) as error:
+        _end(str(error))
+
+
+def _in_words(error: OSError) -> str:
+    """The file and what is wrong with it, where the system told both."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    what = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{error.filename}: {what}"
+
+
+def _end(message: str) -> None:
+    console.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

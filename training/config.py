@@ -117,6 +117,8 @@ def load_config(path: Path) -> TrainConfig:
         raise ConfigError(f"{path}: no such file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text in UTF-8") from error
     try:
         config = _build(TrainConfig, document, "")
         assert isinstance(config, TrainConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -24,10 +25,12 @@ class History:
     ) -> bool:
         """Append a validation; True when its MAD is the smallest so far at this input size.
 
-        Figures of different sizes do not compare: the first validation of a new phase is its best.
+        Figures of different sizes do not compare: the first validation of a new phase is its best. One that is not
+        finite is never the best, and none is measured by it.
         """
         row = {"step": step, "input_size": size, "loss": loss, "learning_rate": learning_rate, **scores}
-        best = all(row["MAD"] < earlier["MAD"] for earlier in self._rows if earlier["input_size"] == size)
+        earlier = [each["MAD"] for each in self._rows if each["input_size"] == size]
+        best = math.isfinite(row["MAD"]) and all(row["MAD"] < mad for mad in earlier if math.isfinite(mad))
         self._rows.append({name: float(row[name]) for name in COLUMNS})
         self._write()
         return best

@@ -59,6 +59,16 @@ def _check(described: str) -> None:
         raise RunError(f"{TF_CONFIG} must be like {example}, with an index for each worker, not {described}")
 
 
+def devices_in_words() -> str:
+    """On what this host computes: "on the CPU (no GPU found)", "on 2 GPUs (NVIDIA H200)"."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "on the CPU (no GPU found)"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = dict.fromkeys(each.get("device_name", "of unknown make") for each in details)
+    return f"on {len(gpus)} GPU{'s' * (len(gpus) > 1)} ({', '.join(names)})"
+
+
 def host_index(strategy: tf.distribute.Strategy) -> int:
     """0 for the host that writes."""
     return int(strategy.cluster_resolver.task_id or 0) if host_count(strategy) > 1 else 0

@@ -21,6 +21,7 @@ from training.dataset import Pair, TrainData
 from training.hosts import (
     check_agreement,
     choose_strategy,
+    devices_in_words,
     host_count,
     host_index,
     lost_hosts_named,
@@ -61,7 +62,15 @@ def train(
             state = TrainState(config)
         checkpoints = Checkpoints(run_dir, state)
         origin = _restore_or_begin(strategy, state, checkpoints, init_from)
-        progress.start(config, data, state, origin=origin, replicas=replicas, host=host_index(strategy))
+        progress.start(
+            config,
+            data,
+            state,
+            origin=origin,
+            device=devices_in_words(),
+            replicas=replicas,
+            host=host_index(strategy),
+        )
         run = _Run(config, data, strategy, state, checkpoints, run_dir, progress)
         finished = run.to_the_end()
         if host_index(strategy) == 0:

@@ -5,6 +5,7 @@ In: rows of `history.csv`, or photos with true and predicted alphas. Out: PNG fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -46,9 +47,10 @@ def plot_history(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 def _title(name: str, steps: Sequence[float], values: Sequence[float]) -> str:
     """With the best value, where one is best."""
     choose = {"MAD": min, "mIoU": max}.get(name)
-    if choose is None:
+    finite = [value for value in values if math.isfinite(value)]
+    if choose is None or not finite:
         return name.replace("_", " ")
-    best = choose(values)
+    best = choose(finite)
     return f"{name}: best {best:.4f} at step {steps[values.index(best)]:.0f}"
 
 

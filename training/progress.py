@@ -5,6 +5,7 @@ Where the output is a file instead of a terminal, a line every LOG_EVERY_S secon
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Progress:
         state: TrainState,
         *,
         origin: str,
+        device: str,
         replicas: int,
         host: int,
     ) -> None:
@@ -65,7 +67,9 @@ class Progress:
         self.console.print(
             f"{state.network.name}: {state.network.count_params() / 1e6:.2f} M parameters, "
             f"{len(data.train)} training pairs, {len(data.validation)} validation pairs, "
-            f"{len(data.sources.backgrounds)} backgrounds, {replicas} replica(s), {config.precision}, {origin}"
+            f"{len(data.sources.backgrounds)} backgrounds, {config.precision} {device}, "
+            + (f"{replicas} replicas in all, " if replicas > 1 else "")
+            + origin
             + (f"; this is host {host}, figures and checkpoints are with host 0" if host else "")
         )
 
@@ -91,4 +95,7 @@ class Progress:
 
     def validated(self, step: int, scores: Mapping[str, float], *, best: bool) -> None:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        self.console.print(f"step {step:6d}  {figures}{'  (best)' if best else ''}")
+        said = "  (best)" if best else ""
+        if not all(map(math.isfinite, scores.values())):
+            said = "  (not finite: never the best)"
+        self.console.print(f"step {step:6d}  {figures}{said}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import tensorboard  # noqa: F401 # tf.summary would ask for it at the first validation only, hours later
 import tensorflow as tf
 from numpy.typing import NDArray
 

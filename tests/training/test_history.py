@@ -1,5 +1,9 @@
 """A run's history survives a crash without rows of steps that were undone."""
 
+import math
+
+import pytest
+
 from training.history import History, read_history
 
 
@@ -32,6 +36,16 @@ def test_a_larger_size_begins_its_own_best(tmp_path):
     assert history.add(1, 64, 1.0, row(0.3), 0.1)
     assert history.add(2, 96, 1.0, row(0.4), 0.1)
     assert not history.add(3, 96, 1.0, row(0.5), 0.1)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_validation_that_is_not_finite_is_never_the_best_and_hides_no_later_one(tmp_path, broken):
+    history = History(tmp_path / "history.csv", up_to_step=0)
+    mads = (broken, 0.5, broken, 0.6, 0.4)
+    bests = [history.add(step, 64, 1.0, row(mad), 0.1) for step, mad in enumerate(mads, 1)]
+    assert bests == [False, True, False, False, True]
+    resumed = History(tmp_path / "history.csv", up_to_step=1)
+    assert resumed.add(2, 64, 1.0, row(0.7), 0.1)
 
 
 def test_no_file_is_no_rows(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.training.p3m_folders import write_data_set
-from training.hosts import choose_strategy
+from training.hosts import choose_strategy, devices_in_words
 from training.run_dir import RunError
 
 DOCUMENT = """
@@ -109,3 +109,19 @@ def test_a_tf_config_that_describes_no_host_is_explained(described, monkeypatch)
     monkeypatch.setenv("TF_CONFIG", described)
     with pytest.raises(RunError, match=r'TF_CONFIG must be like \{"cluster"'):
         choose_strategy()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "on the CPU (no GPU found)"),
+        (["NVIDIA H200"], "on 1 GPU (NVIDIA H200)"),
+        (["NVIDIA L4", "NVIDIA L4"], "on 2 GPUs (NVIDIA L4)"),
+        (["NVIDIA L4", None], "on 2 GPUs (NVIDIA L4, of unknown make)"),
+    ],
+)
+def test_a_hosts_devices_are_told_in_words(names, words, monkeypatch):
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _kind: list(range(len(names))))
+    details = [{"device_name": name} if name else {} for name in names]
+    monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda gpu: details[gpu])
+    assert devices_in_words() == words

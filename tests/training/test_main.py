@@ -1,6 +1,7 @@
 """The command line tells a person what is wrong in one line."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,9 @@ import pytest
 
 from tests.training.p3m_folders import write_data_set, write_own_folder
 from training import __main__ as command
+
+OWN = ("--data-root", "own")
+DOCUMENT = 'validation_split = "held-out"\nphases = [{ input_size = 32, steps = 1 }]'
 
 
 @pytest.mark.parametrize(
@@ -22,10 +26,29 @@ from training import __main__ as command
         (["inspect", "."], "no blurred_image/ and mask/ for train"),
         (["plot", "no-run"], "no-run: no history.csv with a validation yet"),
         (["score", "mattes", "truths"], "mattes: no such folder"),
+        (["train", "."], ".: is a directory"),
+        (["train", "photo.toml"], "photo.toml: not a text in UTF-8"),
+        (["train", "run.toml", "--data-root", "none"], "none: no such folder"),
+        (["train", "run.toml", "--data-root", "file"], "file: no such folder"),
+        (["train", "run.toml", *OWN, "--backgrounds", "file"], "file: no such folder for background"),
+        (["train", "run.toml", *OWN, "--run-dir", "file"], "file is a file; --run-dir is the folder"),
+        (["train", "run.toml", *OWN, "--run-dir", "file/run"], "file/run: not a directory"),
+        (["train", "run.toml", *OWN, "--init-from", "file"], "file: no such model directory"),
+        (["export", "file", "artifact"], "file/config.toml: not a directory"),
+        (["evaluate", "file", *OWN], "file: no such model directory"),
+        (["inspect", "file"], "file: no such folder"),
+        (["inspect", "own", "--json", "none/i.json"], "none/i.json: no such file or directory"),
+        (["inspect", "own", "--json", "own"], "own: is a directory"),
+        (["plot", "file"], "file: no history.csv with a validation yet"),
+        (["score", "file", "own/mask"], "file: no such folder"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
+    write_own_folder(tmp_path / "own", 2)
+    (tmp_path / "file").touch()
+    (tmp_path / "photo.toml").write_bytes((tmp_path / "own" / "image" / "photo 0.jpg").read_bytes())
+    (tmp_path / "run.toml").write_text(DOCUMENT)
     monkeypatch.setattr("sys.argv", ["training", *arguments])
     with pytest.raises(SystemExit) as exit_:
         command.main()
@@ -85,6 +108,74 @@ def test_a_quick_look_decodes_nothing(monkeypatch, capsys, tmp_path):
     cv2.imwrite(str(root / "train" / "mask" / "p_00000000.png"), np.zeros((96, 72), np.uint8))
     assert run(monkeypatch, "inspect", root, "--quick") == 0
     assert run(monkeypatch, "inspect", root) == 1
+
+
+# The packages that only the extra `train` brings, taken away; what follows is the command line.
+WITHOUT_EXTRA = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("matplotlib", "tensorboard"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nowhere())
+from training.__main__ import main
+main()
+"""
+
+
+def command_line(program, folder, *arguments):
+    """The exit status, standard output in one line, and standard error."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stdout.replace("\n", ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "run.toml", *OWN),
+        ("plot", "run"),
+        ("evaluate", "artifact", *OWN, "--split", "held-out", "--report", "report"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_plots_says_in_one_sentence_what_to_install(arguments, tmp_path, tiny_artifact):
+    write_own_folder(tmp_path / "own", 2)
+    (tmp_path / "run.toml").write_text(DOCUMENT)
+    (tmp_path / "artifact").symlink_to(tiny_artifact)
+    code, out, err = command_line(WITHOUT_EXTRA, tmp_path, *arguments)
+    assert (code, err) == (1, "")
+    assert re.fullmatch(
+        r"error: this needs (matplotlib|tensorboard), which is not installed; in the project's folder, "
+        r"\S+ -m pip install -e '\.\[train\]' installs it",
+        out,
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "own", "--out", "sheet.png"),
+        ("evaluate", "artifact", *OWN, "--split", "held-out", "--mattes", "mattes"),
+        ("score", "own/mask", "own/mask"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_no_plots_runs_without_them(arguments, tmp_path, tiny_artifact):
+    write_own_folder(tmp_path / "own", 2)
+    (tmp_path / "artifact").symlink_to(tiny_artifact)
+    code, out, err = command_line(WITHOUT_EXTRA, tmp_path, *arguments)
+    assert (code, err) == (0, ""), out
+
+
+@pytest.mark.parametrize("module", ["training.export", "training.import_weights", "training.evaluate"])
+def test_modules_of_commands_without_plots_load_without_them(module, tmp_path):
+    program = WITHOUT_EXTRA.replace("from training.__main__ import main\nmain()", f"import {module}")
+    code, _, err = command_line(program, tmp_path)
+    assert code == 0, err
 
 
 def test_mattes_are_scored_without_tensorflow(tmp_path):

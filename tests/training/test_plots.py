@@ -1,7 +1,10 @@
 """Curves and sheets are pictures of the right things."""
 
+import math
+
 import cv2
 import numpy as np
+import pytest
 
 from training.pictures import GREEN
 from training.plots import plot_history, validation_sheet, write_png
@@ -14,6 +17,16 @@ def test_curves_are_drawn_also_of_a_single_validation(tmp_path):
         picture = cv2.imread(str(tmp_path / "curves.png"))
         assert picture.shape[0] > 500
         assert picture.std() > 10
+
+
+@pytest.mark.parametrize("mads", [(math.nan, 0.4, 0.3), (math.nan, math.nan, math.nan)])
+def test_curves_have_a_gap_where_a_validation_was_not_finite(tmp_path, mads):
+    rows = [
+        {"step": float(i), "input_size": 32.0, "loss": 1.0, "learning_rate": 0.1, "MAD": mad, "mIoU": 1 - mad}
+        for i, mad in enumerate(mads)
+    ]
+    plot_history(rows, tmp_path / "curves.png")
+    assert cv2.imread(str(tmp_path / "curves.png")).std() > 10
 
 
 def test_a_sheet_shows_photo_truth_and_matte_of_each_picture(tmp_path):

@@ -60,8 +60,9 @@ def evaluate(
     """Score an artifact on one split or several, as it is served or by P3M-10k's own protocol."""
     import training.evaluate as evaluation
     from training.dataset import is_own
-    from training.report import write_report
 
+    if report_dir is not None:
+        from training.report import write_report  # At once: what it needs may lack.
     protocol = Protocol(refined, quality, cut, sizing)
     splits = splits or ["held-out" if is_own(data_root) else "P3M-500-NP"]
     results = {}
