@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +24,14 @@ from training.__main__ import cli
 from training.config import load_config
 from training.dataset import Sources, TrainData, list_pairs
 from training.history import read_history
+from training.images import DataError
 from training.initial_weights import load_artifact_weights
 from training.layout import weight_name
 from training.loop import train
 from training.mattes import load_network
 from training.progress import Progress
-from training.run_dir import Checkpoints, RunError, claim
+from training.run_dir import Checkpoints, RunError, claim, load_trained
+from training.run_pictures import Pictures
 from training.state import TrainState, build_network
 
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
@@ -65,7 +68,7 @@ def invoke(*arguments):
 def train_command(folder, run_dir):
     return (
         *("train", SMOKE, "--data-root", folder / "p3m", "--backgrounds", folder / "backgrounds"),
-        *("--run-dir", run_dir),
+        *("--run-dir", run_dir, "--cache", folder / "cache"),
     )
 
 
@@ -409,6 +412,115 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     ):
         train(config, data_of(folder), tmp_path / "hot", progress)
     assert not list((tmp_path / "hot").rglob("ckpt-*"))
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    folder, small, config, tmp_path, monkeypatch, capsys
+):
+    """The loss is a number all the while: what is broken is seen by the validation alone."""
+    scores = iter([{"MAD": np.nan, "mIoU": np.nan}, {"MAD": 0.4, "mIoU": 0.5}, {"MAD": np.nan, "mIoU": 0.5}])
+    monkeypatch.setattr(loop.ValidationSet, "score", lambda self: (real(self), next(scores))[1])
+    every = dataclasses.replace(
+        config, phases=(dataclasses.replace(config.phases[0], steps=6),), validate_every=2
+    )
+    with Progress() as progress:
+        assert train(every, data_of(folder), tmp_path / "run", progress)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints" / "best").glob("*.index")] == [
+        "ckpt-4.index"
+    ]
+    said = capsys.readouterr().out
+    assert said.count("(not finite: never the best)") == 2
+    assert said.count("(best)") == 1
+
+
+real = loop.ValidationSet.score
+
+
+def poisoned(run_dir, config, *, best, last):
+    """A run directory whose checkpoints hold NaN where it is said."""
+    state = TrainState(config)
+    checkpoints = Checkpoints(run_dir, state)
+    for manager, bad, step in ((checkpoints._best, best, 4), (checkpoints._last, last, 6)):
+        state.average.assign(np.full(state.layout.size, np.nan if bad else step, np.float32))
+        manager.save(checkpoint_number=step)
+    return run_dir
+
+
+@pytest.mark.parametrize(("best", "taken"), [(False, "best-4"), (True, "last-6")])
+def test_the_best_weights_are_taken_unless_they_are_not_finite(small, config, tmp_path, best, taken):
+    run_dir = poisoned(tmp_path, config, best=best, last=not best)
+    network, found = load_trained(run_dir, config)
+    assert found == taken
+    assert np.isfinite(network.trainable_variables[0].numpy()).all()
+
+
+def test_weights_that_are_not_finite_are_not_exported(small, config, tmp_path):
+    run_dir = poisoned(tmp_path / "run", config, best=True, last=True)
+    (run_dir / "config.toml").write_bytes(SMOKE.read_bytes())
+    with pytest.raises(RunError, match=r"best-4 and last-6: the weights are not finite \(NaN\)"):
+        invoke("export", run_dir, tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.parametrize("vector", ["weights", "moving", "average", "moving_average"])
+@pytest.mark.parametrize("save", ["save_last", "save_best"])
+def test_weights_that_are_not_finite_are_not_kept(small, config, tmp_path, vector, save):
+    state = TrainState(config)
+    checkpoints = Checkpoints(tmp_path, state)
+    getattr(checkpoints, save)()
+    broken = getattr(state, vector)
+    broken.assign(np.append(broken.numpy()[:-1], np.float32(np.inf)))
+    state.step.assign_add(1)
+    with pytest.raises(RunError, match=r"not finite after step 1\..*the last checkpoint is from before"):
+        getattr(checkpoints, save)()
+    assert [path.name for path in tmp_path.rglob("*.index")] == ["ckpt-0.index"]
+
+
+def test_a_run_is_not_taken_up_on_other_pictures_without_a_word(folder, small, small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    write_data_set(tmp_path / "p3m", train=7)
+    kept = ("--backgrounds", folder / "backgrounds", "--run-dir", run, "--cache", folder / "cache")
+    options = ("--data-root", tmp_path / "p3m", *kept)
+    with pytest.raises(RunError, match=r"begun on other pictures: training: 7 instead of 6.*--data-changed"):
+        invoke("train", SMOKE, *options)
+    shutil.copytree(folder / "p3m", tmp_path / "moved")
+    code, output = invoke("train", SMOKE, "--data-root", tmp_path / "moved", *kept)
+    assert code == 0, output
+    code, output = invoke("train", SMOKE, *options, "--data-changed")
+    assert code == 0, output
+    # From now on these are its pictures.
+    code, output = invoke("train", SMOKE, *options)
+    assert code == 0, output
+
+
+def test_a_run_without_a_checkpoint_may_begin_on_other_pictures(folder, config, tmp_path):
+    pairs = data_of(folder).train
+    for some in (pairs, pairs[:3]):
+        claim(tmp_path, SMOKE, config, None, Pictures.of(some, pairs, ()))
+
+
+def test_a_file_is_no_run_directory(config, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file is a file; --run-dir is the folder that a run lives in"):
+        claim(tmp_path / "file", SMOKE, config)
+
+
+def test_what_is_wrong_with_the_data_is_told_before_a_run_is_begun(folder, tmp_path):
+    root = write_data_set(tmp_path / "p3m")
+    cv2.imwrite(str(root / "train" / "mask" / "p_00000002.png"), np.zeros((96, 72), np.uint8))
+    options = ("--data-root", root, "--run-dir", tmp_path / "run", "--cache", tmp_path / "cache")
+    with pytest.raises(DataError, match=r"1 of 9 pairs.*passes with --allow empty"):
+        invoke("train", SMOKE, *options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_line_of_a_run_names_its_device(folder, small, small_run):
+    code, output = invoke(*train_command(folder, small_run))
+    assert code == 0, output
+    gpus = tf.config.list_physical_devices("GPU")
+    expected = f"float32 on {len(gpus)} GPU" if gpus else "float32 on the CPU (no GPU found), resumed"
+    assert expected in " ".join(output.split())
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(folder, config, tmp_path):
