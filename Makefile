@@ -1,5 +1,6 @@
 # make serve   set up and serve the built-in model on http://127.0.0.1:8000
 # make test    set up and run the test suite, two files at a time
+# make test-shuffled   the same in an order by chance; SEED=… for the same order again
 # make check   what CI runs: lint, types, tests
 # make fuzz    requests, photos and whole connections made up for MINUTES each, far longer than `make test` does
 # make audit   known vulnerabilities of what requirements.lock pins; needs the network
@@ -17,14 +18,18 @@ DATA ?= data/P3M-10k
 BACKGROUNDS ?=
 INIT ?=
 MINUTES ?= 5
+SEED ?= $(shell date +%s)
 
-.PHONY: serve test check lint types fuzz audit sbom train bench docs lock clean
+.PHONY: serve test test-shuffled check lint types fuzz audit sbom train bench docs lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-fail-under=90
+
+test-shuffled: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --shuffle $(SEED)
 
 check: lint types test
 	@.ci/audit --if-reachable

@@ -23,13 +23,32 @@ from app.network.running import Alphas, Batch
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest
-from tests import dealing
+from tests import dealing, untouched
 
 TINY_SIZE = 32
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not dealing.is_long(item.nodeid))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="Shuffle the files, and the tests of each, by this number.",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    seed = config.getoption("--shuffle")
+    return None if seed is None else f"shuffled by --shuffle {seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        items.sort(key=lambda item: not dealing.is_long(item.nodeid))
+    else:
+        places = dealing.shuffled([item.nodeid for item in items], seed)
+        items[:] = [items[place] for place in places]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,6 +82,12 @@ def _untouched_process() -> Iterator[None]:
     root.handlers[:] = kept
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture(autouse=True)
+def _untouched_chance_and_precision() -> Iterator[None]:
+    yield
+    untouched.forget_seeds_and_precision()
 
 
 def mean_colour(batch: Batch) -> Alphas:
