@@ -1,10 +1,12 @@
-"""What networks cost on this CPU, as the service runs them: frozen, in its precision, in batches, one core each.
+"""What networks cost on this CPU, as the service runs them, in its precision, one core each.
 
-    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 2] [--runs 15] [--rewritings]
+    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15] [--rewritings]
 
-The yardstick is U²-Net lite at 320², untrained, built on the spot. Networks take turns within each round, so that a
-slow minute hits all alike; the ratio is the median of the rounds' ratios. With --rewritings the rivals are instead
-the first artifact as CPUs with bfloat16 run it, and the same without each one of `app.network.rewritings`.
+The yardstick is U²-Net lite at 320² in float32 by ONNX Runtime, which is rembg's smallest network as rembg runs it;
+untrained and built on the spot, since weights cost nothing. Beside it the same as the service runs it. Networks
+take turns within each round, so that a slow minute hits all alike; the ratio is the median of the rounds' ratios.
+With --rewritings the rivals are instead the first artifact as CPUs with bfloat16 run it, and the same without each
+one of `app.network.rewritings`.
 """
 
 from __future__ import annotations
@@ -14,25 +16,37 @@ import random
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 
 from app import predictor
 from app.network.fusion import fused
 from app.network.precision import probe_picture
 from app.network.rewritings import REWRITINGS, for_cpus
-from app.network.running import Place, Predict
+from app.network.running import Alphas, Batch, Place, Predict
 from app.network.sixteen_bits import in_16_bits
 from app.network.tensorflow_model import frozen, runner
 from model.contract import SAVED_MODEL_DIR, read_manifest
 from model.u2net import u2net
 from training.export import Card, Serving, export_network
+from training.to_onnx import to_onnx
 
 YARDSTICK_SIZE = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A network, its square, what computes it and how."""
+
+    name: str
+    size: int
+    precision: str
+    run: Predict
 
 
 def untrained_lite(folder: Path) -> Path:
@@ -41,6 +55,27 @@ def untrained_lite(folder: Path) -> Path:
     artifact = folder / "lite"
     export_network(u2net("lite"), Serving(YARDSTICK_SIZE), artifact, Card("untrained-lite", "0", "", ""))
     return artifact
+
+
+def by_onnx_runtime(artifact: Path, file: Path) -> Rival:
+    to_onnx(artifact, file, form="normalised")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(squares: Batch) -> Alphas:
+        seen = np.ascontiguousarray(squares.transpose(0, 3, 1, 2), np.float32) / 255
+        return np.asarray(session.run(None, {name: seen})[0])[:, 0]
+
+    return Rival("lite in ONNX Runtime", YARDSTICK_SIZE, "float32", run)
+
+
+def as_served(artifact: Path, batch: int) -> Rival:
+    loaded = predictor.load(artifact, device="cpu", precision="auto", max_batch_size=batch)
+    return Rival(
+        f"{loaded.manifest.label} in {loaded.runtime}", loaded.input_size, loaded.precision, loaded.predict
+    )
 
 
 def cpu_seconds(predict: Predict, size: int, batch: int) -> float:
@@ -88,7 +123,7 @@ def compare_rewritings(artifact: Path, batch: int, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifacts", type=Path, nargs="+")
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--rewritings", action="store_true")
     options = parser.parse_args()
@@ -97,21 +132,18 @@ def main() -> None:
         compare_rewritings(options.artifacts[0], options.batch, options.runs)
         return
     with tempfile.TemporaryDirectory() as folder:
-        paths = [untrained_lite(Path(folder)), *options.artifacts]
-        networks = [
-            predictor.load(path, device="cpu", precision="auto", max_batch_size=options.batch)
-            for path in paths
-        ]
+        lite = untrained_lite(Path(folder))
+        rivals = [by_onnx_runtime(lite, Path(folder) / "lite.onnx")]
+        rivals += [as_served(path, options.batch) for path in (lite, *options.artifacts)]
         rounds = [
-            [cpu_seconds(each.predict, each.input_size, options.batch) for each in networks]
-            for _ in range(options.runs)
+            [cpu_seconds(each.run, each.size, options.batch) for each in rivals] for _ in range(options.runs)
         ]
     print(f"batch {options.batch}, median of {options.runs} rounds")
-    for index, each in enumerate(networks):
+    for index, each in enumerate(rivals):
         milliseconds = statistics.median(times[index] for times in rounds) * 1000
         ratio = statistics.median(times[index] / times[0] for times in rounds)
         print(
-            f"{each.manifest.label:24s} {each.input_size:4d}² {each.precision:9s} "
+            f"{each.name:32s} {each.size:4d}² {each.precision:9s} "
             f"{milliseconds:7.1f} ms CPU per image   × {ratio:.2f}"
         )
 

@@ -105,7 +105,10 @@ KNOWN = r"PyTorch \(.pth, .pt\), safetensors and ONNX files are read"
             r"is a TorchScript program, .*torch.jit.load",
         ),
         (archive_of(u2net_onnx="", readme_txt=""), "is a zip archive of u2net.onnx, readme.txt; unpack it"),
-        (gzip.compress(b"weights", mtime=0), "is a compressed archive; unpack it and give the file of weights inside"),
+        (
+            gzip.compress(b"weights", mtime=0),
+            "is a compressed archive; unpack it and give the file of weights inside",
+        ),
         (b"\x93NUMPY\x01\x00", f"is a NumPy array, not a network's weights; {KNOWN}"),
         (b"\x1c\0\0\0TFL3" + bytes(40), f"is a TensorFlow Lite model, which is not read; {KNOWN}"),
         (
