@@ -3,6 +3,7 @@
 contract.py    what an artifact directory holds: tensor names, manifest, verification (stdlib only)
 matting.py     the recipe: photo -> what the network sees, its alpha -> the photo's matte (numpy and OpenCV, as all
                that it is made of:)
+tiles.py       very long photos in parts, and their mattes as one
 transforms.py  the one geometry: image -> network input, alpha -> image size
 refine.py      the matte's edge at the photo's own resolution
 kernels.py     the loops of kernels.c, which refine.py and the service's cut-outs run where they could be compiled

@@ -2,7 +2,7 @@
 and the evaluation share, so that what is measured is what is served.
 
     reduction  how much smaller the photo may be for all this
-    views      photo -> one or two squares uint8 `[S,S,3]`
+    views      photo -> its squares uint8 `[S,S,3]`: one or two, of a very long photo as many for each of its tiles
     finish     photo and the network's alpha of each view -> Matte, at the photo's own size
 
 Knows nothing of files, of the network or of HTTP.
@@ -19,6 +19,7 @@ import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.refine import refine
+from model.tiles import TILES_MAX, joined, tiles
 from model.transforms import (
     Alpha,
     Alpha8,
@@ -39,7 +40,7 @@ class Quality(StrEnum):
     HIGH = "high"
 
 
-VIEWS_MAX: Final = 2
+VIEWS_MAX: Final = 2 * TILES_MAX
 REDUCTION: Final = 2
 FINE: Final = 4  # pixels of a reduced photo to one of the network's square, at the least
 
@@ -70,12 +71,18 @@ def views(
     *,
     photo_size: tuple[int, int] | None = None,
 ) -> list[Image]:
-    """What the network is to see of `image`: the photo in its square, for high quality also its mirror image.
+    """What the network is to see of `image`: the photo in its square, for high quality also its mirror image; of a
+    very long photo the same of each of its tiles (`model.tiles`).
 
     `photo_size`: as in `finish`.
     """
-    square = to_model_input(image, size, geometry, photo_size)
-    return [square] if quality is Quality.STANDARD else [square, np.ascontiguousarray(square[:, ::-1])]
+    seen = []
+    for part, part_size in _parts(image, photo_size or image.shape[:2]):
+        square = to_model_input(part, size, geometry, part_size)
+        seen.append(square)
+        if quality is Quality.HIGH:
+            seen.append(np.ascontiguousarray(square[:, ::-1]))
+    return seen
 
 
 def finish(
@@ -88,14 +95,96 @@ def finish(
     refined: bool = True,
     photo_size: tuple[int, int] | None = None,
 ) -> Matte:
-    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of them for high quality.
+    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of each tile for high
+    quality.
 
     `photo_size`: height and width of the photo, where `image` may be one that is smaller by its `reduction`.
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
     `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
     """
-    alpha = alphas[0] if len(alphas) == 1 else (alphas[0] + alphas[1][:, ::-1]) * np.float32(0.5)
     height, width = photo_size or image.shape[:2]
+    parts = _parts(image, (height, width))
+    each = len(alphas) // len(parts)
+    mattes = [
+        _finish(
+            part,
+            seen[i * each :][:1],
+            alphas[i * each :][:each],
+            geometry,
+            part_size,
+            sharpness,
+            refined=refined,
+        )
+        for i, (part, part_size) in enumerate(parts)
+    ]
+    return Matte(
+        joined([matte.alpha for matte in mattes], tiles(height, width), height, width),
+        sum(matte.confidence for matte in mattes) / len(mattes),
+        any(matte.foreground for matte in mattes),
+    )
+
+
+def coarse(
+    alphas: Sequence[Alpha], geometry: str, photo_size: tuple[int, int], size: tuple[int, int]
+) -> Alpha8:
+    """A small matte uint8 of `size` (height, width) of a photo of `photo_size`, its edges not refined, from the alpha
+    of each of its views."""
+    high, wide = (small / own for small, own in zip(size, photo_size, strict=True))
+    boxes = [
+        (
+            slice(round(rows.start * high), round(rows.stop * high)),
+            slice(round(columns.start * wide), round(columns.stop * wide)),
+        )
+        for rows, columns in tiles(*photo_size)
+    ]
+    each = len(alphas) // len(boxes)
+    mattes = [
+        to_8_bits(
+            to_image_size(
+                _mean(alphas[i * each :][:each]),
+                rows.stop - rows.start,
+                columns.stop - columns.start,
+                geometry,
+            )
+        )
+        for i, (rows, columns) in enumerate(boxes)
+    ]
+    return joined(mattes, boxes, *size)
+
+
+def _mean(alphas: Sequence[Alpha]) -> Alpha:
+    """Of one view's alpha, or of it and its mirror image's."""
+    return alphas[0] if len(alphas) == 1 else (alphas[0] + alphas[1][:, ::-1]) * np.float32(0.5)
+
+
+def _parts(image: Image, photo_size: tuple[int, int]) -> list[tuple[Image, tuple[int, int]]]:
+    """The photo's tiles as they lie in `image`, which may be smaller than the photo, and their size in the photo."""
+    high, wide = (now / own for now, own in zip(image.shape[:2], photo_size, strict=True))
+    return [
+        (
+            image[
+                round(rows.start * high) : round(rows.stop * high),
+                round(columns.start * wide) : round(columns.stop * wide),
+            ],
+            (rows.stop - rows.start, columns.stop - columns.start),
+        )
+        for rows, columns in tiles(*photo_size)
+    ]
+
+
+def _finish(
+    image: Image,
+    seen: Sequence[Image],
+    alphas: Sequence[Alpha],
+    geometry: str,
+    photo_size: tuple[int, int],
+    sharpness: float,
+    *,
+    refined: bool,
+) -> Matte:
+    """`finish` of one tile. `seen` is its square."""
+    alpha = _mean(alphas)
+    height, width = photo_size
     box = content_box(height, width, alpha.shape[0], geometry)
     content = alpha[box]
     if refined:

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from platformdirs import user_cache_path
+
 CPU_INFO: Final = Path("/proc/cpuinfo")
 BYTES_MAX: Final = 1 << 30  # of all entries; those that were not used for the longest time go first
 SUFFIX: Final = ".compiled"
@@ -86,17 +88,12 @@ class CompiledCache:
 
 
 def folder_of(setting: str) -> Path | None:
-    """The folder that MATTE_CACHE_DIR names; None for none. `auto` is the user's own for what can be made again, by
-    the XDG base directory specification, and none where there is no home."""
+    """The folder that MATTE_CACHE_DIR names; None for none. `auto` is the user's own for what can be made again, and
+    none where there is no home."""
     if setting != "auto":
         return Path(setting) if setting else None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if base.startswith("/"):
-        return Path(base) / "u2matte"
-    try:
-        return Path.home() / ".cache" / "u2matte"
-    except RuntimeError:
-        return None
+    own = user_cache_path("u2matte")
+    return own if own.is_absolute() else None
 
 
 def _bound(entries: Iterable[Path]) -> None:

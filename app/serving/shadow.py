@@ -75,8 +75,9 @@ class Shadow:
             _log.warning("model %s failed beside the others: %s", candidate.manifest.label, error)
             return
         size = _shrunk(*comparison.size)
-        own = coarse_matte([each.output for each in batched], size, candidate.manifest)
-        others = coarse_matte(comparison.answered, size, comparison.manifest)
+        outputs = [each.output for each in batched]
+        own = matting.coarse(outputs, candidate.manifest.geometry, comparison.size, size)
+        others = matting.coarse(comparison.answered, comparison.manifest.geometry, comparison.size, size)
         self._metrics.shadow.labels("compared").inc()
         self._metrics.shadow_difference.observe(difference(own, others))
 
@@ -86,12 +87,6 @@ def views_for(
 ) -> list[Image]:
     """What the candidate is to see of `image` uint8 `[H,W,3]`."""
     return matting.views(image, candidate.input_size, candidate.geometry, quality, photo_size=photo_size)
-
-
-def coarse_matte(alphas: Sequence[Alpha], size: tuple[int, int], manifest: Manifest) -> Alpha8:
-    """The matte uint8 of `size` (height, width) from a network's alphas `[S,S]`, its edges not refined."""
-    blank = np.empty((*size, 3), np.uint8)
-    return matting.finish(blank, [], alphas, manifest.geometry, refined=False).alpha
 
 
 def difference(a: Alpha8, b: Alpha8) -> float:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.contract import GEOMETRIES
-from model.matting import Quality, finish, reduction, views
+from model.matting import Quality, coarse, finish, reduction, views
 from model.refine import refine
 
 SIZE = 64
@@ -57,9 +57,9 @@ def test_an_empty_answer_is_nobody():
 
 def test_bars_are_neither_foreground_nor_doubt():
     """What the network says of the bars beside the photo is not asked."""
-    image, _ = photo(100, 400)
+    image, _ = photo(100, 250)
     alpha = np.full((SIZE, SIZE), 0.5, np.float32)
-    alpha[SIZE // 2 - 8 : SIZE // 2 + 8] = 0
+    alpha[SIZE // 2 - 13 : SIZE // 2 + 13] = 0
     matte = finish(image, views(image, SIZE, "letterbox"), [alpha], "letterbox")
     assert not matte.foreground
     assert matte.confidence == 1
@@ -113,3 +113,51 @@ def test_a_reduced_photo_lies_in_the_square_where_the_whole_one_does():
     (by_itself,) = views(half, 256, "limited")
     np.testing.assert_array_equal(as_half, as_whole)
     assert not np.array_equal(by_itself, as_whole)
+
+
+@pytest.mark.parametrize("quality", Quality)
+@pytest.mark.parametrize("turned", [False, True])
+def test_people_in_a_very_long_row_are_seen_one_by_one(quality, turned):
+    """Stretched to the square, each of the eight would be six times narrower."""
+    image = np.concatenate([photo(300, 225)[0]] * 8, axis=1)
+    inside = np.concatenate([photo(300, 225)[1]] * 8, axis=1)
+    if turned:
+        image, inside = np.ascontiguousarray(image.transpose(1, 0, 2)), inside.T
+    seen = views(image, SIZE, "stretch", quality)
+    assert len(seen) == 5 * (1 if quality is Quality.STANDARD else 2)
+    matte = finish(image, seen, brightness(seen), "stretch")
+    assert matte.alpha.shape == inside.shape
+    assert ((matte.alpha > 127) == inside).mean() > 0.995
+
+
+def test_tiles_of_a_photo_that_was_decoded_at_half_its_size_are_those_of_the_photo():
+    image = np.concatenate([photo(300, 225)[0]] * 8, axis=1)
+    half = cv2.resize(image, (900, 150), interpolation=cv2.INTER_AREA)
+    whole_seen = views(image, SIZE, "stretch")
+    half_seen = views(half, SIZE, "stretch", photo_size=(300, 1800))
+    assert len(half_seen) == len(whole_seen)
+    assert np.abs(np.stack(half_seen).astype(int) - np.stack(whole_seen)).mean() < 3
+    matte = finish(half, half_seen, brightness(half_seen), "stretch", photo_size=(300, 1800))
+    assert matte.alpha.shape == (300, 1800)
+
+
+def test_one_person_in_a_row_is_somebody():
+    image = np.zeros((300, 1800, 3), np.uint8)
+    seen = views(image, SIZE, "stretch")
+    alphas = [np.zeros((SIZE, SIZE), np.float32) for _ in seen]
+    assert not finish(image, seen, alphas, "stretch").foreground
+    alphas[2] = np.ones((SIZE, SIZE), np.float32)
+    assert finish(image, seen, alphas, "stretch").foreground
+
+
+@pytest.mark.parametrize("quality", Quality)
+@pytest.mark.parametrize(("height", "width"), [(300, 1800), (1800, 300), (300, 751), (300, 750), (300, 400)])
+def test_coarse_matte_is_the_small_one_of_the_same_tiles(quality, height, width):
+    """Also where the small size's rounded sides would be cut into other tiles."""
+    image = cv2.resize(photo()[0], (width, height))
+    seen = views(image, SIZE, "stretch", quality)
+    whole = finish(image, seen, brightness(seen), "stretch", refined=False).alpha
+    small = coarse(brightness(seen), "stretch", (height, width), (height // 10, width // 10))
+    expected = cv2.resize(whole, (width // 10, height // 10), interpolation=cv2.INTER_AREA)
+    assert small.shape == expected.shape
+    assert np.abs(small.astype(int) - expected).mean() < 3

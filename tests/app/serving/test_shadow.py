@@ -10,9 +10,10 @@ import pytest
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.serving.served import Device, Served
-from app.serving.shadow import AT_ONCE, Comparison, Shadow, coarse_matte, difference, views_for
+from app.serving.shadow import AT_ONCE, Comparison, Shadow, difference, views_for
 from app.settings import Settings
 from app.watchdog import Watchdog
+from model import matting
 from model.contract import Manifest
 from model.matting import Quality
 from tests.conftest import Gate, mean_colour, until
@@ -100,6 +101,6 @@ def test_share_of_the_photos_is_seen(share: float, expected: int) -> None:
 def test_matte_of_two_views_is_their_mean() -> None:
     left = np.zeros((32, 32), np.float32)
     left[:, :16] = 1
-    both = coarse_matte([left, left[:, ::-1]], (8, 8), manifest(32))
-    assert difference(both, coarse_matte([left], (8, 8), manifest(32))) == 0
+    both = matting.coarse([left, left[:, ::-1]], "stretch", (80, 80), (8, 8))
+    assert difference(both, matting.coarse([left], "stretch", (80, 80), (8, 8))) == 0
     assert difference(both, 255 - both) == pytest.approx(1.0, abs=0.2)
