@@ -72,26 +72,32 @@ class _Listener:
 def by_h11(data: bytes) -> Seen:
     """Each request is answered as soon as it has come whole, and no other protocol is ever taken up."""
     seen = Seen()
+    # Empty lines before a request are for a server to pass over (RFC 9112 §2.2), which h11 does not.
+    while data := data.lstrip(b"\r\n"):
+        data = _next_by_h11(data, seen)
+    return seen
+
+
+def _next_by_h11(data: bytes, seen: Seen) -> bytes:
+    """What follows the one request that `data` begins with; nothing where no more is to be read."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1_000_000)
     connection.receive_data(data)
     body = b""
     try:
-        while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+        while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+            if event in (h11.NEED_DATA, h11.PAUSED):
+                return b""
             if isinstance(event, h11.Request):
                 seen.begun.append((event.method, _origin_form(event.target)))
-                body = b""
             elif isinstance(event, h11.Data):
                 body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                seen.whole.append((*seen.begun[-1], body))
-                connection.send(h11.Response(status_code=404, headers=[("content-length", "0")]))
-                connection.send(h11.EndOfMessage())
-                if connection.our_state is h11.MUST_CLOSE:
-                    break
-                connection.start_next_cycle()
     except h11.RemoteProtocolError:
         seen.refused = True
-    return seen
+        return b""
+    seen.whole.append((*seen.begun[-1], body))
+    connection.send(h11.Response(status_code=404, headers=[("content-length", "0")]))
+    connection.send(h11.EndOfMessage())
+    return b"" if connection.our_state is h11.MUST_CLOSE else connection.trailing_data[0]
 
 
 def _origin_form(target: bytes) -> bytes:
