@@ -5,13 +5,15 @@ const STORED_AS = "u2matte-api-key";
 export class Keys {
   #asking = null;
   #declined = false;
+  #accepted;
 
-  /** `dialog` holds #key-form, #key-detail, #key-value and #key-cancel. */
-  constructor(dialog) {
+  /** `dialog` holds #key-form, #key-detail, #key-value and #key-cancel. `accepted()` once a new key has opened. */
+  constructor(dialog, { accepted }) {
     this.dialog = dialog;
+    this.accepted = accepted;
     this.detail = dialog.querySelector("#key-detail");
     this.field = dialog.querySelector("#key-value");
-    this.value = stored();
+    this.value = this.#accepted = stored();
     dialog.querySelector("#key-cancel").addEventListener("click", () => dialog.close(""));
     dialog.querySelector("#key-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -29,13 +31,21 @@ export class Keys {
     for (;;) {
       const used = this.value;
       try {
-        return await attempt(used);
+        const result = await attempt(used);
+        this.#accept(used);
+        return result;
       } catch (problem) {
         if (problem.status !== 401) throw problem;
         // Another photo may have asked meanwhile: then the new key is tried first.
         if (used === this.value) await this.#ask(problem, used);
       }
     }
+  }
+
+  #accept(key) {
+    if (key === this.#accepted) return;
+    this.#accepted = key;
+    this.accepted();
   }
 
   async #ask(problem, used) {

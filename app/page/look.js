@@ -94,9 +94,9 @@ export function options(look, format) {
   return chosen;
 }
 
-/** The same as a command for a terminal; `locked` where the service wants a key. */
-export function command(look, format, { locked }) {
-  const fields = Object.entries(options(look, format))
+/** The same as a command for a terminal; `model` as in models.js, `locked` where the service wants a key. */
+export function command(look, format, { model, locked }) {
+  const fields = Object.entries({ ...options(look, format), ...(model && { model }) })
     .filter(([name, value]) => name !== "format" || value !== "png")
     .map(([name, value]) => `-F ${name}=${value instanceof File ? "@background.jpg" : value} `);
   const key = locked ? "-H 'X-Api-Key: YOUR_KEY' " : "";

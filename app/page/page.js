@@ -4,6 +4,7 @@ import { Camera, hasCamera } from "./camera.js";
 import { filesOf, hasFiles } from "./intake.js";
 import { Keys } from "./keys.js";
 import { command, LookForm } from "./look.js";
+import { ModelChooser } from "./models.js";
 import { cutOut, Photo } from "./photo.js";
 import { Queue } from "./queue.js";
 import { archive, download, fileName, picture } from "./save.js";
@@ -12,6 +13,7 @@ import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
 
 const AT_ONCE = 2;
+const UNKNOWN_MODEL = 404;
 const TITLE = document.title;
 
 const part = (id) => document.getElementById(id);
@@ -21,8 +23,9 @@ const saving = new Set();
 let selected = null;
 let drawing = 0;
 
-const keys = new Keys(part("key"));
-const queue = new Queue(AT_ONCE, (photo) => cutOut(photo, { limits, keys, changed: draw }));
+const keys = new Keys(part("key"), { accepted: lookForModels });
+const models = new ModelChooser({ box: part("models"), list: part("model") }, { chosen: remodel });
+const queue = new Queue(AT_ONCE, work);
 const stage = new Stage({
   stage: part("stage"), frame: part("frame"), before: part("before"), after: part("after"), split: part("split"),
   shown: part("shown"), state: part("state"), title: part("state-title"), detail: part("state-detail"),
@@ -36,9 +39,10 @@ const camera = new Camera(part("camera"), (file) => add([file]));
 function add(files) {
   if (!files.length) return;
   keys.forgive();
+  lookForModels(); // Others may have come since the page was opened.
   const first = !photos.length;
   for (const file of files) {
-    const photo = new Photo(file);
+    const photo = new Photo(file, { model: models.choice });
     photos.push(photo);
     strip.add(photo);
     queue.add(photo);
@@ -46,6 +50,16 @@ function add(files) {
   part("welcome").hidden = true;
   part("work").hidden = false;
   if (first) select(photos[0], { focus: true });
+  draw();
+}
+
+async function work(photo) {
+  await cutOut(photo, { limits, keys, changed: draw });
+  if (photo.problem?.status === UNKNOWN_MODEL) lookForModels();
+}
+
+async function lookForModels() {
+  await models.refresh(keys.value);
   draw();
 }
 
@@ -74,10 +88,20 @@ function remove(photo) {
 }
 
 function retry(quality) {
-  keys.forgive();
-  selected.reset(quality);
-  queue.add(selected);
+  recut({ quality, model: models.available(selected.model) });
   strip.select(selected, { focus: true });
+}
+
+function remodel(model) {
+  if (selected.state === "waiting") selected.model = model; // It keeps its place in the queue.
+  else recut({ model });
+  draw();
+}
+
+function recut(how) {
+  keys.forgive();
+  selected.reset(how);
+  queue.add(selected);
   draw();
 }
 
@@ -87,6 +111,7 @@ function draw() {
     drawing = 0;
     for (const photo of photos) strip.update(photo);
     if (selected) stage.show(selected, form.look);
+    models.show(selected?.model ?? models.choice);
     const done = photos.filter((photo) => photo.state === "done");
     for (const id of ["save", "copy"]) part(id).disabled = saving.has(id) || selected?.state !== "done";
     part("save-all").disabled = saving.has("save-all");
@@ -105,7 +130,8 @@ function tell(done) {
   const text = photos.length ? single : "";
   if (part("news").textContent !== text) part("news").textContent = text;
   document.title = photos.some((photo) => photo.pending) ? `${done}/${photos.length} – ${TITLE}` : TITLE;
-  part("curl").textContent = command(form.look, form.format, { locked: Boolean(keys.value) });
+  const model = selected?.model ?? models.choice;
+  part("curl").textContent = command(form.look, form.format, { model, locked: Boolean(keys.value) });
 }
 
 /** Leaving while photos are on their way asks first. Only then: the handler keeps a page out of the back cache. */
@@ -130,7 +156,7 @@ function say(text) {
 
 function remake(photo, options) {
   const { signal } = photo.leaving;
-  const all = { ...options, quality: photo.quality };
+  const all = { ...options, ...photo.how };
   return keys.withKey((key) => post(photo.file, all, { key, signal })).then((answer) => answer.blob);
 }
 
@@ -220,6 +246,7 @@ function listen() {
 async function prepare() {
   listen();
   draw();
+  lookForModels();
   for (const place of document.querySelectorAll("[data-limit]")) {
     place.textContent = readable(limits.uploadBytes);
   }

@@ -14,21 +14,30 @@ export const SURE = 0.95;
 export class Photo {
   static #count = 0;
 
-  constructor(file) {
+  /** `model` is "" for the service's default one, else `name@version`. */
+  constructor(file, { model }) {
     Photo.#count += 1;
     this.id = `photo-${Photo.#count}`;
     this.file = file;
     this.name = file.name || "photo";
-    this.reset("standard");
+    this.reset({ quality: "standard", model });
   }
 
-  reset(quality) {
+  /** Be as before the first attempt, but for what is given. What is under way for it is given up. */
+  reset({ quality = this.quality, model = this.model } = {}) {
+    if (this.pending) this.leaving?.abort(new DOMException("Started anew", "AbortError"));
     this.quality = quality;
+    this.model = model;
     this.state = "waiting";
     this.progress = 0;
     this.problem = null;
     this.result = null;
     this.leaving = new AbortController();
+  }
+
+  /** How its matte is to be made, as options of the service. */
+  get how() {
+    return this.model ? { quality: this.quality, model: this.model } : { quality: this.quality };
   }
 
   get pending() {
@@ -53,10 +62,11 @@ export class Photo {
 export async function cutOut(photo, { limits, keys, changed }) {
   const { signal } = photo.leaving;
   const become = (state, facts = {}) => {
+    if (signal.aborted) return; // Removed, or started anew: its state is no longer this attempt's.
     Object.assign(photo, { state, ...facts });
     changed();
   };
-  const attempt = () => keys.withKey((key) => post(photo.file, { quality: photo.quality }, {
+  const attempt = () => keys.withKey((key) => post(photo.file, photo.how, {
     key,
     signal,
     onProgress: (progress) => become(progress < 1 ? "uploading" : "working", { progress }),

@@ -1,7 +1,8 @@
-// One photo goes to the service, one picture comes back, or a Problem that says why not.
+// One photo goes to the service, one picture comes back, or a Problem that says why not. And which models there are.
 // Knows HTTP. Knows no page and no queue.
 
 const TIMEOUT_MS = 300_000;
+const MODELS_TIMEOUT_MS = 10_000;
 const MEGABYTE = 1e6;
 const FINAL = new Set([400, 413, 415, 422]);
 
@@ -32,6 +33,7 @@ export function readable(bytes) {
  */
 export function post(file, options, { key, signal, onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted(); // It may have been given up before it was sent.
     const request = new XMLHttpRequest();
     request.open("POST", "v1/cutout");
     request.responseType = "blob";
@@ -46,6 +48,25 @@ export function post(file, options, { key, signal, onProgress = () => {} }) {
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(form(file, options));
   });
+}
+
+/**
+ * The models that answer: `{ model, label }` each, the first the default one, whose `model` is "". Null where the
+ * service does not tell, for want of a key or for another reason.
+ */
+export async function modelsInService(key) {
+  try {
+    const headers = key ? { "X-Api-Key": key } : {};
+    const answer = await fetch("v1/models", { headers, signal: AbortSignal.timeout(MODELS_TIMEOUT_MS) });
+    if (!answer.ok) return null;
+    const { models } = await answer.json();
+    return models.filter(({ role }) => role !== "shadow").map(({ name, version, role }) => {
+      const label = `${name}@${version}`;
+      return role === "default" ? { model: "", label: `${label} (default)` } : { model: label, label };
+    });
+  } catch {
+    return null; // No connection, too slow, or a proxy's page.
+  }
 }
 
 function form(file, options) {

@@ -1,4 +1,5 @@
-"""A stand-in for the service, for tests of the page: `/` and `/docs` as they are, POST /v1/cutout without a model.
+"""A stand-in for the service, for tests of the page: `/` and `/docs` as they are, POST /v1/cutout and GET /v1/models
+without a model.
 
 What it answers hangs on the name of the uploaded file, so that a test says by names what is to happen.
 """
@@ -32,6 +33,7 @@ REFUSALS = {
     "broken": (400, "Failed to read image", "The JPEG file is truncated or damaged."),
     "late": (504, "Deadline passed", "The request took longer than 60000 ms."),
 }
+PORTRAIT = {"name": "portrait", "version": "3", "role": "default"}
 _KINDS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
 
@@ -41,6 +43,8 @@ class StandIn:
 
     address: str = ""
     locked: bool = False
+    models: list[dict[str, str]] | None = field(default_factory=lambda: [PORTRAIT])
+    """As GET /v1/models tells them, of each what the page reads; None: it answers 503."""
     asked: list[dict[str, str]] = field(default_factory=list)
     most_at_once: int = 0
     tries: Counter[str] = field(default_factory=Counter)
@@ -49,14 +53,29 @@ class StandIn:
 
     def reset(self) -> None:
         self.locked = False
+        self.models = [PORTRAIT]
         self.asked.clear()
         self.most_at_once = 0
         self.tries.clear()
         self.gate.set()
 
+    def tell_models(self, request: Request) -> Response:
+        if self.shut(request):
+            return unauthorised()
+        if self.models is None:
+            return problem(503, "Not ready", "The model is still loading.")
+        return JSONResponse({"models": self.models})
+
+    def shut(self, request: Request) -> bool:
+        return self.locked and request.headers.get("x-api-key") != KEY
+
+    def offers(self, model: str) -> bool:
+        choosable = [each for each in self.models or [] if each["role"] != "shadow"]
+        return model in ("", *(f"{each['name']}@{each['version']}" for each in choosable))
+
     async def answer(self, request: Request) -> Response:
-        if self.locked and request.headers.get("x-api-key") != KEY:
-            return problem(401, "API key missing or wrong", "Send one of the service's keys as X-Api-Key.")
+        if self.shut(request):
+            return unauthorised()
         self._inside += 1
         self.most_at_once = max(self.most_at_once, self._inside)
         try:
@@ -79,7 +98,13 @@ class StandIn:
         refusal = next((REFUSALS[start] for start in REFUSALS if name.startswith(start)), None)
         if refusal is not None:
             return problem(*refusal)
+        if not self.offers(options.get("model", "")):
+            return problem(404, "Unknown model", f"No model {options['model']!r} is in service.")
         return picture(await upload.read(), name, options)
+
+
+def unauthorised() -> Response:
+    return problem(401, "API key missing or wrong", "Send one of the service's keys as X-Api-Key.")
 
 
 def problem(status: int, title: str, detail: str, *, retry_after: int | None = None) -> Response:
@@ -90,10 +115,12 @@ def problem(status: int, title: str, detail: str, *, retry_after: int | None = N
 
 
 def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
-    """The photo with an ellipse in its middle as alpha, in the format that was asked for."""
+    """The photo with an ellipse in its middle as alpha, in the format that was asked for. The ellipse of a model that
+    was asked for by name is a smaller one."""
     image = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(photo))).convert("RGB")
     y, x = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j]
-    alpha = np.clip((0.7 - np.hypot(x, y)) * 10, 0, 1)
+    radius = 0.4 if "model" in options else 0.7
+    alpha = np.clip((radius - np.hypot(x, y)) * 10, 0, 1)
     nobody = name.startswith("nobody")
     image.putalpha(PIL.Image.fromarray((alpha * (0 if nobody else 255)).astype(np.uint8)))
     kind = options.get("format", "png")
@@ -115,6 +142,10 @@ def stand_in_app(service: StandIn) -> FastAPI:
     @app.post("/v1/cutout", summary="Cut-out of a portrait")
     async def cutout(request: Request) -> Response:
         return await service.answer(request)
+
+    @app.get("/v1/models", include_in_schema=False)
+    async def models(request: Request) -> Response:
+        return service.tell_models(request)
 
     return app
 
