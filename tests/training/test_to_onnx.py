@@ -11,7 +11,7 @@ from model.contract import verify
 from model.u2net import u2net
 from tests.training.official_tensors import telling_tensors
 from training.check_pictures import check_pictures
-from training.export import Card, Serving, export_network
+from training.export import Card, Packing, Serving, export_network
 from training.import_weights import assign_official, import_weights
 from training.initial_weights import rebuilt_network
 from training.mattes import load_network
@@ -29,7 +29,7 @@ def artifact(tmp_path_factory):
     assign_official(network, telling_tensors())
     place = tmp_path_factory.mktemp("artifacts") / "people"
     card = Card(name="people", version="7", data="our portraits", licence="ours")
-    export_network(network, Serving(SIZE, "letterbox", SHARPNESS), place, card, storage="float32")
+    export_network(network, Serving(SIZE, "letterbox", SHARPNESS), place, card, packing=Packing("float32"))
     return place
 
 
