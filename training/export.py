@@ -163,7 +163,7 @@ def _build(network: keras.Model, serving: Serving, building: Path, card: Card, p
     _check_parity(stored, serving, building / SAVED_MODEL_DIR)
     photos = packing.photos
     seen = list(squares(photos_in(photos), serving.size, serving.geometry)) if photos else []
-    exact = alphas(network, seen or [check_pictures(serving.size)], serving.sharpness)
+    exact = alphas(with_folded_batch_norm(network), seen or [check_pictures(serving.size)], serving.sharpness)
     rounded = None
     if packing.storage != "float32":
         rounded = Cost.between(
@@ -237,7 +237,7 @@ class ServedMatte(tf.Module):
     def as_stored(self, network: keras.Model) -> keras.Model:
         """A copy of `network` with the weights as they are stored."""
         weights = restored_by_name([*self.trainable, *self.moving])
-        copy = with_folded_batch_norm(network)
+        copy = keras.models.clone_model(network)
         for weight in copy.weights:
             weight.assign(weights[weight_name(weight)])
         return copy

@@ -103,8 +103,11 @@ def test_the_pod_has_no_rights_it_does_not_need() -> None:
 
 
 def test_photos_touch_no_disk() -> None:
-    (tmp,) = pod()["volumes"]
-    assert tmp["emptyDir"]["medium"] == "Memory"
+    volumes = {volume["name"]: volume["emptyDir"] for volume in pod()["volumes"]}
+    assert volumes.pop("tmp")["medium"] == "Memory"
+    (container,) = pod()["containers"]
+    mounted = {each["mountPath"] for each in container["volumeMounts"] if each["name"] in volumes}
+    assert mounted == {"/var/cache/u2matte"}, "what is on a disk is what was compiled of a model"
 
 
 def test_the_user_is_the_images_own() -> None:

@@ -19,8 +19,14 @@ SERVING = Serving(64)
 
 @pytest.fixture
 def network(monkeypatch):
+    """Whose batch norm is unlike a new network's, so that it matters whether it is folded."""
     shallow_network.use(monkeypatch)
-    return u2net("lite")
+    network, draws = u2net("lite"), np.random.default_rng(3)
+    for weight in network.weights:
+        if not weight.path.endswith("kernel"):
+            low, high = (0.5, 2.0) if "variance" in weight.path or "gamma" in weight.path else (-0.5, 0.5)
+            weight.assign(draws.uniform(low, high, weight.shape))
+    return network
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_normalised_form_takes_other_sizes_as_rembg_gives_them(exported):
 
 @pytest.mark.parametrize(("form", "kept"), [("pixels", False), ("normalised", True)])
 def test_what_leaves_comes_back_the_same(artifact, exported, tmp_path, form, kept):
-    back = import_weights(exported[form, kept][1], tmp_path / "back")
+    back = import_weights(exported[form, kept][1], tmp_path / "back").manifest
     assert (back.input_size, back.geometry, back.licence) == (SIZE, "letterbox", "ours")
     assert back.data.startswith("our portraits; imported from ")
     assert ("not measured" in back.data) is not kept
