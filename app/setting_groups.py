@@ -73,7 +73,7 @@ class ModelSettings(BaseModel):
     precision: Precision = Field(
         default="auto",
         description="`auto` is int8 on CPUs with VNNI or AMX if the model is calibrated for it, else bfloat16 on "
-        "CPUs and float16 on GPUs that have it, if a probe keeps to 2/255 of float32: 99.9 % of it, int8 on average.",
+        "CPUs and float16 on GPUs that have it, if a probe keeps to 2/255 of float32 on average.",
     )
     cache_dir: str = Field(
         default="auto",

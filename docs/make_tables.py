@@ -43,8 +43,13 @@ def figures_table() -> list[str]:
     """The means that `evaluate --record` wrote into the built-in model's manifest."""
     metrics = read_manifest(BUILT_IN_MODEL).metrics
     rows = [f"| {' | '.join(('validation pictures', *COLUMNS))} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for label, prefix in (("all 150", ""), ("100 portraits (`e*`)", "e*/"), ("50 full bodies (`c*`)", "c*/")):
-        values = (f"{metrics[f'P3M-500-NP/{prefix}{name}']:.4g}" for name in COLUMNS)
+    for label, prefix in (
+        ("256 everyday scenes", "P3M-500-P/"),
+        ("150 portraits", "P3M-500-NP/"),
+        ("of them 100 selfies (`e*`)", "P3M-500-NP/e*/"),
+        ("and 50 full bodies (`c*`)", "P3M-500-NP/c*/"),
+    ):
+        values = (f"{metrics[prefix + name]:.4g}" for name in COLUMNS)
         rows.append(f"| {label} | {' | '.join(values)} |")
     return rows
 

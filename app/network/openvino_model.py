@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from app.network.compiled_cache import CompiledCache
 from app.network.eight_bits import quantise
+from app.network.openvino_kernels import restore_kernels
 from app.network.openvino_side_maps import simplify_side_maps
 from app.network.precision import EIGHT_BITS, Narrow
 from app.network.running import Alphas, Batch, LoadError, Place, Predict
@@ -123,6 +124,7 @@ class OpenVinoModel:
         with self._failures():
             model = self._core.read_model(str(self._path))
             model.reshape({model.input(contract.INPUT_NAME): [1, self._size, self._size, 3]})
+            restore_kernels(model)
             simplify_side_maps(model)
         return model
 

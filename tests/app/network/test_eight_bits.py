@@ -12,7 +12,7 @@ from app.network import runtimes
 from app.network.compiled_cache import CompiledCache
 from app.network.devices import has_int8
 from app.network.openvino_model import OpenVinoModel
-from app.network.precision import MEAN_TOLERANCE
+from app.network.precision import TOLERANCE
 from app.network.running import LoadError, Place
 from model import contract
 from model.contract import Activations, ContractError
@@ -58,7 +58,7 @@ def network(artifact: Path, asked: runtimes.Precision, cache: Path | None = None
 def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.ndarray) -> None:
     model = opened(artifact, contract.read_activations(artifact))
     exact, narrow = model.exactly()(picture), model.narrowed("int8", picture)(picture)
-    assert 0 < np.abs(narrow - exact).mean() < MEAN_TOLERANCE
+    assert 0 < np.abs(narrow - exact).mean() < TOLERANCE
 
 
 def test_every_kernel_that_does_not_make_logits_is_of_bytes(artifact: Path) -> None:
