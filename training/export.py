@@ -39,6 +39,7 @@ from training.calibration_photos import Squares, photos_in, squares
 from training.check_pictures import check_pictures
 from training.config import load_config
 from training.folding import with_folded_batch_norm
+from training.initial_weights import load_artifact_weights
 from training.layout import weight_name
 from training.run_dir import load_trained
 from training.storage import Storage, StoredWeight, restored_by_name
@@ -93,6 +94,15 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
+class Blend:
+    """An artifact's weights as a part of the exported ones: `share` of theirs and the rest of the run's own. A run
+    that goes on from an artifact and that artifact know different things, and their mean often both."""
+
+    artifact: Path
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What a manifest says of a model beside the facts that the export finds itself."""
 
@@ -114,14 +124,20 @@ def export_run(
     serve_size: int | None = None,
     geometry: str | None = None,
     sharpness: float = 1.0,
+    last: bool = False,
+    blend: Blend | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Export the best averaged network of a run. `serve_size` and `geometry` override those of its document.
+    """Export the averaged network of a run: the best validated one, or the `last`. `serve_size` and `geometry`
+    override those of its document.
 
-    Raises ExportError, ConfigError, FileNotFoundError, PhotosError or ImageError.
+    Raises ExportError, ConfigError, FileNotFoundError, PhotosError, ImageError, or for `blend` ContractError or
+    InitialWeightsError.
     """
     config = load_config(run_dir / "config.toml")
-    network, _ = load_trained(run_dir, config)
+    network, _ = load_trained(run_dir, config, last=last)
+    if blend is not None:
+        _blend(network, blend)
     serving = Serving(serve_size or config.network.serve_size, geometry or config.network.geometry, sharpness)
     card = Card(config.network.name, version, data, licence, config.digest())
     return export_network(network, serving, artifact, card, packing=packing, overwrite=overwrite)
@@ -206,6 +222,21 @@ def _check_cost(storage: Storage, cost: Cost) -> None:
             f"16 bits move an alpha in a thousand by {cost.percentile:.5f}, more than {FLOAT16_TOLERANCE:.5f}; "
             "try --storage float32"
         )
+
+
+def _blend(network: keras.Model, blend: Blend) -> None:
+    """Raises ExportError where batch norm's statistics differ: a mean of such weights is no network."""
+    other = keras.models.clone_model(network)
+    load_artifact_weights(blend.artifact, other)
+    pairs = list(zip(network.weights, other.weights, strict=True))
+    for own, theirs in pairs:
+        if "moving_" in own.path and not np.allclose(own.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-6):
+            raise ExportError(
+                f"{blend.artifact} has other batch norm statistics than the run, so their mean is no network: train "
+                'from it with freeze = "statistics"'
+            )
+    for own, theirs in pairs:
+        own.assign((1 - blend.share) * own + blend.share * theirs)
 
 
 class ServedMatte(tf.Module):

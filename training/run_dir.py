@@ -125,13 +125,14 @@ class Checkpoints:
         """Take up the last checkpoint; False when there is none. Raises RunError for one of another network."""
         return self._restore(self._last) is not None
 
-    def restore_averages(self) -> str | None:
-        """Take up the averages of the best checkpoint, else of the last, and say which; None when there is none.
+    def restore_averages(self, *, best: bool = True) -> str | None:
+        """Take up the averages of the best checkpoint, else or without `best` of the last, and say which; None when
+        there is none.
 
         Averages that are not finite are nobody's best: the last are taken then. Raises RunError when neither are.
         """
         useless = []
-        for manager in (self._best, self._last):
+        for manager in (self._best, self._last) if best else (self._last,):
             found = self._restore(manager)
             if found and _are_finite(self._state.average, self._state.moving_average):
                 return found
@@ -175,14 +176,15 @@ def _are_finite(*vectors: tf.Variable) -> bool:
     return all(bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(vector)))) for vector in vectors)
 
 
-def load_trained(run_dir: Path, config: TrainConfig) -> tuple[keras.Model, str]:
-    """The averaged network of a run and the checkpoint it came from: the best validated one, else the last.
+def load_trained(run_dir: Path, config: TrainConfig, *, last: bool = False) -> tuple[keras.Model, str]:
+    """The averaged network of a run and the checkpoint it came from: the best validated one, else, or if asked for,
+    the last.
 
     Raises FileNotFoundError when the run has no checkpoint yet, and RunError when it is of another network or its
     weights are not finite.
     """
     state = TrainState(config)
-    found = Checkpoints(run_dir, state).restore_averages()
+    found = Checkpoints(run_dir, state).restore_averages(best=not last)
     if found is None:
         raise FileNotFoundError(f"{run_dir}: no checkpoint yet; train first")
     return state.averaged_network(), found

@@ -1,6 +1,7 @@
 """What an export stores, what it measures, and what it refuses."""
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,10 +22,11 @@ SERVING = Serving(64)
 def network(monkeypatch):
     """Whose batch norm is unlike a new network's, so that it matters whether it is folded."""
     shallow_network.use(monkeypatch)
+    keras.utils.set_random_seed(0)
     network, draws = u2net("lite"), np.random.default_rng(3)
     for weight in network.weights:
         if not weight.path.endswith("kernel"):
-            low, high = (0.5, 2.0) if "variance" in weight.path or "gamma" in weight.path else (-0.5, 0.5)
+            low, high = (0.8, 1.25) if "variance" in weight.path or "gamma" in weight.path else (-0.1, 0.1)
             weight.assign(draws.uniform(low, high, weight.shape))
     return network
 
@@ -112,3 +114,17 @@ def test_what_costs_too_much_is_refused_and_leaves_nothing(
 
 def test_single_pixels_of_a_steep_step_do_not_speak_against_16_bits():
     export._check_cost("float16", Cost(0.0001, 0.9 * export.FLOAT16_TOLERANCE))
+
+
+def test_blend_is_the_mean_of_both_and_needs_equal_statistics(network, tmp_path):
+    export_network(network, SERVING, tmp_path / "before", CARD, packing=Packing("float32"))
+    before = network.get_weights()
+    for weight in network.trainable_weights:
+        weight.assign_add(np.full(weight.shape, 0.25, np.float32))
+    export._blend(network, export.Blend(tmp_path / "before", 0.4))
+    for weight, was in zip(network.weights, before, strict=True):
+        expected = was if "moving_" in weight.path else was + 0.6 * 0.25
+        np.testing.assert_allclose(weight.numpy(), expected, atol=1e-6)
+    network.get_layer("stage1.rebnconvin.bn_s1").moving_mean.assign_add(np.ones(64, np.float32))
+    with pytest.raises(ExportError, match="other batch norm statistics"):
+        export._blend(network, export.Blend(tmp_path / "before", 0.4))

@@ -42,10 +42,20 @@ def export(
     sharpness: Annotated[
         float, typer.Option(min=0.1, max=10, help="Factor on the logits; above 1 alpha is more decided.")
     ] = 1.0,
+    last: Annotated[
+        bool, typer.Option("--last", help="The last checkpoint instead of the best validated.")
+    ] = False,
+    blend: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ARTIFACT", help="Mix in the weights of a model, as of the one that the run began with."
+        ),
+    ] = None,
+    blend_share: Annotated[float, typer.Option(min=0, max=1, help="How much of --blend's weights.")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing artifact.")] = False,
 ) -> None:
     """Make a SavedModel and its manifest from a run's best checkpoint."""
-    from training.export import Packing, export_run
+    from training.export import Blend, Packing, export_run
 
     exported = export_run(
         run_dir,
@@ -54,6 +64,8 @@ def export(
         data=data,
         licence=licence,
         packing=Packing(storage, photos),
+        last=last,
+        blend=Blend(blend, blend_share) if blend else None,
         serve_size=serve_size,
         geometry=geometry,
         sharpness=sharpness,
