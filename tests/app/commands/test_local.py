@@ -90,7 +90,7 @@ def test_option_with_an_impossible_value_ends_the_run_at_once(local: CliRunner, 
     arguments = ["cutout", str(tmp_path / "p.png"), "-o", str(tmp_path / "out.png")]
     result = local.invoke(cli, [*arguments, "--background", "nocolour"])
     assert result.exit_code == 1
-    assert "`background` is a CSS colour name" in result.output
+    assert "`background` is a CSS colour (a name" in result.output
     assert "loading" not in result.output
 
 
