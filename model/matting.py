@@ -23,6 +23,7 @@ from model.tiles import TILES_MAX, joined, tiles
 from model.transforms import (
     Alpha,
     Alpha8,
+    Box,
     Image,
     content_box,
     stretch,
@@ -129,14 +130,7 @@ def coarse(
 ) -> Alpha8:
     """A small matte uint8 of `size` (height, width) of a photo of `photo_size`, its edges not refined, from the alpha
     of each of its views."""
-    high, wide = (small / own for small, own in zip(size, photo_size, strict=True))
-    boxes = [
-        (
-            slice(round(rows.start * high), round(rows.stop * high)),
-            slice(round(columns.start * wide), round(columns.stop * wide)),
-        )
-        for rows, columns in tiles(*photo_size)
-    ]
+    boxes = _tiles_at(size, photo_size)
     each = len(alphas) // len(boxes)
     mattes = [
         to_8_bits(
@@ -159,14 +153,19 @@ def _mean(alphas: Sequence[Alpha]) -> Alpha:
 
 def _parts(image: Image, photo_size: tuple[int, int]) -> list[tuple[Image, tuple[int, int]]]:
     """The photo's tiles as they lie in `image`, which may be smaller than the photo, and their size in the photo."""
-    high, wide = (now / own for now, own in zip(image.shape[:2], photo_size, strict=True))
+    boxes = zip(_tiles_at(image.shape[:2], photo_size), tiles(*photo_size), strict=True)
+    return [
+        (image[box], (rows.stop - rows.start, columns.stop - columns.start)) for box, (rows, columns) in boxes
+    ]
+
+
+def _tiles_at(size: tuple[int, int], photo_size: tuple[int, int]) -> list[Box]:
+    """The photo's tiles as they lie in a picture of it of another size (height, width)."""
+    high, wide = (now / own for now, own in zip(size, photo_size, strict=True))
     return [
         (
-            image[
-                round(rows.start * high) : round(rows.stop * high),
-                round(columns.start * wide) : round(columns.stop * wide),
-            ],
-            (rows.stop - rows.start, columns.stop - columns.start),
+            slice(round(rows.start * high), round(rows.stop * high)),
+            slice(round(columns.start * wide), round(columns.stop * wide)),
         )
         for rows, columns in tiles(*photo_size)
     ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.transforms import to_model_input
+from training.dataset import pictures_in
 from training.images import read_image
 
 PHOTOS: Final = 32
@@ -30,7 +31,7 @@ def photos_in(folder: Path) -> list[Path]:
     """Up to PHOTOS photos of a folder, spread over their sorted names. Raises PhotosError if there is none."""
     if not folder.is_dir():
         raise PhotosError(f"{folder}: no such folder of photos")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = pictures_in(folder, tuple(SUFFIXES))
     if not found:
         raise PhotosError(
             f"{folder}: holds no photo ({', '.join(sorted(SUFFIXES))}); give a folder of some dozen"

@@ -179,12 +179,11 @@ def _build(network: keras.Model, serving: Serving, building: Path, card: Card, p
     _check_parity(stored, serving, building / SAVED_MODEL_DIR)
     photos = packing.photos
     seen = list(squares(photos_in(photos), serving.size, serving.geometry)) if photos else []
-    exact = alphas(with_folded_batch_norm(network), seen or [check_pictures(serving.size)], serving.sharpness)
+    judged = seen or [check_pictures(serving.size)]
+    exact = alphas(with_folded_batch_norm(network), judged, serving.sharpness)
     rounded = None
     if packing.storage != "float32":
-        rounded = Cost.between(
-            alphas(stored, seen or [check_pictures(serving.size)], serving.sharpness), exact
-        )
+        rounded = Cost.between(alphas(with_folded_batch_norm(stored), judged, serving.sharpness), exact)
         _check_cost(packing.storage, rounded)
     in_8_bits = _calibrate(stored, serving, seen, exact, building) if seen else None
     if packing.storage == "int8" and in_8_bits is not None:

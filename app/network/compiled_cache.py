@@ -21,7 +21,8 @@ from typing import Final
 
 from platformdirs import user_cache_path
 
-CPU_INFO: Final = Path("/proc/cpuinfo")
+from app.network.devices import CPU_INFO
+
 BYTES_MAX: Final = 1 << 30  # of all entries; those that were not used for the longest time go first
 SUFFIX: Final = ".compiled"
 
