@@ -69,13 +69,17 @@ async def test_work_that_ends_is_not_gone_on_with(tmp_path):
 
 async def test_no_more_photos_are_in_hand_than_there_are_places(tmp_path):
     run = Run(tmp_path, *[b"x"] * 20)
-    inside, most = 0, 0
+    inside, most, full = 0, 0, asyncio.Event()
     work = run.maker.work
 
     async def counted(data):
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
+        if inside == run.maker.places:
+            full.set()
+        # Files are read by threads: without waiting for each other, two may just miss.
+        await asyncio.wait_for(full.wait(), 30)
         await asyncio.sleep(0)
         inside -= 1
         return await work(data)
