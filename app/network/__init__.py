@@ -9,16 +9,9 @@
         |              tensorflow_model   SavedModel -> the function by TensorFlow: a graph in a session of its own
         |              tensorflow_start   TensorFlow, imported without what serving does not need
         |              frozen_graph       SavedModel -> one graph whose weights are constants
-    for TensorFlow on CPUs with bfloat16, each a rewriting of that graph:
-                       rewritings         the first four, one after the other
-                       normalisation      what is done to the pixels, in two passes
-                       side_maps          U²-Net's last step as one product of matrices
-                       thin_convolutions  several pixels at once where there is one channel
-                       upsampling         resizing as products of matrices, which mixture makes
-                       fusion             oneDNN's operations, which do several steps in one
-    for GPUs, too:     sixteen_bits       bfloat16 or float16
-                       graph_nodes        what these share
-                       freed_memory       what loading has used goes back to the system
+        |              sixteen_bits       that graph in bfloat16 or float16
+        |              graph_nodes        what these two share
+    freed_memory       what loading has used goes back to the system
 
 Only this package knows TensorFlow and OpenVINO.
 """

@@ -8,14 +8,8 @@ import gc
 
 def give_memory_back() -> None:
     """Each step of loading leaves up to 200 MB of freed memory in glibc's hands, in pieces, and the next one would
-    add its own."""
+    add its own. Other C libraries than glibc have no such call."""
     gc.collect()
-    trim_memory()
-
-
-def trim_memory() -> None:
-    """The same without a look for what only refers to itself, which takes Python 0.2 s beside TensorFlow. Other C
-    libraries than glibc have no such call."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -14,14 +14,10 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework import op_def_registry
 
-from app.network.fusion import FUSED, RENAMED
-from app.network.graph_nodes import KEEPS_FLOAT32, constant_node, node_of
+from app.network.graph_nodes import constant_node, node_of
 from app.network.precision import Narrow
 
-IN_16_BITS: Final = frozenset(
-    {"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2", "BatchMatMulV2", "Reshape", "Slice"}
-    | {FUSED, *RENAMED.values()}
-)
+IN_16_BITS: Final = frozenset({"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2"})
 _FLOAT: Final = tf.float32.as_datatype_enum
 
 
@@ -37,8 +33,6 @@ def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
         new.CopyFrom(node)
         if name in coarse:
             new.attr["T"].type = narrow.as_datatype_enum
-            for place in range(len(new.attr["TArgs"].list.type) if "TArgs" in new.attr else 0):
-                new.attr["TArgs"].list.type[place] = narrow.as_datatype_enum
         for position, tensor in enumerate(node.input):
             source = nodes[node_of(tensor)]
             if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
@@ -50,7 +44,7 @@ def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
 
 
 def _is_coarse(node: NodeDef) -> bool:
-    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT and KEEPS_FLOAT32 not in node.attr
+    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT
 
 
 def _is_float(source: NodeDef, tensor: str) -> bool:

@@ -6,7 +6,6 @@ Each function holds a session of its own. Imports TensorFlow only inside functio
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from model import contract
 if TYPE_CHECKING:
     from app.network.frozen_graph import FrozenGraph
     from app.network.precision import Narrow
-
-_log = logging.getLogger(__name__)
 
 
 class TensorFlowModel:
@@ -41,9 +38,7 @@ class TensorFlowModel:
         return runner(self._graph, self._place)
 
     def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
-        """On a CPU as this package optimises it, on a GPU as TensorFlow does."""
-        if self._place.device == "cpu":
-            return quick_runner(self._graph, self._place, probe)
+        """As TensorFlow optimises it, with weights and convolutions in 16 bits."""
         from app.network.sixteen_bits import in_16_bits
 
         narrow = in_16_bits(self._graph.definition, kind)
@@ -58,25 +53,6 @@ def frozen(path: Path, place: Place) -> FrozenGraph:
         return freeze(path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, options_for(place))
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
-
-
-def quick_runner(graph: FrozenGraph, place: Place, probe: Batch) -> Predict:
-    """In bfloat16, by oneDNN's own operations where this TensorFlow has them under the names we know."""
-    tf = tensorflow()
-    from app.network.fusion import fused
-    from app.network.rewritings import for_cpus
-    from app.network.sixteen_bits import in_16_bits
-
-    rewritten = for_cpus(graph.definition)
-    try:
-        run = runner(
-            replace(graph, definition=in_16_bits(fused(rewritten), "bfloat16")), place, optimised=False
-        )
-        run(probe)
-        return run
-    except (ValueError, tf.errors.OpError) as error:
-        _log.warning("oneDNN's operations are not to be had, the network will be slower: %s", error)
-        return runner(replace(graph, definition=in_16_bits(rewritten, "bfloat16")), place)
 
 
 def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:

@@ -1,22 +1,19 @@
 """What networks cost on this CPU, as the service runs them, in its precision, one core each.
 
-    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15] [--rewritings]
+    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15]
 
 The yardstick is U²-Net lite at 320² in float32 by ONNX Runtime, which is rembg's smallest network as rembg runs it;
 untrained and built on the spot, since weights cost nothing. Beside it the same as the service runs it. Networks
 take turns within each round, so that a slow minute hits all alike; the ratio is the median of the rounds' ratios.
-With --rewritings the rivals are instead the first artifact as CPUs with bfloat16 run it, and the same without each
-one of `app.network.rewritings`.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -25,13 +22,7 @@ import onnxruntime
 import tensorflow as tf
 
 from app import predictor
-from app.network.fusion import fused
-from app.network.precision import probe_picture
-from app.network.rewritings import REWRITINGS, for_cpus
-from app.network.running import Alphas, Batch, Place, Predict
-from app.network.sixteen_bits import in_16_bits
-from app.network.tensorflow_model import frozen, runner
-from model.contract import SAVED_MODEL_DIR, read_manifest
+from app.network.running import Alphas, Batch, Predict
 from model.u2net import u2net
 from training.export import Card, Serving, export_network
 from training.to_onnx import to_onnx
@@ -86,51 +77,13 @@ def cpu_seconds(predict: Predict, size: int, batch: int) -> float:
     return (time.process_time() - started) / batch
 
 
-def compare_rewritings(artifact: Path, batch: int, runs: int) -> None:
-    """Each one's share: CPU time without it, and how far the alpha of the probe then is from float32's, in 1/255.
-
-    A session that is made later in a process is up to 3 ms quicker than the first one of the same graph. So each
-    rival has two sessions, the second made in reverse order, and in each round they run in another order.
-    """
-    place = Place("cpu", 1)
-    graph = frozen(artifact / SAVED_MODEL_DIR, place)
-    size = read_manifest(artifact).input_size
-    probe = probe_picture(size)
-    exact = runner(graph, place, optimised=False)(probe)
-    chosen = {"all": REWRITINGS} | {
-        f"without {left_out.__name__}": tuple(each for each in REWRITINGS if each is not left_out)
-        for left_out in REWRITINGS
-    }
-    sessions: list[tuple[str, Predict]] = []
-    for name in (*chosen, *reversed(chosen)):
-        definition = in_16_bits(fused(for_cpus(graph.definition, chosen[name])), "bfloat16")
-        run = runner(replace(graph, definition=definition), place, optimised=False)
-        cpu_seconds(run, size, batch)
-        sessions.append((name, run))
-    times: dict[str, list[float]] = {name: [] for name in chosen}
-    for _ in range(runs):
-        for name, run in random.sample(sessions, len(sessions)):
-            times[name].append(cpu_seconds(run, size, batch))
-    print(f"batch {batch}, median of {runs} rounds of two sessions each")
-    for name, run in sessions[: len(chosen)]:
-        error = np.abs(run(probe) - exact) * 255
-        print(
-            f"{name:36s} {statistics.median(times[name]) * 1000:7.1f} ms CPU per image"
-            f"   error max {error.max():.2f} mean {error.mean():.4f}"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("artifacts", type=Path, nargs="+")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--rewritings", action="store_true")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    if options.rewritings:
-        compare_rewritings(options.artifacts[0], options.batch, options.runs)
-        return
     with tempfile.TemporaryDirectory() as folder:
         lite = untrained_lite(Path(folder))
         rivals = [by_onnx_runtime(lite, Path(folder) / "lite.onnx")]

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from app.network.graph_nodes import KEEPS_FLOAT32
 from app.network.precision import Narrow
 from app.network.sixteen_bits import in_16_bits
 
@@ -77,15 +76,3 @@ def test_graph_without_convolutions_stays_as_it_is() -> None:
         tf.identity(tf.compat.v1.placeholder(tf.float32, [2], "x") * 3.0, name="alpha")
     definition = whole.as_graph_def()
     assert [n.name for n in in_16_bits(definition, "bfloat16").node] == [n.name for n in definition.node]
-
-
-def test_marked_operation_stays_in_float32() -> None:
-    definition = graph()
-    for node in definition.node:
-        if node.op == "AddV2":
-            node.attr[KEEPS_FLOAT32].b = True
-    rewritten = in_16_bits(definition, "bfloat16")
-    kept = {node.op for node in rewritten.node if node.attr["T"].type == tf.float32.as_datatype_enum}
-    assert "AddV2" in kept
-    assert "ConcatV2" not in kept
-    assert 0 < np.abs(run(rewritten) - run(definition)).max() < TOLERANCE

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from app.network import tensorflow_model
-from app.network.devices import has_bfloat16
 from app.network.precision import TOLERANCE, probe_picture
 from app.network.running import Place
 from app.network.tensorflow_model import TensorFlowModel, options_for, runner, short_of_memory
@@ -41,20 +40,6 @@ def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
     assert short_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
     assert short_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
     assert not short_of_memory(errors.InternalError(None, None, "something else"))
-
-
-@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
-def test_without_onednns_own_operations_the_network_is_slower_and_says_so(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = TensorFlowModel(tiny_artifact / contract.SAVED_MODEL_DIR, Place("cpu", 1))
-    probe = probe_picture(TINY_SIZE)
-    as_expected = model.narrowed("bfloat16", probe)
-    assert "slower" not in caplog.text
-    monkeypatch.setattr("app.network.fusion.FUSED", "_AnotherName")  # which another version may give it
-    slower = model.narrowed("bfloat16", probe)
-    assert "the network will be slower" in caplog.text
-    assert np.allclose(slower(probe), as_expected(probe), atol=TOLERANCE)
 
 
 def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
