@@ -2,12 +2,9 @@
 
 The path of one request, one line per module:
 
-    door         new sockets
-        |            turnstile   who would find no place is answered there and then
-        |            departures  where all has been said, what still comes is thrown away
-        |
     connections  what comes before a request
         |            house       how many, how silent, how slow
+        |            departures  where all has been said, what still comes is thrown away
         |            intake      how much is read of them at once
         |            framing     where each request begins and ends
         |

@@ -50,9 +50,7 @@ class Connection(HttpToolsProtocol):
         self.parser = Framing(self)  # type: ignore[assignment]
         self._half_head = False
         self._head_came = False  # in the last piece
-        self._at_head = False  # of a request that comes after all before it are answered
         self._running: RequestResponseCycle | None = None  # the request whose turn it is, or was
-        self._refusal: bytes | None = None
         self._last_words: bytes | None = None  # once nothing more is taken: what is said before the end
         self._rest: socket.socket | None = None  # a hold on its own, where more comes after all is said
         self._pulse: socket.socket | None = None  # another one, of a client that sends no more
@@ -133,21 +131,13 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._half_head = True
-        if self._refusal is None and (self.cycle is None or self.cycle.response_complete):
+        if self.cycle is None or self.cycle.response_complete:
             self.house.heads(self)
 
     def on_headers_complete(self) -> None:
         self._fruitless = 0
         self._half_head = False
-        if self._refusal is not None:  # Nothing is answered after that.
-            return
-        self._at_head = True
         super().on_headers_complete()
-        self._at_head = False
-        if self._refusal is not None:
-            self.transport.write(self._refusal)
-            self._see_off()
-            return
         self._head_came = True
         self.intake.expect_body()
         outlet = Outlet(self.transport, self.cycle, partial(self._answered, self.cycle))
@@ -156,13 +146,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Called by uvicorn when a request's turn has come."""
-        if self._at_head and self.house.turnstile:
-            self._refusal = self.house.turnstile.refusal(cycle.scope)  # type: ignore[arg-type]
-        if self._refusal is None:
-            self._running = cycle
-            super()._start_asgi_task(cycle, app)
-        else:
-            cycle.response_started = cycle.response_complete = True
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._fruitless = 0

@@ -21,7 +21,6 @@ _AT_ONCE: Final = 256  # are looked at before others have their turn in the even
 _WASTE: Final = bytearray(1 << 20)
 # With this, Linux copies nothing. Elsewhere it means nothing for such sockets, and bytes do come into _WASTE.
 _FORGET: Final = getattr(socket, "MSG_TRUNC", 0)
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 
 class Departing:
@@ -32,14 +31,11 @@ class Departing:
         self._sock = sock
         self._gone = gone
 
-    def say(self, last: bytes) -> None:
-        """Send the last words, if there are any, together with their end."""
+    def end(self) -> None:
+        """Say that nothing follows."""
         try:
-            whole = not last or self._sock.send(last, _MORE) == len(last)
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            whole = False
-        if not whole:
             self.abort()
 
     def forget(self) -> None:
@@ -69,12 +65,12 @@ class Departures:
         self._told = gone
         self._look: asyncio.TimerHandle | None = None
 
-    def see_off(self, sock: socket.socket, last: bytes = b"") -> Departing | None:
-        """Say `last`, and that nothing follows; close `sock` in time. None: it is closed already."""
+    def see_off(self, sock: socket.socket) -> Departing | None:
+        """Say that nothing follows; close `sock` in time. None: it is closed already."""
         sock.setblocking(False)
         departing = Departing(sock, self._gone)
         self._all[departing] = None
-        departing.say(last)
+        departing.end()
         if self._look is None:
             self._look_later()
         return departing if departing in self._all else None

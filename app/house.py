@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from app.connections import Connection
     from app.metrics import Metrics
     from app.settings import Settings
-    from app.turnstile import Turnstile
 
 FILES_KEPT_FREE: Final = 64  # descriptors for the model, the logs and the listening socket
 _SWEEP_S: Final = 0.5
@@ -35,9 +34,7 @@ class House:
     check, from being heard.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, turnstile: Turnstile | None = None) -> None:
-        """`turnstile`: who looks at each head before it becomes a request, if anybody does."""
-        self.turnstile = turnstile
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.head_bytes = settings.max_head_bytes
         self._head_s = settings.head_timeout_ms / 1000
         self._keep_alive_s = settings.keep_alive_ms / 1000
@@ -54,14 +51,9 @@ class House:
         self.buffers = Buffers()
         metrics.connections.set_function(lambda: sum(map(len, self._all)))
 
-    @property
-    def full(self) -> bool:
-        """Whether a new connection has to take another one's place."""
-        return len(self._since) + len(self._busy) + len(self._lingering) >= self._most
-
     def enter(self, connection: Connection) -> None:
         """A new socket. Raises TooManyConnections."""
-        if self.full:
+        if len(self._since) + len(self._busy) + len(self._lingering) >= self._most:
             victim = self._victim(connection.address)
             if victim is None:
                 raise self.counted(TooManyConnections(f"There are {self._most} connections already."))
@@ -95,9 +87,9 @@ class House:
             held.pop(connection, None)
         self._begun.discard(connection)
 
-    def see_off(self, sock: socket.socket, last: bytes = b"") -> None:
-        """All is said with `last`, but a body may still be coming."""
-        if departing := self._departures.see_off(sock, last):
+    def see_off(self, sock: socket.socket) -> None:
+        """All is said, but a body may still be coming."""
+        if departing := self._departures.see_off(sock):
             self._lingering[departing] = time.monotonic()
             self._look_later()
 

@@ -20,7 +20,6 @@ request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 trace_id: Final[ContextVar[str]] = ContextVar("trace_id", default="")
 """Id of that request's trace, 32 hexadecimal digits; empty where nothing is traced."""
 
-ID_DIGITS: Final = 32
 
 _STANDARD_OUTPUT: Final = 1
 _TO_JSON: Final = json.JSONEncoder(default=str, ensure_ascii=False).encode
@@ -33,8 +32,8 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 def new_id() -> str:
-    """ID_DIGITS hexadecimal digits. No secret: to ask the system for those takes longer."""
-    return f"{random.getrandbits(4 * ID_DIGITS):0{ID_DIGITS}x}"
+    """32 hexadecimal digits. No secret: to ask the system for those takes longer."""
+    return f"{random.getrandbits(128):032x}"
 
 
 class JsonFormatter(logging.Formatter):

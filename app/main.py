@@ -37,7 +37,6 @@ from app.serving.source import Source, only
 from app.serving.store import Stored, look
 from app.settings import Settings
 from app.tracing import Tracing
-from app.turnstile import Turnstile, knows_enough
 from model.contract import ContractError, Manifest
 
 STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", files={})
@@ -87,7 +86,6 @@ def create_app(
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.pipeline = pipeline
-    app.state.turnstile = None
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
     _surround(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
@@ -116,10 +114,6 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     )
     app.add_middleware(Access, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
     app.add_middleware(Observation, records=records)
-    if knows_enough(settings):
-        state.turnstile = Turnstile(
-            keys=state.keys, places=places, check_ready=check_ready, metrics=metrics, records=records
-        )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -93,7 +93,7 @@ _EXAMPLES: Final = {
     413: errors.BodyTooLarge("At most 25000000 bytes are accepted."),
     415: errors.UnsupportedType("The image must be a JPEG, PNG or WebP file."),
     422: errors.UnknownOption("There is no option 'colour'; there is `quality`."),
-    429: errors.QueueFull("64 requests are in the house already; try again soon."),
+    429: errors.QueueFull("All 64 request slots are in use; try again soon."),
     431: errors.HeadTooLarge("At most 16384 bytes are accepted before a request's body."),
     500: errors.InferenceFailed("The network gave numbers that are no alpha."),
     503: errors.NotReady("The model is still loading."),

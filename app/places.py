@@ -78,15 +78,6 @@ class Places:
         self._make_room(client)
         return self._place(client)
 
-    def finds_none(self, client: str) -> bool:
-        """Whether `take` would raise at once."""
-        return not self._has_room(time.monotonic()) and self._victim(client) is None
-
-    def turned_away(self) -> QueueFull:
-        """Count one more for whom there was none, and what to tell it."""
-        self._room.refused(time.monotonic())
-        return QueueFull(f"{self.taken} requests are in the house already; try again soon.")
-
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[Place]:
         try:
@@ -107,10 +98,10 @@ class Places:
     def _make_room(self, client: str) -> None:
         if self._has_room(now := time.monotonic()):
             return
+        self._room.refused(now)
         victim = self._victim(client)
         if victim is None:
-            raise self.turned_away()
-        self._room.refused(now)
+            raise QueueFull(f"All {self.taken} request slots are in use; try again soon.")
         self._leave(victim)
         victim.lose()
 

@@ -1,15 +1,13 @@
-"""An app and its listening sockets come in, and are served until a signal comes: uvicorn, with our doors and our end.
+"""An app and its listening sockets come in, and are served until a signal comes: uvicorn, with our end.
 
 Knows no request.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import signal
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.connections import protocol_of
-from app.door import Door
 from app.house import House
 from app.paths import Proxied
 from app.settings import Settings
@@ -47,13 +44,10 @@ class Server(uvicorn.Server):
             signal.signal(number, lambda _number, _frame: self.stop())
         super().run(sockets)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn, whose own server would make a connection of everybody who comes."""
-        await super().startup(sockets=[])
-        make: Callable[..., asyncio.BaseProtocol] = self.config.http_protocol_class
-        state = self.lifespan.state
-        connection = partial(make, config=self.config, server_state=self.server_state, app_state=state)
-        self.servers = [Door(each, self._house, connection) for each in sockets or ()]  # type: ignore[misc]
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn. Whoever was answered has time to read it."""
+        await super().shutdown(sockets)
+        await self._house.seen_off()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn for SIGINT and SIGTERM."""

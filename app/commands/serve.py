@@ -46,7 +46,7 @@ def _serve(settings: Settings, sockets: list[socket.socket], member: Member | No
     if COMPILED is None:
         _log.warning("edges and cut-outs cost three times the CPU: there was no C compiler at installation")
     app = _app(settings, member)
-    house = House(settings, app.state.metrics, app.state.turnstile)
+    house = House(settings, app.state.metrics)
     server = Server(app, house, settings, app.state.pipeline.drain)
     app.state.on_load_failure = server.stop
     server.run(sockets=sockets)

@@ -25,7 +25,7 @@ class Ends:
         self.gone: list[Departing] = []
         self.departures = Departures(self.gone.append)
 
-    async def heard(self, end: bytes = b"") -> bytes:
+    async def heard(self) -> bytes:
         """Everything the client hears until the end, which is there without its closing anything."""
         pieces = []
 
@@ -61,22 +61,18 @@ def ends() -> Iterator[Ends]:
     made.ours.close()
 
 
-async def test_last_words_and_their_end_are_heard_before_all_is_sent(ends: Ends) -> None:
+async def test_the_end_is_heard_before_all_is_sent(ends: Ends) -> None:
     await ends.send(1_000)
-    ends.departures.see_off(ends.ours, LAST)
+    ends.ours.send(LAST)
+    ends.departures.see_off(ends.ours)
     assert await ends.heard() == LAST
     assert ends.gone == []
 
 
-async def test_nothing_to_say_is_an_end_too(ends: Ends) -> None:
-    ends.departures.see_off(ends.ours)
-    assert await ends.heard() == b""
-
-
 async def test_more_than_any_buffer_holds_is_thrown_away_and_counted(ends: Ends) -> None:
-    departing = ends.departures.see_off(ends.ours, LAST)
+    departing = ends.departures.see_off(ends.ours)
     await ends.send(10_000_000)
-    assert await ends.heard() == LAST
+    assert await ends.heard() == b""
     ends.client.close()
     await until(lambda: ends.gone == [departing])
     assert ends.gone[0].wasted == 10_000_000
@@ -84,7 +80,7 @@ async def test_more_than_any_buffer_holds_is_thrown_away_and_counted(ends: Ends)
 
 
 async def test_nothing_that_is_thrown_away_is_read(ends: Ends) -> None:
-    ends.departures.see_off(ends.ours, LAST)
+    ends.departures.see_off(ends.ours)
     ends.client.send(b"secret" * 1_000)
     ends.client.close()
     await until(lambda: bool(ends.gone))
@@ -93,7 +89,7 @@ async def test_nothing_that_is_thrown_away_is_read(ends: Ends) -> None:
 
 async def test_too_much_is_cut(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departures, "LINGER_BYTES", 1_000_000)
-    ends.departures.see_off(ends.ours, LAST)
+    ends.departures.see_off(ends.ours)
     with pytest.raises(ConnectionError):
         await ends.send(100_000_000)
     assert len(ends.gone) == 1
@@ -102,12 +98,12 @@ async def test_too_much_is_cut(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> N
 async def test_who_has_gone_already_is_told_of_at_once(ends: Ends) -> None:
     ends.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     ends.client.close()  # By a reset.
-    assert ends.departures.see_off(ends.ours, LAST) is None
+    assert ends.departures.see_off(ends.ours) is None
     assert [each.wasted for each in ends.gone] == [0]
 
 
 async def test_one_that_is_cut_is_told_of_once(ends: Ends) -> None:
-    departing = ends.departures.see_off(ends.ours, LAST)
+    departing = ends.departures.see_off(ends.ours)
     assert departing
     departing.abort()
     departing.abort()
@@ -118,7 +114,7 @@ async def test_each_of_a_crowd_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(departures, "_AT_ONCE", 2)
     crowd, gone = [Ends() for _ in range(9)], list[Departing]()
     seen_off = Departures(gone.append)
-    departing = [seen_off.see_off(each.ours, LAST) for each in crowd]
+    departing = [seen_off.see_off(each.ours) for each in crowd]
     for each in crowd[1::2]:  # The others stay and keep silent.
         each.client.close()
     await until(lambda: set(gone) == set(departing[1::2]))

@@ -39,7 +39,7 @@ async def reached(**chosen: object) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole service over its own server, as it is started."""
     settings = Settings(**chosen)  # type: ignore[arg-type]
     app = create_app(settings, finds_standing)
-    server = Server(app, House(settings, app.state.metrics, app.state.turnstile), settings)
+    server = Server(app, House(settings, app.state.metrics), settings)
     async with opened(server) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await app.state.loading
         yield client

@@ -64,7 +64,7 @@ def slope(points: Sequence[Footprint]) -> tuple[float, float]:
 
 
 async def gauges(address: str) -> float:
-    """The sum of GAUGES; 0 when nothing is in the house."""
+    """The sum of GAUGES; 0 when nothing is in flight."""
     async with httpx.AsyncClient(headers={"Connection": "close"}, timeout=PATIENCE_S) as client:
         page = (await client.get(f"{address}/metrics")).text
     samples = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))

@@ -2,7 +2,7 @@
 
 In: a client and an address. Out: how each request ended, as an `Ending`. Knows no load and no verdict.
 
-Whether a picture is its photo's own is seen by the answer that the same request got while it was alone in the house.
+Whether a picture is its photo's own is seen by the answer that the same request got while it was alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CROP_SLACK: Final = 4  # pixels by which rounding may move a crop's border
 PIECES: Final = 8
 PIECE_PAUSE_S: Final = 0.2
 BUSY: Final = "429 rate_limit_exceeded"
-References = Mapping[str, bytes]  # what is answered to each request that is alone in the house, by its name
+References = Mapping[str, bytes]  # what is answered to each request that is alone in the service, by its name
 
 SIZES: Final = ((1024, 1024), (1024, 1024), (1448, 1024), (1448, 1024), (2048, 2048))  # height, width
 
@@ -111,7 +111,7 @@ def bad(largest_upload: int) -> list[Request]:
 
 
 async def alone(client: httpx.AsyncClient, address: str, requests: Sequence[Request]) -> References:
-    """The answer to each, alone in the house, by its name.
+    """The answer to each, alone in the service, by its name.
 
     Raises ValueError if one has the wrong size, or if those of two photos could be taken for one another.
     """
