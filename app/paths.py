@@ -75,4 +75,4 @@ def prefix_of(values: Iterable[bytes]) -> str:
     """Of X-Forwarded-Prefix, to which each proxy on the way may have added its own; "" for what is no path."""
     parts = [part.strip().rstrip("/") for part in b",".join(values).decode("latin-1").split(",")]
     prefix = "".join(parts)
-    return prefix if setting_groups.PREFIX.fullmatch(prefix) else ""
+    return prefix if setting_groups.ROOT_PATH.fullmatch(prefix) else ""

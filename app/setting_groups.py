@@ -25,7 +25,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Runtime = Literal["auto", "tensorflow", "openvino"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
+ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
@@ -214,7 +214,7 @@ class ProcessSettings(BaseModel):
     @classmethod
     def _root_path_is_a_path(cls, path: str) -> str:
         plain = path.rstrip("/")
-        if not PREFIX.fullmatch(plain):
+        if not ROOT_PATH.fullmatch(plain):
             raise ValueError("it is a path such as /matte, of letters, digits and ._~- between its slashes")
         return plain
 
