@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
-from app import cors, device_metrics, loop_lag, openapi, predictor, site, tracing
+from app import cors, device_metrics, loop_lag, openapi, site, tracing
 from app.access import Access, is_keyed
 from app.adapters import rembg, removebg
 from app.admission import GUARDED, Admission
@@ -23,24 +23,18 @@ from app.errors import ServiceError
 from app.keys import KeyRing, read_list
 from app.metrics import Metrics
 from app.middleware import Observation
-from app.network import compiled_cache
 from app.network.running import LoadError, Predict
 from app.paths import Paths
 from app.pipeline import Pipeline, busy_photos
 from app.places import Places
-from app.predictor import Predictor
 from app.problems import handle
 from app.records import Records
 from app.room import Room
 from app.routes import router
-from app.serving.source import Source, only
-from app.serving.store import Stored, look
+from app.serving.source import Source, model_source
 from app.settings import Settings
 from app.tracing import Tracing
-from model.contract import ContractError, Manifest
-
-STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", files={})
-"""Who the X-Model header names when a function takes the network's place."""
+from model.contract import ContractError
 
 _log = logging.getLogger(__name__)
 
@@ -136,28 +130,6 @@ class _Service(FastAPI):
             optional = not self.state.keys.needed
             self.openapi_schema = openapi.with_keys(super().openapi(), keyed=keyed, optional=optional)
         return self.openapi_schema
-
-
-def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 0) -> Source:
-    """Where the models that the settings name come from; `predict`, where given, takes the place of all."""
-    if predict is not None:
-        sizes = predictor.batch_sizes_up_to(settings.max_batch_size or predictor.LARGEST_ON_CPU)
-        return only(STAND_IN, partial(Predictor, STAND_IN, "none", "float32", sizes, predict))
-
-    def load(stored: Stored) -> Predictor:
-        return predictor.load(
-            stored.path,
-            device=settings.device,
-            precision=settings.precision,
-            runtime=settings.runtime,
-            max_batch_size=settings.max_batch_size,
-            lanes=settings.lanes,
-            cores=settings.core_count,
-            gpu=gpu,
-            cache_dir=compiled_cache.folder_of(settings.cache_dir),
-        )
-
-    return Source(partial(look, settings.model_dir), load)
 
 
 @asynccontextmanager

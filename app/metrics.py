@@ -10,19 +10,16 @@ What a label can say is there from the start, as zero: Prometheus cannot tell a 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.errors import NotReady
-from app.recipe import Finished
 
-if TYPE_CHECKING:
-    from app.predictor import Predictor
-
+MODEL_LABELS: Final = ("name", "version", "device", "runtime", "precision", "sha256", "role")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
 _DIFFERENCES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -176,7 +173,7 @@ class Metrics:
         self._model = Gauge(
             "matte_model_info",
             "1 for each model in service; the role is default, kept or shadow.",
-            ["name", "version", "device", "runtime", "precision", "sha256", "role"],
+            MODEL_LABELS,
             registry=self.registry,
         )
         self.model_load_failures = Counter(
@@ -194,28 +191,18 @@ class Metrics:
             _DIFFERENCES,
         )
 
-    def tell_models(self, models: Iterable[tuple[Predictor, str]]) -> None:
-        """What serves now, each with its role."""
+    def set_models(self, models: Iterable[Sequence[str]]) -> None:
+        """What serves now: each model's labels, in the order of MODEL_LABELS."""
         self._model.clear()
-        for predictor, role in models:
-            manifest = predictor.manifest
-            told = (
-                manifest.name,
-                manifest.version,
-                predictor.device,
-                predictor.runtime,
-                predictor.precision,
-                manifest.sha256,
-                role,
-            )
-            self._model.labels(*told).set(1)
+        for labels in models:
+            self._model.labels(*labels).set(1)
 
-    def observe(self, finished: Finished) -> None:
-        """Count a finished photo."""
-        self.confidence.observe(finished.confidence)
-        self.foreground.labels(finished.found).inc()
-        for stage, seconds in finished.seconds.items():
-            self.stage_seconds.labels(stage).observe(seconds)
+    def observe_photo(self, found: str, confidence: float, seconds: Mapping[str, float]) -> None:
+        """Count a finished photo: what was found in it, how sure, and the seconds of each stage by its name."""
+        self.confidence.observe(confidence)
+        self.foreground.labels(found).inc()
+        for stage, spent in seconds.items():
+            self.stage_seconds.labels(stage).observe(spent)
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

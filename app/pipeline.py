@@ -153,7 +153,7 @@ class Pipeline:
                 work = partial(finish, prepared, alphas, output, served.manifest)
                 finished, _ = await self._on_cpu(work)
                 self._show_candidate(prepared, alphas, quality, served)
-        self._metrics.observe(finished)
+        self._metrics.observe_photo(finished.found, finished.confidence, finished.seconds)
         infer_s = max(each.run_s for each in batched)
         seconds = {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds}
         return Result(finished, seconds, served.manifest.label)

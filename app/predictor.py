@@ -54,6 +54,19 @@ class Predictor:
         """S, the side of the network's square, in pixels."""
         return self.manifest.input_size
 
+    @property
+    def labels(self) -> list[str]:
+        """What the metrics say of it: name, version, device, runtime, precision and SHA-256."""
+        manifest = self.manifest
+        return [
+            manifest.name,
+            manifest.version,
+            self.device,
+            self.runtime,
+            self.precision,
+            manifest.sha256,
+        ]
+
     def padded_size(self, count: int) -> int:
         """The smallest allowed batch size that holds `count` pictures."""
         return next(size for size in self.batch_sizes if size >= count)

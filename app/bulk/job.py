@@ -19,7 +19,7 @@ from app.bulk.plan import Plan, make_plan
 from app.bulk.pools import Crowd
 from app.bulk.storage import StorageError
 from app.bulk.task import Task, load_model
-from app.commands.failures import line
+from app.commands.results import failure_line
 from app.output import Output
 from app.predictor import Predictor
 from app.serving.store import Stored
@@ -94,7 +94,7 @@ def outcomes(order: Order, plan: Plan) -> Iterator[Outcome]:
 def write_failures(plan: Plan, failures: Sequence[Outcome]) -> str:
     """A line of JSON for each photo that failed, empty where none did, to where the results are. Its path. Raises
     JobEnds."""
-    lines = (line(each.id, each.code, each.detail) for each in failures)
+    lines = (failure_line(each.id, each.code, each.detail) for each in failures)
     storage = plan.sink.storage
     try:
         storage.write(FAILURES_FILE, "".join(lines).encode())

@@ -14,10 +14,10 @@ from app.bulk.outcomes import Photo
 from app.bulk.sinks import Sink
 from app.bulk.sources import COLUMNS, full_target
 from app.bulk.storage import Storage
-from app.main import model_source
 from app.network.running import LoadError
 from app.output import Output
 from app.predictor import Predictor
+from app.serving.source import model_source
 from app.serving.store import Stored
 from app.settings import Settings
 from model.matting import Quality

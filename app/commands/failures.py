@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from app.commands.files import PathsError
 from app.commands.names import PHOTOS, shown, suffix_of
+from app.commands.results import failure_line
 from app.commands.work import WorkEnds
 
 
@@ -32,11 +32,6 @@ class Note(Protocol):
     def __call__(self, photo: Path, failure: Failure, /) -> None: ...
 
 
-def line(path: str, code: str, detail: str) -> str:
-    """Of a list: JSON, the same for the plain commands and for `bulk`."""
-    return json.dumps({"path": path, "code": code, "detail": detail}) + "\n"
-
-
 @contextmanager
 def listing(path: Path | None) -> Iterator[Note]:
     """What writes the list, each failure as it comes; it is empty where nothing fails. Raises PathsError, OSError."""
@@ -50,7 +45,7 @@ def listing(path: Path | None) -> Iterator[Note]:
 
         def note(photo: Path, failure: Failure) -> None:
             try:
-                file.write(line(str(photo), failure.code, failure.detail).encode())
+                file.write(failure_line(str(photo), failure.code, failure.detail).encode())
             except OSError as error:
                 raise WorkEnds(f"{path}: {error.strerror}") from None
 

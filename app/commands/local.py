@@ -11,13 +11,12 @@ from app.commands.wish import Wish
 from app.commands.work import Done, PhotoFailed, WorkEnds
 from app.errors import ServiceError
 from app.logs import configure_logs
-from app.main import model_source
 from app.metrics import Metrics
 from app.network.running import LoadError
 from app.options import read_output
 from app.output import MATTE, Output
 from app.pipeline import Pipeline, busy_photos
-from app.serving.source import only
+from app.serving.source import model_source, only
 from app.serving.store import Stored, default_of, look
 from app.settings import SettingsError, load_settings
 from model.contract import ContractError

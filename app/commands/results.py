@@ -48,6 +48,11 @@ def holds(notes: Notes, name: str, size: Callable[[], int]) -> bool:
     return sizes is not None and (None in sizes or size() in sizes)
 
 
+def failure_line(path: str, code: str, detail: str) -> str:
+    """Of a list of failures: JSON, the same for the plain commands and for `bulk`."""
+    return json.dumps({"path": path, "code": code, "detail": detail}) + "\n"
+
+
 class Results:
     """Of all folders that a file is below."""
 

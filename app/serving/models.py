@@ -238,7 +238,7 @@ class Models:
         leaving.add_done_callback(self._leaving.discard)
 
     def _tell(self) -> None:
-        self._metrics.tell_models([(served.predictor, role) for served, role in self.all()])
+        self._metrics.set_models([*served.predictor.labels, role] for served, role in self.all())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._loader, work)

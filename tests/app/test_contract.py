@@ -25,8 +25,9 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from schemathesis.transport.serialization import Binary
 
 from app.admission import GUARDED
-from app.main import STAND_IN, create_app
+from app.main import create_app
 from app.option_schemas import COLOUR
+from app.serving.source import STAND_IN
 from app.settings import Settings
 from app.uploads import FORM
 from tests.app.served import served

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
-from app.main import STAND_IN
 from app.output import CUTOUT, MATTE, Output
 from app.picture.framing import Margins, Placement
 from app.recipe import Finished, count_pixels, finish, prepare
+from app.serving.source import STAND_IN
 from model.matting import Quality
 from tests.app.standing import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
 from tests.portraits import jpeg, pixels, plain, png, portrait

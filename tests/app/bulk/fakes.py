@@ -19,10 +19,10 @@ import ray
 from app.bulk.outcomes import Outcome, Photo
 from app.bulk.sinks import Files
 from app.bulk.task import Task
-from app.main import STAND_IN
 from app.network.running import Alphas, Batch
 from app.predictor import Predictor
 from app.recipe import Finished
+from app.serving.source import STAND_IN
 
 DEADLY = 13
 HELD = 201
