@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.main import STAND_IN
 from app.output import MATTE
+from app.serving.source import STAND_IN
 from app.serving.store import Stored
 from app.settings import Settings
 from model.matting import Quality

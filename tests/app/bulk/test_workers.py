@@ -17,10 +17,10 @@ from app.bulk.outcomes import Outcome, Photo, outcomes_of, photo_table
 from app.bulk.relay import Decoder, Finisher, Network
 from app.bulk.task import Task, load_model
 from app.bulk.whole import Whole
-from app.main import STAND_IN
 from app.network.running import LoadError
 from app.output import CUTOUT
 from app.predictor import Predictor
+from app.serving.source import STAND_IN
 from app.serving.store import Stored
 from app.settings import Settings
 from model.contract import read_manifest
