@@ -12,7 +12,7 @@ class LimitSettings(BaseModel):
         default=64,
         ge=1,
         le=10_000,
-        description="Most matte requests in the house at once, from first byte to answer; one more gets 429.",
+        description="Most matte requests at once, from first byte to answer; one more gets 429.",
     )
     overload_wait_ms: int = Field(
         default=1_000,

@@ -85,7 +85,7 @@ class Places:
     def turned_away(self) -> QueueFull:
         """Count one more for whom there was none, and what to tell it."""
         self._room.refused(time.monotonic())
-        return QueueFull(f"{self.taken} requests are in the house already; try again soon.")
+        return QueueFull(f"{self.taken} requests are being served already; try again soon.")
 
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[Place]:
@@ -101,7 +101,7 @@ class Places:
             if not place.lost:
                 raise
             raise PlaceLost(
-                "There are more clients than places, and you had the most of them. Try again soon."
+                "More clients ask than can be served at once, and you had the most requests. Try again soon."
             ) from None
 
     def _make_room(self, client: str) -> None:

@@ -94,7 +94,7 @@ class StandIn:
         while name.startswith("slow") and not self.gate.is_set():
             await asyncio.sleep(0.01)
         if name.startswith("busy") and self.tries[name] == 1:
-            return problem(429, "Too many requests", "64 requests are in the house already.", retry_after=0)
+            return problem(429, "Too many requests", "64 requests are being served already.", retry_after=0)
         refusal = next((REFUSALS[start] for start in REFUSALS if name.startswith(start)), None)
         if refusal is not None:
             return problem(*refusal)
