@@ -164,7 +164,8 @@ def _under(background: str | None) -> str | bytes | None:
     try:
         return None if background is None else read_background(background)
     except OSError as error:
-        ending.fail(f"no picture to lay under: {error}")
+        why = f"{background}: {error.strerror}" if error.strerror else str(error)
+        ending.fail(f"--background cannot be read: {why}")
 
 
 if __name__ == "__main__":

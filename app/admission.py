@@ -70,7 +70,7 @@ class Admission:
         line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         most = self._settings.max_head_bytes
         if line + sum(len(name) + len(value) for name, value in scope["headers"]) > most:
-            raise HeadTooLarge(f"At most {most} bytes are accepted before a request's body.")
+            raise HeadTooLarge(f"At most {most:,} bytes are accepted before a request's body.")
 
     def _check_announced(self, headers: Headers) -> None:
         self._check_ready()
@@ -166,4 +166,4 @@ def _too_slow(limit_ms: int) -> BodyTooSlow:
 
 
 def _too_large(settings: Settings) -> BodyTooLarge:
-    return BodyTooLarge(f"At most {settings.max_upload_bytes} bytes are accepted.")
+    return BodyTooLarge(f"At most {settings.max_upload_bytes:,} bytes are accepted.")

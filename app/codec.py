@@ -178,9 +178,11 @@ def _chunk(kind: bytes, *body: bytes) -> Iterator[bytes]:
 
 def _check_pixels(width: int, height: int, limit: int) -> None:
     if width * height > limit:
-        raise TooManyPixels(f"The image has {width} x {height} pixels; at most {limit} pixels are accepted.")
+        raise TooManyPixels(
+            f"The image has {width} x {height} = {width * height:,} pixels; at most {limit:,} are accepted."
+        )
     if max(width, height) > SIDE_MAX:
-        raise TooManyPixels(f"The image has {width} x {height} pixels; a side has at most {SIDE_MAX}.")
+        raise TooManyPixels(f"The image has {width} x {height} pixels; a side has at most {SIDE_MAX:,}.")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

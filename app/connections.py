@@ -85,7 +85,7 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserError as reason:
             if not self.transport.is_closing():
-                told = MalformedRequest(f"This is no request of HTTP/1.1: {str(reason)[:_SHOWN]}")
+                told = MalformedRequest(f"This is not a request that HTTP/1.1 allows: {str(reason)[:_SHOWN]}")
                 self._refuse(self.house.counted(told), see_off=True)
             return
         if self._head_came and self.cycle.more_body:
@@ -93,7 +93,7 @@ class Connection(HttpToolsProtocol):
         # Trailers after a body and extensions of its chunks count, too: the parser would keep them without end.
         if self._fruitless > self.house.head_bytes and not self.transport.is_closing():
             error = HeadTooLarge(
-                f"At most {self.house.head_bytes} bytes are accepted before a request's body."
+                f"At most {self.house.head_bytes:,} bytes are accepted before a request's body."
             )
             self._refuse(self.house.counted(error), see_off=True)
         elif self.transport.is_closing():

@@ -25,6 +25,17 @@ _PICTURES: Final = re.compile(
     rb"\xff\xd8|\x89PNG|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|....ftyp|\0\0\x01\0|BM....\0\0\0\0", re.DOTALL
 )
 
+# Of Starlette's messages those that do not say what to do.
+_PLAINER: Final = {
+    "Missing boundary in multipart.": (
+        "The Content-Type of the form names no boundary. Let your HTTP library set this header."
+    ),
+    "Invalid multipart data.": "The body is not a form in parts with the boundary that its Content-Type names.",
+    'The Content-Disposition header field "name" must be provided.': (
+        "A part of the form has no name. Its Content-Disposition must hold a name, such as image."
+    ),
+}
+
 
 class Form(MultiPartParser):
     """Starlette's own also takes a form that breaks off for one that ends there, and forgets its last file."""
@@ -59,11 +70,16 @@ class Form(MultiPartParser):
 
     async def parse(self) -> FormData:
         """Raises MultiPartException."""
-        form = await super().parse()
+        try:
+            form = await super().parse()
+        except MultiPartException as error:
+            raise MultiPartException(_PLAINER.get(error.message, error.message)) from None
         if not self._ended:
             for file in self._files_to_close_on_error:
                 file.close()
-            raise MultiPartException("The form breaks off.")
+            raise MultiPartException(
+                "The form ends before its closing boundary: a part of the body is missing."
+            )
         return form
 
     def _becomes_file(self) -> None:
@@ -98,5 +114,5 @@ def _plain(disposition: bytes) -> bytes:
 def _too_long(name: str, most: int) -> str:
     return (
         f"Field {name[:100]!r} is text of more than {most // 1024} kB. A photo is sent as a file: its part has a "
-        "filename, or an image/* type."
+        "filename, or an image/* Content-Type."
     )

@@ -83,14 +83,16 @@ class Framing:
         if self._in_head:
             self._headers.append((name, value))
         elif name.lower() in _NO_TRAILERS:
-            raise httptools.HttpParserError("A field after the body says how the body is sent.")
+            raise httptools.HttpParserError(
+                "A field after the body (a trailer) must not change how the body is sent."
+            )
 
     def on_headers_complete(self) -> None:
         """Raises HttpParserError."""
         self._in_head = False
         method = self._parser.get_method()
         if method == b"CONNECT":
-            raise httptools.HttpParserError("CONNECT is for proxies, and this is none.")
+            raise httptools.HttpParserError("CONNECT is for proxies, and this is not a proxy.")
         _check(self._parser.get_http_version(), self._headers)
         if self._parser.should_upgrade():
             return
@@ -130,9 +132,9 @@ def _check(version: str, headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
         if name.lower() == b"transfer-encoding":
             if value.lower() != b"chunked":
-                raise httptools.HttpParserError("The only transfer coding that is known here is chunked.")
+                raise httptools.HttpParserError("Transfer-Encoding can only be chunked here.")
             if version == "1.0":
-                raise httptools.HttpParserError("HTTP/1.0 knows no transfer codings.")
+                raise httptools.HttpParserError("HTTP/1.0 has no Transfer-Encoding.")
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -59,7 +59,7 @@ def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Out
     expected = "is a CSS colour (a name, hex, `rgb()`), `transparent`, or a file"
     asked = value_of(options, "background", background, None, InvalidBackground, expected)
     if sum((picture is not None, asked is not None, "blur" in options)) > 1:
-        raise MultipleBackgrounds("`background` and `blur` exclude each other, and there is one background.")
+        raise MultipleBackgrounds("Send one background: a colour or a file in `background`, or `blur`.")
     ground: Ground | bytes | None = picture or asked
     blur = value_of(options, "blur", whole(1, 100), None, InvalidBlur, "is a whole number, 1 to 100")
     if kind is Format.JPG and blur is None:
@@ -114,7 +114,7 @@ def value_of(
     try:
         return read(written[name].strip())
     except ValueError:
-        raise problem(f"`{name}` {expected}, not {written[name][:100]!r}.") from None
+        raise problem(f"`{name}` {expected}; {written[name][:100]!r} was sent.") from None
 
 
 def file_format(text: str) -> Format:
@@ -201,6 +201,6 @@ def on_white(ground: Ground | bytes | None) -> Ground | bytes:
 
 def _crop(options: Mapping[str, str]) -> Margins | None:
     wished = value_of(options, "crop", boolean, "margin" in options, InvalidCrop, "is `true` or `false`")
-    expected = "is 1, 2 or 4 of the kind `10%` (at most 50%) or `20px` (at most 500px)"
+    expected = "is 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px)"
     margins = value_of(options, "margin", Margins.parse, Margins.parse(NO_MARGIN), InvalidMargin, expected)
     return margins if wished else None

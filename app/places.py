@@ -92,7 +92,7 @@ class Places:
             if not place.lost:
                 raise
             raise PlaceLost(
-                "There are more clients than places, and you had the most of them. Try again soon."
+                "More clients ask than can be served at once, and you had the most requests. Try again soon."
             ) from None
 
     def _make_room(self, client: str) -> None:

@@ -37,13 +37,25 @@ def to_response(error: Exception, *, status: int | None = None) -> Response:
             error.status_code,
             phrase,
             phrase.lower().replace(" ", "_"),
-            error.detail,
+            _plainer(error, phrase),
             dict(error.headers or {}),
         )
     if isinstance(error, RequestValidationError):
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return _answer(InvalidOption.status, InvalidOption.title, InvalidOption.code, problems, {})
     return _answer(500, ServiceError.title, ServiceError.code, "The request failed inside the service.", {})
+
+
+def _plainer(error: HTTPException, phrase: str) -> str:
+    """Its detail; where Starlette says no more than the status does, what to do."""
+    if error.detail != phrase:
+        return error.detail
+    allowed = (error.headers or {}).get("Allow")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and allowed:
+        return f"This path takes {' and '.join(sorted(allowed.split(', ')))} only."
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return "There is nothing at this path."
+    return phrase
 
 
 async def handle(_request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ read_upload   of that, or of a body that is the photo itself: the one photo, and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,6 +44,10 @@ NO_URLS: Final = (
     "Send the file itself"
 )
 _URL_ENDING: Final = "url"
+URL: Final = re.compile(r"\s*https?://", re.IGNORECASE)
+_HOW_TO_SEND: Final = (
+    "Send the photo as a file in the form field `{name}`, or as the whole body with an image/* Content-Type."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ async def read_upload(
         photo = await _body(request)
         problem = UnsupportedType if photo else MissingSource
         if not (photo and kind.startswith("image/")):
-            raise problem(f"Send the photo as form field `{name}`, or as the body with its image/* type.")
+            raise problem(f"{_HOW_TO_SEND.format(name=name)} {_what_came(kind, photo)}")
     given = without_blanks(query)
     return Upload(photo, given | without_blanks(parts.texts), given, parts)
 
@@ -195,7 +200,9 @@ def _urlencoded_texts(body: bytes) -> dict[str, str]:
     try:
         return _last(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
     except ValueError:  # UnicodeDecodeError is one
-        raise BadForm(f"The body is no form of at most {FIELDS_MAX} fields.") from None
+        raise BadForm(
+            f"The body is not a urlencoded form of UTF-8 text with at most {FIELDS_MAX} fields."
+        ) from None
 
 
 def _json_texts(body: bytes) -> dict[str, str]:
@@ -204,11 +211,11 @@ def _json_texts(body: bytes) -> dict[str, str]:
     try:
         values = json.loads(body)
     except ValueError:  # UnicodeDecodeError is one
-        raise BadForm("The body is no JSON.") from None
+        raise BadForm("The body is not JSON, though its Content-Type says so.") from None
     except RecursionError:
         raise BadForm("The JSON is nested too deeply.") from None
     if not isinstance(values, dict):
-        raise BadForm("The JSON must be an object of options.")
+        raise BadForm("The JSON must be an object: option names and their values.")
     texts = {}
     for name, value in values.items():
         if isinstance(value, float) and value.is_integer():
@@ -216,7 +223,7 @@ def _json_texts(body: bytes) -> dict[str, str]:
         if isinstance(value, str | bool | int | float):
             texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
         elif value is not None:
-            raise BadForm(f"The option {name[:_SHOWN]!r} must be a string, a number or a truth value.")
+            raise BadForm(f"The option {name[:_SHOWN]!r} must be a string, a number, `true` or `false`.")
     return texts
 
 
@@ -224,11 +231,25 @@ def _photo(parts: Parts, name: str) -> bytes:
     photo = parts.file(name)
     if photo is not None:
         return photo
-    if any(text.endswith(_URL_ENDING) for text in parts.texts):
+    text = parts.texts.get(name, "")
+    if URL.match(text) or any(each.endswith(_URL_ENDING) for each in parts.texts):
         raise MissingSource(f"{NO_URLS} as `{name}`.")
-    others = sorted(parts.names - {name})
-    sent = f"; {others[0][:_SHOWN]!r} was sent" if others and name not in parts.names else ""
-    raise MissingSource(f"Form field `{name}` must hold a file{sent}.")
+    if text.strip():
+        raise MissingSource(
+            f"The form field `{name}` holds text, not a file. Send the file itself, as curl does with "
+            f"-F {name}=@photo.jpg."
+        )
+    if name in parts.names:
+        raise MissingSource(f"The form field `{name}` is empty. Send the photo as a file in it.")
+    others = sorted(parts.names)
+    sent = f"; {others[0][:_SHOWN]!r} was sent" if others else ""
+    raise MissingSource(f"There is no form field `{name}`{sent}. Send the photo as a file in `{name}`.")
+
+
+def _what_came(kind: str, body: bytes) -> str:
+    if not body:
+        return "The body is empty."
+    return f"The Content-Type was {kind[:_SHOWN]!r}." if kind else "There was no Content-Type."
 
 
 def _refuse_unknown(sent: Collection[str], known: Collection[str]) -> None:

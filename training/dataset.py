@@ -39,6 +39,7 @@ IMAGE_FOLDERS: Final = {
 OWN_FOLDERS: Final = ("image", "mask")
 OWN_SPLITS: Final = ("train", "held-out")
 HELD_OUT_SHARE: Final = 0.1
+_SHOWN: Final = 5  # folders that an error names
 
 
 class DatasetError(ValueError):
@@ -138,7 +139,8 @@ def is_own(root: Path) -> bool:
 def _own_split(root: Path, split: str) -> Split:
     if split not in OWN_SPLITS:
         raise DatasetError(
-            f"{root} has image/ and mask/: its splits are {', '.join(OWN_SPLITS)}, not {split!r}"
+            f"{root} has image/ and mask/: its splits are {', '.join(OWN_SPLITS)}, not {split!r}. "
+            'To train on it, set validation_split = "held-out" in the document'
         )
     everything = _paired(root, OWN_FOLDERS[0], split)
     if len(everything.pairs) < 2:
@@ -161,7 +163,7 @@ def _paired(folder: Path, image_folder: str, split: str) -> Split:
     if not pairs:
         seen = "; ".join(f"{name}/ has {kinds_in(folder / name)}" for name in (image_folder, "mask"))
         raise DatasetError(
-            f"{folder}: no image has a mask of the same stem: {seen}. Photos are read from "
+            f"{folder}: no photo has a mask of the same name: {seen}.{_names(images, masks)} Photos are read from "
             f"{', '.join(PHOTO_SUFFIXES)}, masks from {', '.join(MASK_SUFFIXES)}"
         )
     return Split(
@@ -171,6 +173,14 @@ def _paired(folder: Path, image_folder: str, split: str) -> Split:
         alphas_without_image=tuple(sorted(masks.keys() - images.keys())),
         listing=listing,
     )
+
+
+def _names(images: Files, masks: Files) -> str:
+    """One of each, so that a person sees how they differ; nothing where there are not both."""
+    if not (images and masks):
+        return ""
+    image, mask = (files[min(files)][0] for files in (images, masks))
+    return f" Names are such as {image.parent.name}/{image.name} and {mask.parent.name}/{mask.name}."
 
 
 def list_files(folder: Path, image_folder: str) -> Listing:
@@ -241,8 +251,10 @@ def _find_split(root: Path, split: str) -> Path:
         if (folder / IMAGE_FOLDERS[split]).is_dir() and (folder / "mask").is_dir():
             return folder
     tried = ", ".join(str(folder) for folder in candidates)
+    there = ", ".join(sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir())[:_SHOWN])
     raise DatasetError(
-        f"no {IMAGE_FOLDERS[split]}/ and mask/ for {split}; looked in {tried}, and for {root}/image"
+        f"{root} has {there or 'no folders'}. Put photos in image/ and masks of the same names in mask/, or lay it "
+        f"out as P3M-10k: there are no {IMAGE_FOLDERS[split]}/ and mask/ for {split} in {tried}"
     )
 
 

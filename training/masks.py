@@ -98,7 +98,7 @@ def _matte(path: Path, layers: _Layers) -> tuple[Pixels, bool]:
     grey, alpha = layers.grey, layers.alpha
     if alpha is None or _is_constant(alpha):
         if grey is None:
-            raise ImageError(path, "red, green and blue differ", Kind.COLOURED)
+            raise ImageError(path, "it is in colour: red, green and blue differ", Kind.COLOURED)
         if alpha is not None and _is_constant(grey) and alpha[0, 0] not in (grey[0, 0], 255):
             raise ImageError(path, "transparent and of one colour throughout", Kind.UNCLEAR)
         return grey, False
@@ -108,7 +108,7 @@ def _matte(path: Path, layers: _Layers) -> tuple[Pixels, bool]:
     if not len(seen) or bool((np.ptp(seen, axis=0) <= ROUNDING).all()):
         return alpha, True
     if grey is None:
-        raise ImageError(path, "a cut-out in colour; save its alpha channel alone", Kind.COLOURED)
+        raise ImageError(path, "it is a cut-out in colour; save its alpha channel alone", Kind.COLOURED)
     raise ImageError(path, "its grey values and its alpha channel are two different mattes", Kind.UNCLEAR)
 
 

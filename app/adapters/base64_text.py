@@ -9,9 +9,9 @@ from typing import Final
 _OTHER: Final = re.compile(r"[^A-Za-z0-9+/]")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _WRONG: Final = {
-    " ": "holds spaces: in a form, a + that is not written as %2B is read as a space.",
-    "%": "holds per cent signs: it has been percent-encoded once more than it is read.",
-    "=": "goes on behind its padding: more than one base64 text is in it.",
+    " ": "holds spaces. A form reads + as a space: write + as %2B.",
+    "%": "holds per cent signs: it was percent-encoded twice. Encode it once.",
+    "=": "goes on after its padding (=). Send one base64 text.",
 }
 
 
@@ -36,5 +36,5 @@ def decode(text: str) -> bytes:
 def _fault(letters: str) -> str:
     other = _OTHER.search(letters)
     if other is None:
-        return f"is cut off: no base64 has {len(letters):,} letters."
-    return _WRONG.get(other[0], f"is no base64: at {other.start() + 1:,} there is {other[0]!r}.")
+        return f"is cut off or is not base64: no base64 text has {len(letters):,} characters."
+    return _WRONG.get(other[0], f"is not base64: its character {other.start() + 1:,} is {other[0]!r}.")

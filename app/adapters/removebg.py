@@ -37,7 +37,7 @@ from app.errors import (
 from app.options import How
 from app.pipeline import Result
 from app.problems import to_response
-from app.uploads import JSON, NO_URLS, URLENCODED, Parts, read_parts
+from app.uploads import JSON, NO_URLS, URL, URLENCODED, Parts, read_parts
 
 PATH: Final = "/v1.0/removebg"
 BASE64: Final = "image_file_b64"
@@ -105,7 +105,9 @@ def _read(parts: Parts) -> tuple[bytes, bytes | None, dict[str, str]]:
     """The photo, the background's file, and all parameters that are not empty. Raises ClientErrors."""
     texts = {name: value.strip() for name, value in parts.texts.items() if value.strip()}
     for name in sorted({*texts, *parts.files} - {*OPTIONS, *FILES, *_URLS, BASE64}):
-        raise UnknownOption(f"There is no parameter {name[:_SHOWN]!r} here.")
+        raise UnknownOption(
+            f"There is no parameter {name[:_SHOWN]!r} here. The photo is sent as `image_file` or `{BASE64}`."
+        )
     for name in sorted({*parts.files} - {*FILES}):
         raise InvalidOption(f"`{name}` is text, not a file.")
     for name in sorted({*texts} & {*FILES}):
@@ -123,6 +125,8 @@ def _photo(file: bytes | None, encoded: str | None) -> bytes:
         return file
     if encoded is None:
         raise MissingSource(f"Send the photo as `image_file` or `{BASE64}`.")
+    if URL.match(encoded):
+        raise MissingSource(f"{NO_URLS} as `image_file` or `{BASE64}`.")
     try:
         return base64_text.decode(encoded)
     except ValueError as reason:

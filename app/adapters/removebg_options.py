@@ -36,9 +36,9 @@ OPTIONS: Final[dict[str, str]] = {
     "type": "`auto` or `person`: this service knows people.",
     "type_level": "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
     "format": "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
-    "roi": "`x1 y1 x2 y2`, each `10%` or `20px`: the person is inside.",
+    "roi": "`x1 y1 x2 y2`, each `10%` or `20px`: the corners of the region with the person.",
     "crop": "`true`: cut to the person.",
-    "crop_margin": "With `crop`: 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px).",
+    "crop_margin": "1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px), and is used with `crop`.",
     "scale": "`original`, or `10%` to `100%` of the largest size that fits.",
     "position": "`original`, `center`, or one or two values in per cent.",
     "channels": "`rgba`, or `alpha` for the matte.",
@@ -180,4 +180,4 @@ def _value(
     default: T,
 ) -> T:
     expected = OPTIONS[name].removesuffix(".")
-    return value_of(parameters, name, read, default, problem, f"takes: {expected}")
+    return value_of(parameters, name, read, default, problem, f"takes {expected[:1].lower()}{expected[1:]}")

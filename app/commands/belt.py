@@ -14,7 +14,7 @@ from app.commands.ledger import Ledger
 from app.commands.names import shown
 from app.commands.plan import Job
 from app.commands.work import Done, PhotoFailed, WorkEnds, Worker
-from app.errors import MultipleSources
+from app.errors import MissingSource, MultipleSources
 from app.picture import containers
 
 UNREACHED: Final = "storage"
@@ -83,6 +83,9 @@ class Belt:
         """The mark is taken first: a photo that is replaced meanwhile is then done once more, not once too little."""
         mark = self._ledger.mark(source) if self._ledger is not None else ""
         data = files.read(source)
+        if not data:
+            empty = "nothing came from standard input" if source == files.STDIO else "the file is empty"
+            raise PhotoFailed(empty, MissingSource.code)
         if source == files.STDIO and containers.is_followed(data):
             raise PhotoFailed(
                 "more than one picture came from standard input; send one at a time, or name files",

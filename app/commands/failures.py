@@ -40,6 +40,8 @@ def listing(path: Path | None) -> Iterator[Note]:
         return
     if suffix_of(path.name) in PHOTOS:
         raise PathsError(f"{path} is a photo's name; --failures writes a list, such as failures.jsonl")
+    if path.is_dir():
+        raise PathsError(f"{path} is a folder; --failures writes a list, such as {path / 'failures.jsonl'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb", buffering=0) as file:
 

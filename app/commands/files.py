@@ -30,7 +30,7 @@ def single_target(paths: Sequence[Path], out: Path) -> Path | None:
             raise PathsError(f"{path}: no such file or folder")
     alone = len(paths) == 1 and not paths[0].is_dir()
     if STDIO in paths and not alone:
-        raise PathsError("- (standard input) stands alone: no other photo beside it")
+        raise PathsError("- (standard input) must be the only photo; name no other one beside it")
     if out == STDIO and not alone:
         raise PathsError("-o - (standard output) takes a single photo; name a folder for several")
     if out.is_dir():
@@ -54,7 +54,7 @@ def format_of(target: Path | None, asked: Format | None) -> Format:
         written = f".{asked}" if asked else ".png, .webp, .jpg or .zip"
         raise PathsError(f"{target}: no {target.suffix} file is written; name a {written} file, or a folder")
     if named is not None and asked is not None and named != asked:
-        raise PathsError(f"{target} is not the name of a {asked} file")
+        raise PathsError(f"{target}: what is written is .{asked}; name a .{asked} file, or a folder")
     return asked or named or "png"
 
 
@@ -66,12 +66,18 @@ def _refuse_addresses(paths: Sequence[Path], out: Path) -> None:
     for path in paths:
         url = address(path)
         if url is not None and not path.exists():
-            raise PathsError(
-                f"{url}: nothing is fetched from addresses; fetch it first, as with"
-                f" curl -L '{url}' | python -m app matte - -o matte.png"
-            )
+            raise PathsError(f"{url}: nothing is fetched from addresses; {_instead(url)}")
     if (url := address(out)) is not None and not out.exists():
         raise PathsError(f"{url}: results go to files and folders; python -m app bulk writes to buckets")
+
+
+def _instead(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() == "file":
+        return f"name the file itself: /{rest}"
+    if scheme.lower() in ("http", "https"):
+        return f"fetch it first, as with curl -L '{url}' | python -m app matte - -o matte.png"
+    return "fetch it first, or let python -m app bulk read the bucket"
 
 
 def refuse_terminals(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.commands.names import PHOTOS, shown, suffix_of
 
-READ: Final = "JPEG, PNG and WebP are read"
+READ: Final = "only JPEG, PNG and WebP are read"
 _NAMELESS: Final = "without a suffix"
 _KINDS_MAX: Final = 8
 _NAMED_MAX: Final = 5
@@ -32,9 +32,10 @@ def sentence(found: Mapping[Path, str], *, named: bool = False) -> str:
     said = f"{len(found)} file{'s' * (len(found) > 1)} left out: {', '.join(parts)}"
     if named and len(found) <= _NAMED_MAX:
         said += f" ({', '.join(map(shown, found))})"
-    return said
+    foreign_there = any(why.startswith(".") or why == _NAMELESS for why in found.values())
+    return f"{said}; {READ}" if foreign_there else said
 
 
 def nothing(found: Mapping[Path, str]) -> str:
     """Where no photo is among them."""
-    return f"no photo found; {sentence(found)}; {READ}" if found else f"no photo found; {READ}"
+    return f"no photo found; {sentence(found) if found else READ}"

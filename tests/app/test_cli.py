@@ -109,7 +109,7 @@ def test_background_may_be_a_colour(orders):
 def test_picture_to_lay_under_must_be_there(orders):
     result = CliRunner().invoke(cli, ["cutout", "a.jpg", "-o", "out", "--background", "none.jpg"])
     assert result.exit_code == 1
-    assert "no picture to lay under" in result.output
+    assert "--background cannot be read: none.jpg: No such file" in result.output
     assert not orders
 
 

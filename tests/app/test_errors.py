@@ -4,6 +4,7 @@ import json
 
 import pytest
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import ServiceError
@@ -40,3 +41,14 @@ def test_option_of_the_wrong_kind_is_a_422() -> None:
     answer = to_response(RequestValidationError([problem]))
     assert answer.status_code == 422
     assert "query.size: must be a number" in bytes(answer.body).decode()
+
+
+def test_path_or_method_that_is_not_there_says_what_is() -> None:
+    wrong_method = to_response(HTTPException(405, headers={"Allow": "POST"}))
+    assert "This path takes POST only." in bytes(wrong_method.body).decode()
+    assert "There is nothing at this path." in bytes(to_response(HTTPException(404)).body).decode()
+    assert "no such file" in bytes(to_response(HTTPException(404, "There is no such file.")).body).decode()
+    assert (
+        "GET and HEAD only"
+        in bytes(to_response(HTTPException(405, None, {"Allow": "HEAD, GET"})).body).decode()
+    )

@@ -191,3 +191,23 @@ async def test_background_without_a_file_name_is_taken(running: Running) -> None
         async with running(finds_standing) as service:
             answer = await service.client.post(path, content=body, headers=headers)
         assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        ("multipart/form-data", form((named(""), b"x")), "names no boundary"),
+        ("multipart/form-data; boundary=b", b"x", "not a form in parts"),
+        ("multipart/form-data; boundary=b", form(("Content-Disposition: form-data", b"x")), "has no name"),
+        ("multipart/form-data; boundary=b", form((named(""), b"x"))[:-4], "before its closing boundary"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_said_so_that_it_can_be_put_right(
+    kind: str, body: bytes, told: str
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    with pytest.raises(MultiPartException) as caught:
+        await Form(Headers({"content-type": kind}), pieces()).parse()
+    assert told in caught.value.message

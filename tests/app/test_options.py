@@ -204,3 +204,9 @@ def test_whole_numbers_have_their_limits() -> None:
     for text in ("2", "6", "-4", "4.0", "0004"):
         with pytest.raises(ValueError, match=re.escape(text)):
             read(text)
+
+
+def test_more_than_one_background_says_that_one_is_to_be_sent() -> None:
+    for options, picture in (({"background": "red", "blur": "5"}, None), ({"background": "red"}, b"x")):
+        with pytest.raises(MultipleBackgrounds, match="Send one background"):
+            read_output(options, picture)

@@ -119,7 +119,7 @@ async def test_deadline_ends_a_place() -> None:
 async def test_lost_place_is_not_taken_for_a_passed_deadline() -> None:
     places = Places(Room(2), 60_000)
     requests = await come(places, *"aab")
-    with pytest.raises(PlaceLost, match="more clients than places"):
+    with pytest.raises(PlaceLost, match="More clients ask than can be served"):
         await requests[1].task
     await gone(requests[0], requests[2])
 

@@ -179,14 +179,22 @@ async def test_option_that_may_be_a_file_is_one(client: httpx.AsyncClient) -> No
 
 REFUSED = {
     "nothing": ({}, 400, "missing_source", "`photo`"),
-    "empty file": ({"files": {"photo": b""}}, 400, "missing_source", "`photo`"),
-    "text": ({"files": {"photo": (None, "me")}}, 400, "missing_source", "`photo` must hold a file"),
-    "another field": ({"files": {"image": b"me"}}, 400, "missing_source", "'image' was sent"),
+    "empty file": ({"files": {"photo": b""}}, 400, "missing_source", "`photo` is empty"),
+    "blank text": ({"files": {"photo": (None, " ")}}, 400, "missing_source", "`photo` is empty"),
+    "text": ({"files": {"photo": (None, "me")}}, 400, "missing_source", "`photo` holds text, not a file"),
+    "URL as the photo": ({"files": {"photo": (None, "HTTPS://x/a")}}, 400, "missing_source", "not fetched"),
+    "another field": ({"files": {"image": b"me"}}, 400, "missing_source", "`photo`; 'image' was sent"),
+    "empty body": (
+        {"content": b"", "headers": {"content-type": "image/png"}},
+        400,
+        "missing_source",
+        "is empty",
+    ),
     "URL": ({"files": {"photo_url": (None, "http://x")}}, 400, "missing_source", "not fetched"),
     "two": ({"files": [("photo", b"me"), ("photo", b"you")]}, 400, "multiple_sources", "`photo`"),
-    "body of no type": ({"content": b"me"}, 415, "invalid_file_type", "image/*"),
+    "body of no type": ({"content": b"me"}, 415, "invalid_file_type", "There was no Content-Type"),
     "urlencoded": ({"data": {"photo": "me"}}, 415, "invalid_file_type", "`photo`"),
-    "JSON": ({"json": {"photo": "me"}}, 415, "invalid_file_type", "`photo`"),
+    "JSON": ({"json": {"photo": "me"}}, 415, "invalid_file_type", "was 'application/json'"),
     "unknown option": (
         {"files": {"photo": b"me"}, "data": {"color": "red"}},
         422,

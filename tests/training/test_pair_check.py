@@ -158,7 +158,7 @@ def test_several_equal_channels_are_counted_and_no_problem(root):
 def test_a_cut_out_in_place_of_a_mask_is_a_problem(root):
     photo = cv2.imread(str(root / IMAGE))
     rewrite(root / MASK, cv2.cvtColor(photo, cv2.COLOR_BGR2BGRA))
-    assert (Kind.COLOURED, MASK, "red, green and blue differ") in found(check(root))
+    assert (Kind.COLOURED, MASK, "it is in colour: red, green and blue differ") in found(check(root))
 
 
 def test_a_mask_with_a_palette_counts_by_its_colours(root):

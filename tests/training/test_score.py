@@ -159,7 +159,7 @@ def shrink(path):
 
 
 DAMAGES = [
-    (colour, ImageError, "red, green and blue differ"),
+    (colour, ImageError, "it is in colour: red, green and blue differ"),
     (cut_short, ImageError, "."),
     (shrink, ScoreError, r"3×4, but .*p_00000002\.png is 62×50 \(height × width\)"),
 ]

@@ -24,14 +24,14 @@ WRONG = {
     "": "is empty",
     " = ": "is empty",
     "data:image/png;base64,": "is empty",
-    PLAIN.replace("+", " "): "written as %2B",
-    PLAIN.replace("+", "%2B"): "percent-encoded once more",
-    PLAIN + PLAIN: "behind its padding",
-    "AAAAA": "cut off: no base64 has 5 letters",
-    "AA*A": "at 3 there is '*'",
-    "\u00fcA==": "at 1 there is '\u00fc'",
-    "\u0661AAA": "at 1 there is",
-    "AA\0A": "at 3 there is '\\x00'",
+    PLAIN.replace("+", " "): "write + as %2B",
+    PLAIN.replace("+", "%2B"): "percent-encoded twice",
+    PLAIN + PLAIN: "after its padding",
+    "AAAAA": "cut off or is not base64: no base64 text has 5 characters",
+    "AA*A": "character 3 is '*'",
+    "\u00fcA==": "character 1 is '\u00fc'",
+    "\u0661AAA": "character 1 is",
+    "AA\0A": "character 3 is '\\x00'",
     "no base64!": "spaces",
 }
 
@@ -55,5 +55,5 @@ def test_what_is_wrong_is_said(text: str) -> None:
 
 
 def test_letter_is_shown_where_it_is_in_a_long_text() -> None:
-    with pytest.raises(ValueError, match=r"at 1,000,001 there is '!'"):
+    with pytest.raises(ValueError, match=r"character 1,000,001 is '!'"):
         decode("A" * 1_000_000 + "!AAA")

@@ -117,7 +117,9 @@ def test_parameters_are_said_in_our_own_words(parameters: dict[str, str], output
 def test_value_that_means_nothing_is_refused_by_name(name: str, text: str, problem: type) -> None:
     with pytest.raises(problem) as caught:
         read_output({name: text})
-    assert caught.value.detail == f"`{name}` takes: {OPTIONS[name].removesuffix('.')}, not {text!r}."
+    expected = OPTIONS[name].removesuffix(".")
+    expected = expected[0].lower() + expected[1:]
+    assert caught.value.detail == f"`{name}` takes {expected}; {text!r} was sent."
 
 
 def test_picture_is_the_background_of_an_opaque_jpeg() -> None:

@@ -31,6 +31,7 @@ REFUSED = [
     ({"image_file_b64": ENCODED, "roi": "0 0 5px 5px"}, "roi_region_empty"),
     ({"image_file_b64": ENCODED, "roi": "0 0 900px 5px"}, "roi_exceeds_bounds"),
     ({"image_file_b64": ENCODED, "roi": "9px 9px 9px 9px"}, "invalid_roi"),
+    ({"image_file_b64": "https://x/photo.jpg"}, "missing_source"),
     ({"image_file_b64": ENCODED, "shape": "round"}, "unknown_option"),
     ({"image_file_b64": ENCODED, "x" * 5_000: "1"}, "unknown_option"),
 ]
@@ -48,7 +49,9 @@ async def test_what_cannot_be_done_is_a_400_with_its_code(
     (problem,) = answer.json()["errors"]
     assert (answer.status_code, problem["code"]) == (400, code)
     assert len(problem["detail"]) < 300
-    if "url" in "".join(parameters):
+    if code == "unknown_option":
+        assert "`image_file`" in problem["detail"]
+    if "url" in "".join(parameters) or parameters.get("image_file_b64", "").startswith("http"):
         wanted = "`bg_image_file`" if "bg_image_url" in parameters else "`image_file`"
         assert "not fetched" in problem["detail"]
         assert wanted in problem["detail"]

@@ -117,3 +117,11 @@ async def test_unexpected_error_is_not_hidden(tmp_path):
     with pytest.raises(ExceptionGroup) as caught:
         await run.carry()
     assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
+
+
+async def test_empty_photo_is_called_empty_and_not_sent(tmp_path):
+    run = Run(tmp_path, b"", b"x")
+    await run.carry()
+    assert run.told[0] == "0: the file is empty"
+    assert run.tally.failures == {tmp_path / "0": Failure("missing_source", "the file is empty")}
+    assert run.written() == {"1": run.written()["1"]}

@@ -80,3 +80,8 @@ def test_photo_is_not_written_over(tmp_path, name):
 def test_list_that_cannot_be_written_ends_the_work():
     with pytest.raises(WorkEnds, match="/dev/full: No space left"), listing(Path("/dev/full")) as note:
         note(Path("a.jpg"), Failure("code", ""))
+
+
+def test_folder_is_no_list(tmp_path):
+    with pytest.raises(PathsError, match=r"is a folder; --failures writes a list"), listing(tmp_path):
+        pass

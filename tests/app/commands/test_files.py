@@ -35,7 +35,7 @@ def test_standard_input_goes_to_a_file_or_to_standard_output(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "out", "problem"),
     [
-        (["-", "a.jpg"], "x.png", "stands alone"),
+        (["-", "a.jpg"], "x.png", "must be the only photo"),
         (["a.jpg", "b.jpg"], "-", "takes a single photo"),
         (["."], "-", "takes a single photo"),
         (["-"], ".", "needs a file"),
@@ -48,6 +48,9 @@ def test_standard_input_goes_to_a_file_or_to_standard_output(tmp_path):
         (["."], "x.heic", "several photos need a folder"),
         (["https://example.com/a.jpg"], "x.png", "https://example.com/a.jpg: nothing is fetched"),
         (["a.jpg", "s3://bucket/a.jpg"], "x", "s3://bucket/a.jpg: nothing is fetched"),
+        (["s3://bucket/a.jpg"], "x", "python -m app bulk read"),
+        (["http://x/a.jpg"], "x", "curl -L 'http://x/a.jpg'"),
+        (["file:///photos/a.jpg"], "x", "name the file itself: /photos/a.jpg"),
         (["a.jpg"], "s3://bucket/out", "s3://bucket/out: results go to files and folders"),
     ],
 )
@@ -133,7 +136,7 @@ def test_what_a_crash_leaves_is_hidden_and_written_over_by_the_next_run(tmp_path
 
 
 def test_name_and_format_that_contradict_each_other_are_refused():
-    with pytest.raises(PathsError, match=r"x\.jpg is not the name of a png file"):
+    with pytest.raises(PathsError, match=r"x\.jpg: what is written is \.png; name a \.png file"):
         format_of(Path("x.jpg"), "png")
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.left_out import foreign, nothing, sentence
+from app.commands.left_out import READ, foreign, nothing, sentence
+from app.commands.results import MADE
+from app.commands.walk import NOWHERE
 
 
 def these(**kinds):
@@ -12,26 +14,32 @@ def these(**kinds):
 
 
 def test_files_are_counted_by_kind_the_most_frequent_first():
-    assert sentence(these(tif=1, heic=2, avif=1)) == "4 files left out: 2 .heic, 1 .tif, 1 .avif"
-    assert sentence(these(gif=1)) == "1 file left out: 1 .gif"
+    assert sentence(these(tif=1, heic=2, avif=1)) == f"4 files left out: 2 .heic, 1 .tif, 1 .avif; {READ}"
+    assert sentence(these(gif=1)) == f"1 file left out: 1 .gif; {READ}"
 
 
 def test_many_kinds_are_summed_up():
     said = sentence(these(**{f"k{number}": 1 for number in range(12)}))
     assert said.startswith("12 files left out: 1 .k0, ")
-    assert said.endswith("1 .k7, 4 of other kinds")
+    assert said.endswith(f"1 .k7, 4 of other kinds; {READ}")
 
 
 def test_few_are_called_by_name_where_that_is_wanted():
-    assert sentence(these(gif=1, tif=1), named=True) == "2 files left out: 1 .gif, 1 .tif (gif0, tif0)"
+    assert (
+        sentence(these(gif=1, tif=1), named=True) == f"2 files left out: 1 .gif, 1 .tif (gif0, tif0); {READ}"
+    )
     assert "gif0" not in sentence(these(gif=6), named=True)
 
 
 def test_where_nothing_is_found_it_is_said_what_was_there_and_what_is_read():
-    assert nothing(these(heic=2)) == (
-        "no photo found; 2 files left out: 2 .heic; JPEG, PNG and WebP are read"
-    )
-    assert nothing({}) == "no photo found; JPEG, PNG and WebP are read"
+    assert READ == "only JPEG, PNG and WebP are read"
+    assert nothing(these(heic=2)) == f"no photo found; 2 files left out: 2 .heic; {READ}"
+    assert nothing({}) == f"no photo found; {READ}"
+
+
+def test_what_is_read_is_said_only_where_a_file_is_of_another_kind():
+    assert READ in sentence({Path("notes"): foreign("notes")})
+    assert READ not in sentence({Path("a.png"): MADE, Path("b.png"): NOWHERE})
 
 
 def test_suffix_that_would_steer_a_terminal_does_not():

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.commands import files
+from app.commands.left_out import READ
 from tests.portraits import jpeg, png, portrait
 
 
@@ -204,7 +205,9 @@ def test_where_nothing_but_that_is_there_it_is_an_error(runner, maker, tmp_path)
         (tmp_path / name).write_bytes(b"x")
     result = runner.invoke(cli, ["matte", str(tmp_path), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert "no photo found; 3 files left out: 2 .heic, 1 .tif; JPEG, PNG and WebP are read" in result.output
+    assert (
+        "no photo found; 3 files left out: 2 .heic, 1 .tif; only JPEG, PNG and WebP are read" in result.output
+    )
     assert maker.started == 0
 
 
@@ -301,7 +304,7 @@ def test_standard_output_stays_empty_when_a_photo_fails(runner, maker):
 def test_matte_has_no_format_but_png(runner, maker, folder, tmp_path):
     result = runner.invoke(cli, ["matte", str(folder / "a.jpg"), "-o", str(tmp_path / "m.jpg")])
     assert result.exit_code == 1
-    assert "m.jpg is not the name of a png file" in result.output
+    assert "m.jpg: what is written is .png; name a .png file" in result.output
 
 
 def test_folder_gets_the_suffix_of_the_format(runner, maker, folder, tmp_path):
@@ -390,8 +393,8 @@ def test_watch_tells_what_it_leaves_out_once(watching, maker, folder, tmp_path):
     assert len(first) == 1
     assert first[0].startswith("2 files left out: 1 .txt, 1 .heic (")
     assert str(folder / "x.heic") in first[0]
-    assert lines.count(f"1 file left out: 1 .tif ({folder / 'y.tif'})") == 1
-    assert lines[-2] == "3 files left out: 1 .txt, 1 .heic, 1 .tif"
+    assert lines.count(f"1 file left out: 1 .tif ({folder / 'y.tif'}); {READ}") == 1
+    assert lines[-2] == f"3 files left out: 1 .txt, 1 .heic, 1 .tif; {READ}"
 
 
 def test_watch_knows_results(runner, maker, folder, tmp_path):
