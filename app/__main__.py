@@ -1,6 +1,6 @@
 """The command line: `python -m app serve`, `matte`, `cutout`, `bulk` and `key`.
 
-Arguments come in, `app.commands` gets them. Knows nothing but their names: commands are imported when they run, so
+Arguments come in, `app.cli` gets them. Knows nothing but their names: commands are imported when they run, so
 that `--help` waits for no library.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import ending, options
-from app.commands.wish import Wish, read_background
+from app.cli import exit, options
+from app.cutout_options import Wish, read_background
 
 cli = typer.Typer(
     help="Background removal for portraits.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -19,9 +19,10 @@ cli = typer.Typer(
 @cli.command()
 def serve(host: options.Host = None, port: options.Port = None, member: options.Worker = None) -> None:
     """Serve over HTTP. Everything else is set by MATTE_* environment variables."""
-    from app.commands import crew, serve
+    from app.cli import serve
+    from app.server import supervisor
 
-    serve.serve(host, port, crew.Member.parse(member) if member else None)
+    serve.serve(host, port, supervisor.Member.parse(member) if member else None)
 
 
 @cli.command()
@@ -39,9 +40,9 @@ def matte(
     api_key: options.ApiKey = None,
 ) -> None:
     """Alpha mattes of photos, as grey PNGs. What is done already is skipped."""
-    from app.commands import photos
+    from app.cli import process
 
-    order = photos.Order(
+    order = process.Order(
         paths=paths,
         out=out,
         wish=Wish(output=output, quality=quality),
@@ -50,9 +51,9 @@ def matte(
         watch=watch,
         overwrite=overwrite,
         failures=failures,
-        service=None if url is None else photos.Service(url, concurrency, api_key),
+        service=None if url is None else process.Service(url, concurrency, api_key),
     )
-    photos.run(order)
+    process.run(order)
 
 
 @cli.command()
@@ -76,9 +77,9 @@ def cutout(
     api_key: options.ApiKey = None,
 ) -> None:
     """Photos without their background, or before another one. What is done already is skipped."""
-    from app.commands import photos
+    from app.cli import process
 
-    order = photos.Order(
+    order = process.Order(
         paths=paths,
         out=out,
         wish=Wish(
@@ -96,9 +97,9 @@ def cutout(
         watch=watch,
         overwrite=overwrite,
         failures=failures,
-        service=None if url is None else photos.Service(url, concurrency, api_key),
+        service=None if url is None else process.Service(url, concurrency, api_key),
     )
-    photos.run(order)
+    process.run(order)
 
 
 @cli.command()
@@ -123,7 +124,7 @@ def bulk(
     split: options.Split = None,
 ) -> None:
     """Whole collections on a Ray cluster, from folders, buckets or Parquet. What is done already is skipped."""
-    from app.commands import bulk
+    from app.cli import bulk
 
     wish = Wish(
         output=output,
@@ -155,9 +156,9 @@ def bulk(
 @cli.command()
 def key(name: options.KeyName, rate: options.KeyRate = None) -> None:
     """A new API key: the key itself on standard error, its line for MATTE_API_KEYS_FILE on standard output."""
-    from app.commands import key
+    from app.cli import keys
 
-    key.make(name, rate)
+    keys.make(name, rate)
 
 
 def _under(background: str | None) -> str | bytes | None:
@@ -165,7 +166,7 @@ def _under(background: str | None) -> str | bytes | None:
         return None if background is None else read_background(background)
     except OSError as error:
         why = f"{background}: {error.strerror}" if error.strerror else str(error)
-        ending.fail(f"--background cannot be read: {why}")
+        exit.fail(f"--background cannot be read: {why}")
 
 
 if __name__ == "__main__":

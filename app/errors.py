@@ -1,4 +1,5 @@
-"""Every way a request can fail, with its HTTP status and its code; `app.problems` makes answers of them.
+"""Every way a request can fail, with its HTTP status and its code; `app.middleware.error_responses` makes answers
+of them.
 
     ServiceError
       ClientError                     the sender must change something

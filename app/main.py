@@ -1,4 +1,4 @@
-"""Settings come in, an ASGI app goes out. Wiring and lifespan only."""
+"""Build the ASGI app from the settings: wiring and lifespan only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,25 +15,25 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
-from app import cors, device_metrics, loop_lag, openapi, site, tracing
-from app.access import Access, is_keyed
-from app.adapters import rembg, removebg
-from app.admission import GUARDED, Admission
+from app.api import openapi, rembg, removebg, web
+from app.api.routes import router
 from app.errors import ServiceError
-from app.keys import KeyRing, read_list
-from app.metrics import Metrics
-from app.middleware import Observation
-from app.network.running import LoadError, Predict
-from app.paths import Paths
+from app.inference.backends.base import LoadError, Predict
+from app.inference.registry import Source, model_source
+from app.middleware import tracing
+from app.middleware.admission import GUARDED, Admission
+from app.middleware.auth import Access, is_keyed
+from app.middleware.concurrency_limit import Places, Room
+from app.middleware.error_responses import handle
+from app.middleware.paths import Paths
+from app.middleware.request_context import Observation, Records
+from app.middleware.tracing import Tracing
+from app.observability import gpu_metrics
+from app.observability import metrics as loop_lag
+from app.observability.metrics import Metrics
 from app.pipeline import Pipeline, busy_photos
-from app.places import Places
-from app.problems import handle
-from app.records import Records
-from app.room import Room
-from app.routes import router
-from app.serving.source import Source, model_source
+from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
-from app.tracing import Tracing
 from model.contract import ContractError
 
 _log = logging.getLogger(__name__)
@@ -58,10 +58,10 @@ def create_app(
         title="u2matte",
         summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
         version="1",
-        openapi_url=None,  # app.site has it.
+        openapi_url=None,  # app.api.web has it.
         docs_url=None,  # Its own is a page that loads from elsewhere.
         redoc_url=None,
-        redirect_slashes=False,  # app.paths knows both spellings.
+        redirect_slashes=False,  # app.middleware.paths knows both spellings.
         # FastAPI's own would trace each request a second time, and send what its environment asks for.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
@@ -71,8 +71,8 @@ def create_app(
             RequestValidationError: handle,
         },
     )
-    pages = [site.page_router] if settings.ui else []
-    routers = [*pages, site.docs_router, router, removebg.router, rembg.router]
+    pages = [web.page_router] if settings.ui else []
+    routers = [*pages, web.docs_router, router, removebg.router, rembg.router]
     for each in routers:
         app.include_router(each)
         _answer_head(app, each.routes)
@@ -112,9 +112,9 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=cors.METHODS,
-            allow_headers=cors.SENT,
-            expose_headers=cors.READ,
+            allow_methods=METHODS,
+            allow_headers=SENT,
+            expose_headers=READ,
         )
     if settings.otlp_endpoint:
         app.add_middleware(Tracing, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
@@ -142,7 +142,7 @@ async def _lifespan(app: FastAPI, *, source: Source, load_first: bool) -> AsyncI
         await asyncio.wait({loading})
     metrics: Metrics = app.state.metrics
     try:
-        with device_metrics.watched(metrics.registry):
+        with gpu_metrics.watched(metrics.registry):
             async with loop_lag.watched(metrics.loop_lag_seconds.observe):
                 yield
     finally:
@@ -161,3 +161,26 @@ def _loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
     _log.critical("the model cannot be served: %s", error, exc_info=None if expected else error)
     app.state.load_failure = error
     app.state.on_load_failure()
+
+
+METHODS: Final = ("GET", "HEAD", "POST")
+SENT: Final = ("Authorization", "X-Api-Key", "X-Request-Id")
+READ: Final = (
+    "Retry-After",
+    "Server-Timing",
+    "X-Credits-Charged",
+    "X-Foreground",
+    "X-Foreground-Height",
+    "X-Foreground-Left",
+    "X-Foreground-Top",
+    "X-Foreground-Width",
+    "X-Height",
+    "X-Matte-Confidence",
+    "X-Model",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-Id",
+    "X-Type",
+    "X-Width",
+)

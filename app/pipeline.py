@@ -1,9 +1,9 @@
-"""The bytes of one photo come in, the file of its matte or cutout goes out: `recipe` with its waits. Knows no HTTP.
+"""One photo from its bytes to the file of its matte or cut-out. Knows no HTTP.
 
     prepare (CPU pool)                await batch (device threads)    finish (CPU pool)
     decode, upright, RGB, square  ->  many pictures, one call     ->  alpha to photo size, refined; composed; file
 
-It owns what that takes: the pool, the device threads and, once loaded, the models.
+`Pipeline` owns what that takes: the pool, the device threads and, once loaded, the models.
 """
 
 from __future__ import annotations
@@ -13,29 +13,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 import cv2
 
-from app import stages, views
-from app.batching import Batched
-from app.budget import Budget
-from app.errors import NotReady
-from app.headroom import memory_errors
-from app.inside import Inside
-from app.metrics import Metrics
-from app.output import Output
-from app.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor
-from app.recipe import Finished, Prepared, count_pixels, finish, prepare
-from app.serving.models import Models
-from app.serving.served import Device, Served
-from app.serving.shadow import Comparison, Shadow, views_for
-from app.serving.source import Source
+from app.concurrency.executor import Workers, give_way
+from app.concurrency.in_flight import Inside
+from app.concurrency.memory_budget import Budget
+from app.concurrency.watchdog import Watchdog
+from app.errors import ClientError, NotReady
+from app.imaging import decode, encode
+from app.imaging.crop import Box
+from app.imaging.output import MATTE, Output
+from app.imaging.render import render
+from app.inference import servable as views
+from app.inference.batcher import Batched
+from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
+from app.inference.registry import Models, Source
+from app.inference.servable import Device, Served
+from app.inference.shadow_traffic import Comparison, Shadow, views_for
+from app.observability import timing
+from app.observability.metrics import Metrics
 from app.settings import Settings
-from app.watchdog import Watchdog
-from app.workers import Workers, give_way
+from model import matting
+from model.contract import Manifest
 from model.matting import Quality
 from model.transforms import Alpha, Image
 
@@ -144,7 +147,7 @@ class Pipeline:
             async with self._budget.reserve(pixels * output.bytes_per_pixel, client) as waited_s:
                 if not served.alive:
                     raise NotReady("The service shut down before this picture was done.")
-                stages.note("budget", (now := time.perf_counter()) - waited_s, now)
+                timing.note("budget", (now := time.perf_counter()) - waited_s, now)
                 prepared, decode_s, waiting = await self._prepare(served, data, output, quality)
                 batched = await views.all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
@@ -232,3 +235,109 @@ def busy_photos(settings: Settings, *, on_gpu: bool) -> int:
     """Photos that keep a pipeline busy: a batch, and two for each thread that decodes and finishes."""
     batch = settings.max_batch_size or (LARGEST_ON_CUDA if on_gpu else LARGEST_ON_CPU)
     return min(settings.max_queue, batch + 2 * settings.cpu_thread_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded photo uint8 `[H,W,3]` or smaller, its own height and width, the squares uint8 `[S,S,3]` that the
+    network is to see of it, and the decoded background, if a picture is one."""
+
+    image: Image
+    size: tuple[int, int]
+    views: list[Image]
+    picture: Image | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), what
+    `model.matting.Matte` says of it, and the seconds of each stage of `finish` by its name."""
+
+    data: bytes
+    media_type: str
+    height: int
+    width: int
+    person: Box | None
+    confidence: float
+    foreground: bool
+    seconds: Mapping[str, float]
+
+    @property
+    def found(self) -> str:
+        """What is in the photo, in the one word that the header and the metrics use."""
+        return "person" if self.foreground else "none"
+
+
+def count_pixels(data: bytes, output: Output, *, max_pixels: int) -> int:
+    """Of the photo and of the background's picture, by their headers. Raises codec's ClientErrors."""
+    pixels = decode.count_pixels(data, max_pixels=max_pixels)
+    ground = output.background
+    if isinstance(ground, bytes):
+        pixels += _of_background(lambda: decode.count_pixels(ground, max_pixels=max_pixels))
+    return pixels
+
+
+def prepare(
+    data: bytes, output: Output, size: int, geometry: str, quality: Quality, *, max_pixels: int
+) -> Prepared:
+    """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
+
+    watch = _Stopwatch()
+
+    def reduction(height: int, width: int) -> int:
+        # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
+        return matting.reduction(height, width, size, quality) if output == MATTE else 1
+
+    image, own_size = decode.decode_reduced(data, max_pixels=max_pixels, reduction=reduction)
+    ground, picture = output.background, None
+    if isinstance(ground, bytes):
+        picture = _of_background(lambda: decode.decode_image(ground, max_pixels=max_pixels))
+    views = matting.views(image, size, geometry, quality, photo_size=own_size)
+    watch.lap("decode")
+    return Prepared(image, own_size, views, picture)
+
+
+def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
+    """From the network's alpha of each view to the file that is wished for; the whole photo's where nobody is found.
+
+    Raises rendering's and encoding's ClientErrors.
+    """
+    watch = _Stopwatch()
+    matte = matting.finish(
+        prepared.image,
+        prepared.views,
+        alphas,
+        manifest.geometry,
+        sharpness=manifest.sharpness,
+        photo_size=prepared.size,
+    )
+    watch.lap("refine")
+    wished = output if matte.foreground else replace(output, crop=None, placement=None)
+    rendered = render(prepared.image, matte.alpha, wished, prepared.picture)
+    if output != MATTE:
+        watch.lap("compose")
+    data = encode.encode(rendered.pixels, output.format)
+    watch.lap("encode")
+    height, width = rendered.pixels.shape[:2]
+    kind = output.format.media_type
+    person = rendered.person if matte.foreground else None
+    return Finished(data, kind, height, width, person, matte.confidence, matte.foreground, watch.seconds)
+
+
+def _of_background(work: Callable[[], T]) -> T:
+    """So that its errors are not taken for the photo's."""
+    try:
+        return work()
+    except ClientError as error:
+        raise type(error)(f"Background: {error.detail}") from None
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        timing.note(stage, self._since, now)
+        self.seconds[stage], self._since = now - self._since, now

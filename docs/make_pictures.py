@@ -18,9 +18,9 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from app import predictor
-from app.options import read_output
-from app.rendering import render
+from app.api.options import read_output
+from app.imaging.render import render
+from app.inference import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
 from training.pictures import as_grey, on_green

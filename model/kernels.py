@@ -1,7 +1,7 @@
 """Loops over single pixels that neither NumPy nor OpenCV has, compiled from kernels.c when the package is installed.
 
 In and out: NumPy arrays. `COMPILED` is None where there was no C compiler: then `model.refine` and
-`app.picture.foreground` do the same by OpenCV, in about three times the CPU time. No function holds Python's lock
+`app.imaging.foreground` do the same by OpenCV, in about three times the CPU time. No function holds Python's lock
 while it works, so that threads which refine and cut out do not wait for one another. Knows nothing of files, of the
 network or of HTTP.
 """

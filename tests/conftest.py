@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from app.inference.backends.base import Alphas, Batch
 from app.main import create_app
-from app.network.running import Alphas, Batch
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest

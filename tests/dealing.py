@@ -8,16 +8,16 @@ from typing import Final
 
 # What the files of a group start is shared by them, or too large to be there twice.
 GROUPS: Final = {
-    "tests/app/page/": "a browser",
-    "tests/app/bulk/test_job.py": "a Ray cluster",
-    "tests/app/test_cluster.py": "a Ray cluster",
+    "tests/app/web/": "a browser",
+    "tests/app/distributed/test_job.py": "a Ray cluster",
+    "tests/app/distributed/test_deployment.py": "a Ray cluster",
 }
 # A long one that comes last would leave the other process without work.
 LONG: Final = (
     "tests/training/test_run.py",
     *GROUPS,
     "tests/app/test_contract.py",
-    "tests/app/commands/test_crew.py",
+    "tests/app/server/test_supervisor.py",
     "tests/training/test_hosts.py",
     "tests/training/test_import_weights.py",
 )

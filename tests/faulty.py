@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.commands import serve
+from app.cli import serve
+from app.inference.backends.base import Alphas, Batch
 from app.main import create_app
-from app.network.running import Alphas, Batch
 from tests.conftest import mean_colour
 
 RAISES, NOT_FINITE, WRONG_SHAPE, NO_MEMORY, HANGS, WAITS = 10, 20, 30, 40, 50, 60

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from app.errors import ClientError, TooManyPixels, UnreadableImage
-from app.picture import containers
+from app.imaging import file_checks
 from tests.portraits import jpeg, png, portrait, saved
 
 # The upright (height, width) of the picture, the refusal, or None: either will do.
@@ -175,8 +175,8 @@ def _no_size() -> Iterator[Case]:
 
 def _endless_parts() -> Iterator[Case]:
     yield Case("hundreds of scans", scans(400), UnreadableImage)
-    yield Case("as many scans as may be", scans(containers.SCANS_MAX), SIZE)
-    yield Case("a scan more", scans(containers.SCANS_MAX + 1), UnreadableImage)
+    yield Case("as many scans as may be", scans(file_checks.SCANS_MAX), SIZE)
+    yield Case("a scan more", scans(file_checks.SCANS_MAX + 1), UnreadableImage)
     yield Case("tables without end", _tables_between_scans(), UnreadableImage)
     yield Case("empty comments", into_jpeg(segment(0xFE, b"") * 100_000), UnreadableImage)
     yield Case("crumbs of EXIF", into_jpeg(segment(0xE1, b"Exif\0\0.") * 100_000), UnreadableImage)
@@ -191,7 +191,7 @@ def _endless_parts() -> Iterator[Case]:
 
 
 def _tables_between_scans() -> bytes:
-    data = scans(containers.SCANS_MAX + 1)
+    data = scans(file_checks.SCANS_MAX + 1)
     first = data.rindex(b"\xff\xda")
     return data[:first] + segment(0xFE, b"") * 100_000 + data[first:]
 

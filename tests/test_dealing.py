@@ -13,7 +13,10 @@ def test_what_is_named_is_there(start: str) -> None:
 
 
 def test_tests_of_a_file_stay_together_and_so_do_files_of_a_group() -> None:
-    job, cluster = "tests/app/bulk/test_job.py::test_a", "tests/app/test_cluster.py::test_b[x::y]"
+    job, cluster = (
+        "tests/app/distributed/test_job.py::test_a",
+        "tests/app/distributed/test_deployment.py::test_b[x::y]",
+    )
     assert group(job) == group(cluster)
     assert group("tests/test_a.py::test_b[x::y]") == group("tests/test_a.py::test_c") == "tests/test_a.py"
     assert is_long(job)
@@ -33,7 +36,10 @@ def test_a_seed_shuffles_files_and_the_tests_of_each_which_stay_together() -> No
 
 
 def test_shuffled_files_of_a_group_stay_together() -> None:
-    cluster = ["tests/app/bulk/test_job.py::test_a", "tests/app/test_cluster.py::test_b"]
+    cluster = [
+        "tests/app/distributed/test_job.py::test_a",
+        "tests/app/distributed/test_deployment.py::test_b",
+    ]
     nodeids = [cluster[0], *(f"tests/test_{i}.py::test_c" for i in range(20)), cluster[1]]
     for seed in range(5):
         places = shuffled(nodeids, seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -20,11 +20,11 @@ Needs httpx alone: it knows neither the service's code nor a model, and decodes 
 
 from __future__ import annotations
 
-from app.client.answers import Answer, Box, Model
-from app.client.calls import CutoutOptions, Format, Quality, Source
-from app.client.patience import OnRetry, Patience
-from app.client.problems import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
-from app.client.sending import AsyncClient, Client
+from app.client.client import AsyncClient, Client
+from app.client.errors import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
+from app.client.requests import CutoutOptions, Format, Quality, Source
+from app.client.responses import Answer, Box, Model
+from app.client.retry import OnRetry, Patience
 
 __all__ = [
     "Answer",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
-from app.house import House
-from app.metrics import Metrics
-from app.server import Server
+from app.observability.metrics import Metrics
+from app.server.connection_limits import House
+from app.server.server import Server
 from app.settings import Settings
 from tests.app.served import opened
 

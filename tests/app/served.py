@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.server import Server
+from app.server.server import Server
 from tests.conftest import until
 
 

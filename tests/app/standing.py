@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.picture.framing import Box
-from app.predictor import Alphas, Batch
-from app.serving.source import STAND_IN
+from app.imaging.crop import Box
+from app.inference.predictor import Alphas, Batch
+from app.inference.registry import STAND_IN
 from tests.portraits import Image
 
 SIDE = STAND_IN.input_size

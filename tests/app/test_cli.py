@@ -10,16 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.commands import photos, serve
-from app.commands.crew import Member
-from app.commands.photos import Order, Service
-from app.commands.wish import Wish
+from app.cli import process, serve
+from app.cli.process import Order, Service
+from app.cutout_options import Wish
+from app.server.supervisor import Member
 
 
 @pytest.fixture
 def orders(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     given: list[Order] = []
-    monkeypatch.setattr(photos, "run", given.append)
+    monkeypatch.setattr(process, "run", given.append)
     return given
 
 

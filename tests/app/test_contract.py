@@ -24,12 +24,12 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from schemathesis.transport.serialization import Binary
 
-from app.admission import GUARDED
+from app.api.openapi import COLOUR
+from app.api.uploads import FORM
+from app.inference.registry import STAND_IN
 from app.main import create_app
-from app.option_schemas import COLOUR
-from app.serving.source import STAND_IN
+from app.middleware.admission import GUARDED
 from app.settings import Settings
-from app.uploads import FORM
 from tests.app.served import served
 from tests.app.standing import finds_standing, standing
 from tests.portraits import jpeg, png, portrait, saved

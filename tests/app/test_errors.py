@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import ServiceError
-from app.problems import to_response
+from app.middleware.error_responses import to_response
 
 
 def leaves(kind: type[ServiceError]) -> list[type[ServiceError]]:

@@ -218,7 +218,7 @@ def test_service_needs_no_disk_at_all(tiny_artifact: Path) -> None:
 
 WRITES = """
 import pathlib, sys
-from app.commands import files
+from app.cli import files
 files.write(pathlib.Path(sys.argv[1]), b"half of it")
 """
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import access, admission, predictor
+from app.inference import predictor
+from app.inference.backends.base import LoadError
 from app.main import create_app
-from app.network.running import LoadError
+from app.middleware import admission, auth
 from app.settings import Settings
 from model.contract import ContractError
 from tests.conftest import Running, until
@@ -104,4 +105,4 @@ def test_every_route_that_takes_a_body_is_guarded_and_keyed() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     posts = {path for path, methods in paths.items() if "post" in methods}
     assert posts == admission.GUARDED
-    assert all(path.startswith(access.KEYED) for path in posts)
+    assert all(path.startswith(auth.KEYED) for path in posts)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, UnreadableImage
-from app.metrics import Metrics
-from app.network.running import Alphas, Batch, Predict
-from app.output import CUTOUT, MATTE
+from app.imaging.output import CUTOUT, MATTE
+from app.inference.backends.base import Alphas, Batch, Predict
+from app.inference.predictor import Predictor
+from app.inference.registry import only
+from app.observability.metrics import Metrics
 from app.pipeline import Pipeline
-from app.predictor import Predictor
-from app.serving.source import only
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality

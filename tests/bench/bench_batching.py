@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app import predictor
-from app.network.runtimes import Runtime
+from app.inference import predictor
+from app.inference.backends.select import Runtime
 from app.settings import BUILT_IN_MODEL, load_settings
 from tests.bench.cpu_share import watched
 from tests.bench.load import closed_loop, photo, posting

@@ -8,7 +8,7 @@ exact matte as a perfect network of 256 pixels gives it and refinement finishes 
 
     before      the photo's own colours
     published   blur fusion as its paper has it: two passes over the whole photo, windows of 90 and 6 pixels
-    after       app.picture.foreground
+    after       app.imaging.foreground
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.cutout import compose_rgba, lay_over, lay_under, resize_cutout
-from app.picture.backdrop import blurred, cover
-from app.picture.foreground import GRID, NARROW, WIDE, estimate_foreground
-from app.picture.framing import foreground_box
-from app.picture.layers import mean_around
-from app.picture.shadow import cast_shadow
-from app.picture.tiles import tiles_of
+from app.imaging.compose import compose_rgba, lay_over, lay_under, resize_cutout
+from app.imaging.crop import foreground_box
+from app.imaging.foreground import GRID, NARROW, WIDE, estimate_foreground, mean_around
+from app.imaging.render import blurred, cast_shadow, cover
+from app.imaging.tiles import tiles_of
 from model.transforms import Alpha8, Image, stretch, to_8_bits
 from tests.bench.bench_refine import SIDE, coarse_alpha, drawn_portrait, refined_alpha
 from tests.portraits import jpeg, pixels

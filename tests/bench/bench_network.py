@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime
 import tensorflow as tf
 
-from app import predictor
-from app.network.running import Alphas, Batch, Predict
+from app.inference import predictor
+from app.inference.backends.base import Alphas, Batch, Predict
 from model.u2net import u2net
 from training.export import Card, Serving, export_network
 from training.to_onnx import to_onnx

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app import predictor
-from app.network.precision import Precision
-from app.network.runtimes import Runtime
+from app.inference import predictor
+from app.inference.backends.precision import Precision
+from app.inference.backends.select import Runtime
 from app.settings import BUILT_IN_MODEL
 
 

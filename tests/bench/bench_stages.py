@@ -20,10 +20,11 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from app import codec, predictor
-from app.output import CUTOUT, Format
-from app.picture.encoding import encode
-from app.rendering import render
+from app.imaging import decode as codec
+from app.imaging.encode import encode
+from app.imaging.output import CUTOUT, Format
+from app.imaging.render import render
+from app.inference import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
 from model.refine import UNDECIDED

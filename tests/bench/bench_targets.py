@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from app.predictor import LARGEST_ON_CPU
+from app.inference.predictor import LARGEST_ON_CPU
 from app.settings import BUILT_IN_MODEL
 from tests.bench import bench_stages
 from tests.bench.bench_batching import Bare, bare_network

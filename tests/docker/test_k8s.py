@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.keys import KeyRing
+from app.security.api_keys import KeyRing
 from app.settings import Settings, refuse_unknown
 from tests.docker.manifests import FOLDER, Manifest, built, kustomization, read
 

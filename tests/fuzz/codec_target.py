@@ -1,4 +1,4 @@
-"""Any bytes come in; nothing goes out, or an exception that says what `app.codec` did wrong.
+"""Any bytes come in; nothing goes out, or an exception that says what `app.imaging.decode` did wrong.
 
 Wrong is everything but the picture in the size that its header gives, or a refusal that is a ClientError.
 """
@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from app import codec
 from app.errors import ClientError
+from app.imaging import decode
 from model.transforms import Image
 
 MAX_PIXELS: Final = (
@@ -54,13 +54,13 @@ def check_again(data: bytes) -> Outcome:
 
 def _promised(data: bytes) -> int | type[ClientError]:
     try:
-        return codec.count_pixels(data, max_pixels=MAX_PIXELS)
+        return decode.count_pixels(data, max_pixels=MAX_PIXELS)
     except ClientError as error:
         return type(error)
 
 
 def _decoded(data: bytes, reduction: int) -> tuple[Image, tuple[int, int]] | type[ClientError]:
     try:
-        return codec.decode_reduced(data, max_pixels=MAX_PIXELS, reduction=lambda _height, _width: reduction)
+        return decode.decode_reduced(data, max_pixels=MAX_PIXELS, reduction=lambda _height, _width: reduction)
     except ClientError as error:
         return type(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import h11
 import httptools
 
-from app.framing import Framing
+from app.server.request_framing import Framing
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Seen:
 
 
 def by_service(pieces: Iterable[bytes]) -> Seen:
-    """As `app.connections` would see it: nothing more is taken after a request that is to be the last."""
+    """As `app.server.protocol` would see it: nothing more is taken after a request that is to be the last."""
     listener = _Listener()
     try:
         for piece in pieces:

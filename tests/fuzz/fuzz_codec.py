@@ -9,7 +9,7 @@ if __name__ == "__main__":
         campaign.Campaign(
             "codec",
             ("tests.fuzz.codec_target", "check_again"),
-            ("app.codec", "app.picture", "PIL"),
+            ("app.imaging.decode", "app.imaging", "PIL"),
             tuple(f"PIL.{kind}ImagePlugin" for kind in ("Jpeg", "Mpo", "Png", "Tiff", "WebP")),
             mutators.mutate,
             mutators.cross,

@@ -18,17 +18,16 @@ from typing import Any, Final
 import numpy as np
 from fastapi import FastAPI
 
-from app.adapters import rembg, removebg
+from app.api import rembg, removebg
+from app.api.openapi import PICTURES
+from app.api.routes import router
 from app.errors import ServiceError
-from app.openapi import PICTURES
-from app.output import MATTE, Output
-from app.picture import encoding
-from app.picture.strips import Strips
-from app.pipeline import Result
-from app.problems import handle
-from app.recipe import Finished
-from app.rendering import render
-from app.routes import router
+from app.imaging import encode
+from app.imaging.output import MATTE, Output
+from app.imaging.render import render
+from app.imaging.tiles import Strips
+from app.middleware.error_responses import handle
+from app.pipeline import Finished, Result
 from app.schemas import ErrorBody
 from model.matting import Quality
 
@@ -64,7 +63,7 @@ class _Studio:
         if box is not None:
             assert 0 <= box.top < box.top + box.height <= height
             assert 0 <= box.left < box.left + box.width <= width
-        data = encoding.encode(pixels, output.format)
+        data = encode.encode(pixels, output.format)
         kind = output.format.media_type
         if output == MATTE:
             assert kind == "image/png"

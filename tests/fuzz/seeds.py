@@ -26,7 +26,7 @@ LARGEST: Final = 8_000  # bytes of a file that is kept
 # Of these kinds there are hundreds that differ in a byte.
 MANY: Final = {"truncated": 41, "a bit flipped": 29, "tiny": 11}
 TRACED: Final = {
-    "codec": ("/app/codec.py", "/app/picture/containers.py", "ImagePlugin.py", "/PIL/ImageFile.py"),
+    "codec": ("/app/imaging/decode.py", "/app/imaging/file_checks.py", "ImagePlugin.py", "/PIL/ImageFile.py"),
     "requests": ("/app/", "formparsers.py", "/python_multipart/"),
 }
 FORM: Final = b"multipart/form-data; boundary=b"

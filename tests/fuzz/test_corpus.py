@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import codec, options
+from app.api import options
 from app.errors import ClientError, TooManyPixels, UnreadableImage
+from app.imaging import decode
 from tests.fuzz import codec_target, request_target, seeds
 from tests.fuzz.seeds import CORPUS, FORM, fewest, multipart, written
 from tests.portraits import jpeg, png, portrait
 
-# pytest puts its own filters over the one that `app.codec` sets.
+# pytest puts its own filters over the one that `app.imaging.decode` sets.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
 CORPUS_MAX = 300_000
 
@@ -44,9 +45,9 @@ def test_target_notices_what_the_codec_lets_through(monkeypatch: pytest.MonkeyPa
     def broken(*_: object, **__: object) -> object:
         raise KeyError
 
-    monkeypatch.setattr(codec, "_to_rgb", broken)
+    monkeypatch.setattr(decode, "_to_rgb", broken)
     assert codec_target.check(png(portrait())) is UnreadableImage  # a KeyError is what decoders raise
-    monkeypatch.setattr(codec, "DECODER_ERRORS", ())
+    monkeypatch.setattr(decode, "DECODER_ERRORS", ())
     with pytest.raises(KeyError):
         codec_target.check(png(portrait()))
 
@@ -55,10 +56,10 @@ def test_target_notices_a_picture_of_another_size_or_of_chance(monkeypatch: pyte
     random = np.random.default_rng(1)
     sizes = {"smaller": (59, 80, 3), "grey": (60, 80)}
     for shape in sizes.values():
-        monkeypatch.setattr(codec, "_plain_jpeg", lambda *_, shape=shape: np.zeros(shape, np.uint8))
+        monkeypatch.setattr(decode, "_plain_jpeg", lambda *_, shape=shape: np.zeros(shape, np.uint8))
         with pytest.raises(AssertionError):
             codec_target.check(jpeg(portrait()))
-    monkeypatch.setattr(codec, "_plain_jpeg", lambda *_: random.integers(0, 256, (60, 80, 3), np.uint8))
+    monkeypatch.setattr(decode, "_plain_jpeg", lambda *_: random.integers(0, 256, (60, 80, 3), np.uint8))
     with pytest.raises(AssertionError, match="differ"):
         codec_target.check_again(jpeg(portrait()))
 

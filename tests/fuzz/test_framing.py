@@ -7,8 +7,8 @@ import random
 import httptools
 import pytest
 
-from app import framing
-from app.framing import Framing
+from app.server import request_framing
+from app.server.request_framing import Framing
 from tests.fuzz import framing_target
 from tests.fuzz.framing_target import by_h11, by_service, check
 from tests.fuzz.http_streams import HIDDEN, in_pieces, stream
@@ -62,6 +62,6 @@ def test_target_notices_bodies_that_are_taken_for_requests(monkeypatch: pytest.M
 
 
 def test_target_notices_what_is_no_longer_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "_check", lambda *_: None)
+    monkeypatch.setattr(request_framing, "_check", lambda *_: None)
     with pytest.raises(AssertionError):
         seen_alike(STREAMS)

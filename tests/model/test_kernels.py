@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.picture import foreground
+from app.imaging import foreground
 from model import kernels, refine
 from model.transforms import stretch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.client.terms import Terms
+from app.client.client import Terms
 
 
 def terms(url: str = "http://matte", api_key: str | None = None) -> Terms:

@@ -1,0 +1,134 @@
+"""A collection of photos goes through a Ray cluster, and what became of it is said. Knows no pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.cli import exit, failures
+from app.cli.process import bar
+from app.cutout_options import Wish
+from app.files import left_out
+
+if TYPE_CHECKING:
+    from app.distributed.job import Order as Job
+    from app.distributed.records import Outcome
+
+NEEDS: Final = ("ray", "pyarrow", "fsspec")
+_SHOWN_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person has typed. What is None follows from the cluster."""
+
+    source: str
+    destination: str
+    wish: Wish
+    recursive: bool = True
+    overwrite: bool = False
+    address: str | None = None
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: int | None = None
+    split: bool | None = None
+
+
+def run(order: Order) -> None:
+    """Do all of it, and exit with 0 only if nothing failed."""
+    if not all(map(find_spec, NEEDS)):
+        exit.fail("bulk needs Ray, which is not installed: pip install 'u2matte[ray]'")
+    if order.wish.output == "matte" and order.wish != Wish(output="matte", quality=order.wish.quality):
+        exit.fail("a matte has no option but --quality; the others are for --output cutout")
+    from app.distributed.job import JobEnds
+
+    console = Console(stderr=True)
+    try:
+        failed = _all(order, _job(order), console)
+    except JobEnds as ends:
+        exit.fail(str(ends))
+    except KeyboardInterrupt:
+        console.print(
+            "interrupted; what is written so far is complete, and the same command goes on from there"
+        )
+        exit.leave(exit.INTERRUPTED)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _all(order: Order, asked: Job, console: Console) -> Sequence[Outcome]:
+    """Do it, and tell how far it is and what came of it. The failures."""
+    from app.distributed import job
+
+    plan = job.plan(asked)
+    made: list[Outcome] = []
+    empty = written = 0
+    with bar(order.wish.doing, console) as progress:
+        done = progress.add_task(order.wish.doing, total=plan.count + len(plan.refused))
+        for outcome in job.outcomes(asked, plan):
+            progress.advance(done)
+            if outcome.code:
+                made.append(outcome)
+            else:
+                written += 1
+                empty += not outcome.foreground
+    where = job.write_failures(plan, made)
+    summary = Table.grid(padding=(0, 2))
+    for name, count in (
+        ("written", written),
+        ("of these without a person", empty),
+        ("skipped, done already", plan.skipped),
+        ("failed", len(made)),
+    ):
+        summary.add_row(name, str(count))
+    console.print(summary)
+    if made:
+        shown = {Path(each.id): f"{each.code}: {each.detail}" for each in made[:_SHOWN_MAX]}
+        rest = len(made) - len(shown)
+        more = [f"… and {rest} more"] * (rest > 0) + [f"all that failed: {where}"]
+        failures.tell(console, f"{len(made)} failed", shown, more=more)
+    if plan.left_out:
+        console.print(Text(left_out.sentence(plan.left_out)), soft_wrap=True)
+    return made
+
+
+def _job(order: Order) -> Job:
+    """With what the environment and the model say. Raises JobEnds."""
+    from app.cli.processors import output_of
+    from app.distributed import job, pools
+    from app.errors import ServiceError
+    from app.inference.repository import default_of, look
+    from app.settings import SettingsError, load_settings
+    from model.contract import ContractError
+    from model.matting import Quality
+
+    wish = order.wish
+    try:
+        settings, output = load_settings(), output_of(wish)
+        stored = default_of(look(settings.model_dir), settings.default_model)
+    except (SettingsError, ContractError) as error:
+        raise job.JobEnds(str(error)) from None
+    except ServiceError as error:
+        raise job.JobEnds(error.detail) from None
+    return job.Order(
+        source=order.source,
+        destination=order.destination,
+        output=output,
+        quality=Quality(wish.quality),
+        suffix=wish.suffix,
+        key=wish.key(f"{stored.manifest.label} {stored.manifest.sha256}"),
+        stored=stored,
+        settings=settings,
+        recursive=order.recursive,
+        overwrite=order.overwrite,
+        address=order.address,
+        crowd=pools.Crowd(workers=order.workers, cpus=order.cpus, gpus=order.gpus, split=order.split),
+    )

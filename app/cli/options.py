@@ -1,0 +1,99 @@
+"""The arguments and options of the command line, with their help. Knows nothing of what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import cutout_options
+from app.security.rate_limit import RATE_MAX
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; else MATTE_HOST.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65_535, help="TCP port, 0 for a free one; else MATTE_PORT.")
+]
+Worker = Annotated[str | None, typer.Option("--member", hidden=True)]
+
+Photos = Annotated[list[Path], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        "--out-dir",
+        help="Where the results go: a folder; for a single photo also a file, or - for standard output.",
+    ),
+]
+Output = Annotated[cutout_options.Output, typer.Option(help="Grey matte, or the photo with it as alpha.")]
+Quality = Annotated[
+    cutout_options.Quality, typer.Option(help="high: a little better, at twice the network's cost.")
+]
+
+Format = Annotated[
+    cutout_options.Format | None,
+    typer.Option(help="zip: color.jpg and alpha.png. By default what the name of -o says, else png."),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="Colour (CSS name or hex), or the path of a picture (with a dot or slash in it)."),
+]
+Blur = Annotated[int | None, typer.Option(min=1, max=100, help="The photo itself, blurred, as background.")]
+Crop = Annotated[bool, typer.Option(help="Cut to the person.")]
+Margin = Annotated[
+    str | None, typer.Option(help="Around the person: 1, 2 or 4 values such as 10% or '20px 0px'.")
+]
+Size = Annotated[str, typer.Option(help="full, or the most megapixels of the result.")]
+Shadow = Annotated[int, typer.Option(min=0, max=100, help="Strength of a soft shadow.")]
+
+Recursive = Annotated[bool, typer.Option(help="Look into folders inside folders.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Go on, with photos as they come, until Ctrl-C.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what is done already.")]
+Failures = Annotated[
+    Path | None,
+    typer.Option(
+        "--failures", help="List what fails in this file, as JSON Lines with path, code and detail."
+    ),
+]
+Url = Annotated[str | None, typer.Option(help="Send to a running service instead of loading the model.")]
+Concurrency = Annotated[int, typer.Option(min=1, max=256, help="With --url: photos at once.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(envvar="U2MATTE_API_KEY", help="With --url: the key that the service asks for."),
+]
+
+Source = Annotated[
+    str, typer.Argument(help="Folder, pattern, photo, or Parquet with columns id and bytes: a path or a URI.")
+]
+Destination = Annotated[
+    str, typer.Argument(help="Folder for the results, or NAME.parquet for rows: a path or a URI.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Cluster: auto, local, HOST:PORT. By default RAY_ADDRESS, this host's, or a new local one."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers; else as many as the cluster's cores allow.")
+]
+WorkerCpus = Annotated[
+    int | None, typer.Option(min=1, help="Cores of each worker; else the smallest node's.")
+]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use; else all of the cluster.")]
+Split = Annotated[
+    bool | None,
+    typer.Option(
+        "--split/--whole",
+        help="Decode, network and finish in workers of their own, or all in one; else split where there are GPUs.",
+    ),
+]
+
+KeyName = Annotated[str, typer.Argument(help="Whose key it is: letters, digits and .-_")]
+KeyRate = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=RATE_MAX, help="Photos per minute, 0 for no limit; else what MATTE_RATE_PER_MINUTE says."
+    ),
+]

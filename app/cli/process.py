@@ -1,0 +1,318 @@
+"""`matte` and `cutout`: many photos in, a file for each out, progress and failures told. Knows no pixels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from app.cli import exit, failures, files, watch
+from app.cli.failures import Failure, Note
+from app.cli.files import PathsError
+from app.cli.journal import Ledger
+from app.cli.plan import Job, Plan
+from app.cli.processors import Done, PhotoFailed, WorkEnds, Worker
+from app.cutout_options import Format, Wish
+from app.errors import MissingSource, MultipleSources
+from app.files import left_out
+from app.files.names import shown
+from app.imaging import file_checks
+
+_NAMED_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, and how many photos it shall have at once."""
+
+    url: str
+    concurrency: int
+    api_key: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person has typed.
+
+    `format`: None where the name of the file to write shall say it. `failures`: the list of them. `service`: None for
+    this process.
+    """
+
+    paths: Sequence[Path]
+    out: Path
+    wish: Wish
+    format: Format | None = None
+    recursive: bool = True
+    watch: bool = False
+    overwrite: bool = False
+    failures: Path | None = None
+    service: Service | None = None
+
+
+def run(order: Order) -> None:
+    """Do all of it, and exit with 0 only if nothing failed."""
+    console, tally = Console(stderr=True), Tally()
+    try:
+        target = files.single_target(order.paths, order.out)
+        wish = replace(order.wish, format=files.format_of(target, order.format))
+        with failures.listing(order.failures) as note:
+            asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally, note).all(target))
+    except (PathsError, WorkEnds, OSError) as error:
+        exit.fail(str(error))
+    except KeyboardInterrupt:
+        console.print("interrupted; the files written so far are complete")
+        exit.leave(exit.INTERRUPTED)
+    report(tally, order, console)
+    if tally.failures or tally.ended:
+        raise typer.Exit(1)
+
+
+def report(tally: Tally, order: Order, console: Console) -> None:
+    """Say what became of the photos. File names are printed as they are, whatever brackets are in them."""
+    if tally.empty:
+        _tell_empty(tally.empty, console)
+    if tally.failures and not order.watch:
+        problems = {source: failure.detail for source, failure in tally.failures.items()}
+        failures.tell(console, f"{len(problems)} of {tally.tried} failed", problems)
+    if tally.left_out:
+        console.print(Text(left_out.sentence(tally.left_out)), soft_wrap=True)
+    if order.out != files.STDIO:
+        parts = [f"{tally.written} written to {shown(order.out)}"]
+        if tally.skipped:
+            parts.append(f"{tally.skipped} skipped, done already (--overwrite makes them anew)")
+        if tally.failures:
+            parts.append(f"{len(tally.failures)} failed")
+        console.print(Text(", ".join(parts)), soft_wrap=True)
+    if tally.ended:
+        console.print(Text(f"given up: {tally.ended}"), soft_wrap=True)
+
+
+def _tell_empty(empty: Sequence[Path], console: Console) -> None:
+    """A few of them on a terminal; else all, for logs and programs."""
+    most = _NAMED_MAX if console.is_terminal else len(empty)
+    named = ", ".join(map(shown, empty[:most])) + " …" * (len(empty) > most)
+    console.print(Text(f"nobody was found in {len(empty)}: {named}"), soft_wrap=True)
+
+
+def _worker(order: Order, wish: Wish, console: Console) -> Worker:
+    """Imported here, so that who sends to a service does not wait for OpenCV, nor the other one for httpx."""
+    service = order.service
+    if service is not None:
+        from app.cli.processors import RemoteWorker
+
+        return RemoteWorker(service.url, wish, console, places=service.concurrency, api_key=service.api_key)
+    from app.cli.processors import LocalWorker
+
+    return LocalWorker(wish, console)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    order: Order
+    wish: Wish
+    worker: Worker
+    console: Console
+    tally: Tally
+    note: Note
+
+    async def all(self, target: Path | None) -> None:
+        try:
+            if target is not None:
+                await self._single(target)
+            elif self.order.watch:
+                await self._watch()
+            else:
+                await self._once()
+        finally:
+            await self.worker.close()
+
+    async def _single(self, target: Path) -> None:
+        source = self.order.paths[0]
+        files.refuse_terminals(source, target)
+        await self.worker.model()  # What cannot work is known before the model loads.
+        await self._through([(source, target)], None)
+
+    async def _once(self) -> None:
+        plan = self._plan()
+        jobs = await asyncio.to_thread(plan.look)
+        if not jobs:
+            raise PathsError(left_out.nothing(plan.left_out))
+        self.tally.left_out = plan.left_out
+        ledger = await self._ledger()
+        if not self.order.overwrite:
+            left = await asyncio.to_thread(lambda: [job for job in jobs if not ledger.has(*job)])
+            self.tally.skipped, jobs = len(jobs) - len(left), left
+        if jobs:
+            await self._through(jobs, ledger)
+
+    async def _through(self, jobs: Sequence[Job], ledger: Ledger | None) -> None:
+        await self.worker.start()
+        name = self.wish.doing
+        with bar(name, self.console) as progress:
+            done = progress.add_task(name, total=len(jobs))
+
+            def through(job: Job, _outcome: str) -> None:
+                progress.advance(done)
+                self._note(job)
+
+            await Belt(self.worker, ledger, self.tally, through).carry(_each(jobs))
+
+    async def _watch(self) -> None:
+        """Nobody may be looking: each photo gets a line of its own, and there is no bar."""
+        watch.refuse_unwatchable(self.order.paths, self.order.out)
+        ledger = await self._ledger()
+        await self.worker.start()
+        self.console.print("watching; Ctrl-C ends it")
+        with watch.until_signal(self.console) as stopped:
+            belt, plan = Belt(self.worker, ledger, self.tally, self._tell), self._plan()
+            await belt.carry(self._new(watch.settled(plan, stopped, self._pass_by), ledger))
+
+    async def _new(self, jobs: AsyncIterator[Job], ledger: Ledger) -> AsyncIterator[Job]:
+        async for job in jobs:
+            if self.order.overwrite or not ledger.has(*job):
+                yield job
+            else:
+                self.tally.skipped += 1
+
+    def _tell(self, job: Job, outcome: str) -> None:
+        self.console.print(Text(f"{shown(job[0])}: {outcome}"), soft_wrap=True)
+        self._note(job)
+
+    def _note(self, job: Job) -> None:
+        if (failure := self.tally.failures.get(job[0])) is not None:
+            self.note(job[0], failure)
+
+    def _pass_by(self, found: Mapping[Path, str]) -> None:
+        self.tally.left_out |= found
+        self.console.print(Text(left_out.sentence(found, named=True)), soft_wrap=True)
+
+    def _plan(self) -> Plan:
+        order = self.order
+        return Plan(order.paths, order.out, self.wish.suffix, recursive=order.recursive)
+
+    async def _ledger(self) -> Ledger:
+        return Ledger(self.order.out, self.wish.key(await self.worker.model()))
+
+
+async def _each(jobs: Sequence[Job]) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job
+
+
+UNREACHED: Final = "storage"
+"""The code of a file that could not be read or written; `bulk` calls it so, too."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the photos. `left_out`: files that are none, and why. `ended`: why no more were tried."""
+
+    written: int = 0
+    skipped: int = 0
+    empty: list[Path] = field(default_factory=list)
+    failures: dict[Path, Failure] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    ended: str = ""
+
+    @property
+    def tried(self) -> int:
+        """Photos that were written or failed."""
+        return self.written + len(self.failures)
+
+
+class Belt:
+    """`tell` hears of each photo that is through, and what came of it: where it was written to, or why not."""
+
+    def __init__(
+        self, worker: Worker, ledger: Ledger | None, tally: Tally, tell: Callable[[Job, str], None]
+    ) -> None:
+        self._worker = worker
+        self._ledger = ledger
+        self._tally = tally
+        self._tell = tell
+
+    async def carry(self, jobs: AsyncIterator[Job]) -> None:
+        """All of `jobs`, or those up to the point where the worker ends the work, which the tally then says."""
+        places = asyncio.Semaphore(self._worker.places)
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for job in jobs:
+                    await places.acquire()
+                    group.create_task(self._one(job)).add_done_callback(lambda _task: places.release())
+        except* WorkEnds as ends:
+            self._tally.ended = str(ends.exceptions[0])
+
+    async def _one(self, job: Job) -> None:
+        source, target = job
+        outcome = shown(target)
+        try:
+            data, mark = await asyncio.to_thread(self._read, source)
+            done = await self._worker.work(data)
+            await asyncio.to_thread(self._write, job, done, mark)
+        except (PhotoFailed, OSError) as error:
+            outcome = _said(error, source)
+            code = error.code if isinstance(error, PhotoFailed) else UNREACHED
+            self._tally.failures[source] = Failure(code, outcome)
+        else:
+            self._tally.written += 1
+            self._tally.failures.pop(source, None)  # Of a watched photo that has been put right.
+            if not done.foreground:
+                self._tally.empty.append(source)
+                outcome += " (nobody was found)"
+        self._tell(job, outcome)
+
+    def _read(self, source: Path) -> tuple[bytes, str]:
+        """The mark is taken first: a photo that is replaced meanwhile is then done once more, not once too little."""
+        mark = self._ledger.mark(source) if self._ledger is not None else ""
+        data = files.read(source)
+        if not data:
+            empty = "nothing came from standard input" if source == files.STDIO else "the file is empty"
+            raise PhotoFailed(empty, MissingSource.code)
+        if source == files.STDIO and file_checks.is_followed(data):
+            raise PhotoFailed(
+                "more than one picture came from standard input; send one at a time, or name files",
+                MultipleSources.code,
+            )
+        return data, mark
+
+    def _write(self, job: Job, done: Done, mark: str) -> None:
+        target, ledger = job[1], self._ledger
+        if ledger is None:
+            files.write(target, done.data)
+        else:
+            files.write(target, done.data, lambda: ledger.add(target, mark, len(done.data)))
+
+
+def _said(error: Exception, source: Path) -> str:
+    """Without the number of the operating system's error, and without the photo's name, which stands before it."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    other = error.filename is not None and error.filename != str(source)
+    return f"{error.strerror}: {error.filename}" if other else error.strerror
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        seconds = task.finished_time or task.elapsed
+        return Text(f"{task.completed / seconds if seconds else 0:.1f} images/s")
+
+
+def bar(doing: str, console: Console) -> Progress:
+    """With what is being done, how many of how many, how fast, and how long it will take."""
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    return Progress(*columns, console=console)

@@ -1,0 +1,228 @@
+"""Who does a photo for the command line: this process's own model, or a running service. Knows no file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from app.api.options import read_output
+from app.client import Answer, AsyncClient, CallError, Disconnected, Patience
+from app.cutout_options import Wish
+from app.errors import ServiceError
+from app.imaging.output import MATTE, Output
+from app.inference.backends.base import LoadError
+from app.inference.registry import model_source, only
+from app.inference.repository import Stored, default_of, look
+from app.observability.logs import configure_logs
+from app.observability.metrics import Metrics
+from app.pipeline import Pipeline, busy_photos
+from app.settings import SettingsError, load_settings
+from model.contract import ContractError
+from model.matting import Quality
+
+
+class PhotoFailed(Exception):  # noqa: N818 - said of one photo; the others go on
+    """One photo could not be done. `code` says why to programs, the service's own where it has one."""
+
+    def __init__(self, detail: str, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class WorkEnds(Exception):  # noqa: N818 - said of all photos
+    """No photo can be done, and there is no use in trying the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished file, and whether anybody is in the photo."""
+
+    data: bytes
+    foreground: bool
+
+
+class Worker(Protocol):
+    """`model`, then `start` if there is anything to do, `work` for each photo, `close` in any case."""
+
+    @property
+    def places(self) -> int:
+        """How many photos are worth having in hand at once."""
+
+    async def model(self) -> str:
+        """Who will do the photos: the same name, the same results. Raises WorkEnds."""
+
+    async def start(self) -> None:
+        """Get ready for photos. Raises WorkEnds."""
+
+    async def work(self, data: bytes) -> Done:
+        """One photo. Raises PhotoFailed or WorkEnds."""
+
+    async def close(self) -> None:
+        """Let everything go."""
+
+
+async def local_work(pipeline: Pipeline, data: bytes, wish: Wish) -> Done:
+    """One photo through the service's own pipeline. Raises ServiceErrors."""
+    result = await pipeline.run(data, output_of(wish), Quality(wish.quality))
+    return Done(result.finished.data, result.finished.foreground)
+
+
+def output_of(wish: Wish) -> Output:
+    """The same options as a client's, so that both mean the same. Raises ClientErrors."""
+    if wish.output == "matte":
+        return MATTE
+    given = {
+        "format": wish.format,
+        "background": wish.background if isinstance(wish.background, str) else None,
+        "blur": wish.blur,
+        "crop": str(wish.crop).lower() if wish.crop else None,
+        "margin": wish.margin,
+        "size": wish.size,
+        "shadow": wish.shadow,
+    }
+    picture = wish.background if isinstance(wish.background, bytes) else None
+    return read_output({name: str(value) for name, value in given.items() if value is not None}, picture)
+
+
+class LocalWorker:
+    """The pipeline of this process. Raises WorkEnds for settings that are wrong, or options that it does not know."""
+
+    def __init__(self, wish: Wish, console: Console) -> None:
+        configure_logs("error", sys.stderr)
+        try:
+            self._settings = load_settings()
+        except SettingsError as error:
+            raise WorkEnds(str(error)) from None
+        try:
+            output_of(wish)
+        except ServiceError as error:
+            raise WorkEnds(error.detail) from None
+        self._wish = wish
+        self._console = console
+        self._pipeline = Pipeline(self._settings, Metrics())
+
+    @property
+    def places(self) -> int:
+        """Enough photos to fill the batches while others are decoded, and no more."""
+        # Whether there is a GPU shows when the model is loaded.
+        return busy_photos(self._settings, on_gpu=True)
+
+    async def model(self) -> str:
+        """By its manifest alone, so that nothing is loaded where nothing is to be done."""
+        manifest = self._stored().manifest
+        return f"{manifest.label} {manifest.sha256}"
+
+    async def start(self) -> None:
+        self._console.print(f"loading {self._settings.model_dir.name} …")
+        try:
+            stored = self._stored()
+            load = partial(model_source(self._settings).load, stored)
+            await self._pipeline.start(only(stored.manifest, load))
+        except (ContractError, LoadError) as error:
+            raise WorkEnds(str(error)) from None
+
+    def _stored(self) -> Stored:
+        try:
+            return default_of(look(self._settings.model_dir), self._settings.default_model)
+        except ContractError as error:
+            raise WorkEnds(str(error)) from None
+
+    async def work(self, data: bytes) -> Done:
+        try:
+            return await local_work(self._pipeline, data, self._wish)
+        except ServiceError as error:
+            raise PhotoFailed(
+                error.detail, error.code
+            ) from None  # What is wrong with the options was said at the start.
+
+    async def close(self) -> None:
+        await self._pipeline.close()
+
+
+# A service that is restarted or busy for a while is waited for: nobody sits beside a thousand photos.
+PATIENCE: Final = Patience(attempts=1_000, deadline_s=300)
+_TELL_EVERY_S: Final = 60
+_FULL: Final = 429
+_NO_ANSWER: Final = "no_answer"
+# Key, address and options are the same for all photos: what is wrong with them for one is wrong for all.
+_WRONG_FOR_ALL: Final = frozenset({401, 403, 404, 405, 422})
+
+
+class RemoteWorker:
+    """The service at `url`, with at most `places` photos at once. Raises WorkEnds for what can be no address."""
+
+    def __init__(self, url: str, wish: Wish, console: Console, *, places: int, api_key: str | None) -> None:
+        self._wish = wish
+        self._console = console
+        self._told_at = -math.inf
+        self.places = places
+        try:
+            self._client = AsyncClient(
+                url, api_key=api_key, connections=places, patience=PATIENCE, on_retry=self._on_retry
+            )
+        except ValueError as error:
+            raise WorkEnds(str(error)) from None
+
+    async def model(self) -> str:
+        """Asked of the service, so that a wrong address or key is known before any photo is sent."""
+        try:
+            await self._client.ready()  # Asks once: nobody waits for an address that does not exist.
+            models = await self._client.models()
+        except CallError as error:
+            raise WorkEnds(_said(error)) from None
+        return " ".join(f"{model.name}@{model.version} {model.sha256}" for model in models)
+
+    async def start(self) -> None:
+        """The service has started long since."""
+
+    async def work(self, data: bytes) -> Done:
+        try:
+            answer = await self._ask(data)
+        except CallError as error:
+            gone = isinstance(error, Disconnected) and error.again
+            if gone or error.status in _WRONG_FOR_ALL:
+                raise WorkEnds(_said(error)) from None
+            raise PhotoFailed(_said(error), error.code or _NO_ANSWER) from None
+        return Done(answer.data, answer.foreground)
+
+    async def _ask(self, data: bytes) -> Answer:
+        wish = self._wish
+        if wish.output == "matte":
+            return await self._client.matte(data, quality=wish.quality)
+        return await self._client.cutout(
+            data,
+            format=wish.format,
+            background=wish.background,
+            blur=wish.blur,
+            crop=wish.crop,
+            margin=wish.margin,
+            size=wish.size,
+            shadow=wish.shadow,
+            quality=wish.quality,
+        )
+
+    def _on_retry(self, problem: CallError, _pause_s: float) -> None:
+        """One line now and then. To be asked to come back later (429) is no outage, and nothing to tell of."""
+        if problem.status == _FULL or monotonic() - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = monotonic()
+        limit = f"trying again for {PATIENCE.deadline_s:.0f} s at most"
+        self._console.print(Text(f"{_said(problem)} … {limit}"), soft_wrap=True)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _said(error: CallError) -> str:
+    if error.status in (404, 405):
+        return f"no u2matte of this version answers there: {error.detail} ({error.status})"
+    if error.status == 401:
+        return f"{error.detail} Here they come from --api-key or U2MATTE_API_KEY."
+    return f"{error.detail} ({error.status})" if error.status else error.detail

@@ -1,0 +1,151 @@
+"""A local path or a URI comes in, files are listed, read and written below it. Knows no photos.
+
+`s3://`, `gs://`, `abfs://`, `hdfs://` and `file://` are pyarrow's own; any other scheme is fsspec's, if its package
+is installed. Credentials come from where those libraries look for them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+from app.files.walk import walk
+
+PART: Final = ".part"
+_LOCAL: Final = "local"
+_OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
+
+
+class StorageError(Exception):
+    """A path or URI that leads nowhere. The message says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file: its name below the root, when it was last changed in ns, if that is known, and its bytes.
+
+    `why`: why it cannot be had, "" if it can.
+    """
+
+    name: str
+    changed_ns: int | None
+    size: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A folder of files. Can be sent to other processes, which then see the same files if the place is shared.
+
+    All methods raise OSError.
+    """
+
+    files: Any
+    root: str
+
+    def path(self, name: str) -> str:
+        """Of a file, as its file system knows it."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def entries(self) -> list[Entry]:
+        """All files below, also in folders inside; none where the folder is not there."""
+        return [entry for entry in self.look() if not entry.why]
+
+    def look(self) -> list[Entry]:
+        """`entries`, and what cannot be had."""
+        found = self._walk() if self.folder is not None else self._select()
+        return sorted(found, key=lambda each: each.name)
+
+    @property
+    def folder(self) -> Path | None:
+        """The root, if it is on a file system of this host."""
+        return Path(self.root) if self.files.type_name == _LOCAL else None
+
+    def _select(self) -> Iterator[Entry]:
+        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
+        for info in self.files.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                yield Entry(info.path[len(self.root) + 1 :], info.mtime_ns, info.size)
+
+    def _walk(self) -> Iterator[Entry]:
+        """By links, too: of one that leads back to a folder above, pyarrow would make forty folders."""
+        root = Path(self.root)
+        for path, why in walk(root, hidden=True) if root.is_dir() else ():
+            name = path.relative_to(root).as_posix()
+            try:
+                stat = path.stat() if not why else None
+            except OSError:
+                continue  # Gone since the look.
+            yield Entry(name, stat.st_mtime_ns, stat.st_size) if stat else Entry(name, None, why=why)
+
+    def info(self, name: str = "") -> Any:
+        """`pyarrow.fs.FileInfo` of what has this name, or of the root."""
+        return self.files.get_file_info(self.path(name))
+
+    def there(self, names: list[str]) -> set[str]:
+        """Those of `names` that are files."""
+        infos = self.files.get_file_info([self.path(name) for name in names])
+        found = zip(names, infos, strict=True)
+        return {name for name, info in found if info.type == fs.FileType.File}
+
+    def read(self, name: str) -> bytes:
+        """All of a file."""
+        with self.files.open_input_stream(self.path(name)) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Whole or not at all: an object store shows a file when it is complete, others get it by renaming."""
+        path = self.path(name)
+        if self.files.type_name in _OBJECT_STORES:
+            self._write(path, data)
+            return
+        folder = PurePosixPath(path).parent
+        self.files.create_dir(str(folder), recursive=True)
+        # Two workers may be at the same file, if one was given up too soon.
+        partial = str(folder / f".{uuid.uuid4().hex}{PART}")
+        self._write(partial, data)
+        self.files.move(partial, path)
+
+    def delete(self, name: str) -> None:
+        """Remove a file."""
+        self.files.delete_file(self.path(name))
+
+    def _write(self, path: str, data: bytes) -> None:
+        with self.files.open_output_stream(path) as stream:
+            stream.write(data)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is what a crash has left of one."""
+    return name.endswith(PART) and PurePosixPath(name).name[0] == "."
+
+
+def open_storage(uri: str) -> Storage:
+    """The folder, or the file, that a path or URI names; it need not be there. Raises StorageError."""
+    if "://" not in uri:
+        return Storage(fs.LocalFileSystem(), str(Path(uri).resolve()))
+    try:
+        files, path = fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid:
+        files, path = _by_fsspec(uri)
+    except OSError as error:
+        raise StorageError(f"{uri}: {error}") from None
+    if files.type_name == _LOCAL:
+        path = str(Path(path).resolve())  # So that one folder is one, however it was named.
+    return Storage(files, path.rstrip("/"))
+
+
+def _by_fsspec(uri: str) -> tuple[Any, str]:
+    try:
+        files, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"{uri}: {error}") from None
+    return fs.PyFileSystem(fs.FSSpecHandler(files)), str(path)

@@ -1,0 +1,12 @@
+"""Pixels: from the bytes of a photo to the bytes of the answer. Knows no network and no HTTP.
+
+file_checks   what JPEG, PNG and WebP files must be before a decoder sees them
+decode        bytes -> upright RGB pixels; pixels -> PNG
+output        what is to become of a photo
+crop          where the person is, and what is cut off
+foreground    the person's own colours, without the old background in the hair
+compose       layers of pixels and alpha
+render        photo and matte -> the picture that was asked for
+tiles         a picture piece by piece: tiles and strips
+encode        pixels -> PNG, WebP, JPEG or ZIP
+"""

@@ -1,0 +1,227 @@
+"""A SavedModel as one flat graph of constants, in float32 or 16 bits. What needs no input is computed once.
+
+In: the folder of a SavedModel. Out: a GraphDef without variables and functions, and the names of its two ends.
+TensorFlow's own folding leaves large results to each call: kernels that are stored in 16 bits were cast, and batch
+norm multiplied into them, for every batch anew. And its object loader takes four times as long and twice the memory.
+
+`in_16_bits` does beforehand what TensorFlow's own rewrites (`auto_mixed_precision…`) do at run time: the weights are
+held in 16 bits from the start, so that each of TensorFlow's copies of them has half the size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, Final
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
+from tensorflow.python.framework import op_def_registry
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+
+from app.inference.backends.precision import Narrow
+
+TAG: Final = "serve"
+_READS_VARIABLE: Final = frozenset({"VarHandleOp", "ReadVariableOp"})
+_SCOPE: Final = "constants"
+
+Session = Any  # tf.compat.v1.Session; TensorFlow has no types.
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenGraph:
+    """A graph, and the names of the tensors that go in and come out."""
+
+    definition: GraphDef
+    input: str
+    output: str
+
+
+def freeze(
+    saved_model: Path, signature: str, input_name: str, output_name: str, options: ConfigProto | None = None
+) -> FrozenGraph:
+    """The function behind `signature`, its variables made constants. `options` of the session that does it.
+
+    Raises OSError, ValueError, KeyError or tf.errors.OpError for what is not such a SavedModel.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=_unoptimised(options)) as session:
+        loaded = SavedModelLoader(str(saved_model)).load(session, [TAG])
+        ends: SignatureDef = loaded.signature_def[signature]
+        entry, result = ends.inputs[input_name].name, ends.outputs[output_name].name
+        nodes = _needed(_inlined(loaded, entry, result), result)
+        constant = _constant(nodes)
+        values = _values(session, nodes, constant, _frontier(nodes, constant, result))
+    return FrozenGraph(_with_values(nodes, constant, values, loaded.graph_def), entry, result)
+
+
+def _unoptimised(options: ConfigProto | None) -> ConfigProto:
+    """Everything here runs once, on the CPU: optimising it would take longer than running it."""
+    config = ConfigProto()
+    if options is not None:
+        config.CopyFrom(options)
+    config.device_count["GPU"] = 0
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
+
+
+def _inlined(loaded: MetaGraphDef, entry: str, result: str) -> GraphDef:
+    """The part of the graph that leads to `result`, its function calls replaced by what they do."""
+    part = MetaGraphDef()
+    part.graph_def.node.extend(_needed(loaded.graph_def, result).values())
+    part.graph_def.library.CopyFrom(loaded.graph_def.library)
+    part.graph_def.versions.CopyFrom(loaded.graph_def.versions)
+    part.collection_def["train_op"].node_list.value.extend([entry, result])  # what must keep its name
+    inlining = ConfigProto()
+    inlining.graph_options.rewrite_options.min_graph_nodes = -1
+    inlining.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    inlining.graph_options.rewrite_options.optimizers.append("function")
+    return tf_optimizer.OptimizeGraph(inlining, part)
+
+
+def _needed(graph: GraphDef, result: str) -> dict[str, NodeDef]:
+    """The nodes by name that `result` is computed from, each after those that it takes."""
+    nodes = {node.name: node for node in graph.node}
+    feeds: dict[str, list[str]] = {}
+    found = [node_of(result)]
+    while found:
+        name = found.pop()
+        if name not in feeds:
+            feeds[name] = list(_sources(nodes[name]))
+            found += feeds[name]
+    return {name: nodes[name] for name in TopologicalSorter(feeds).static_order()}
+
+
+def _sources(node: NodeDef) -> Iterator[str]:
+    """The nodes whose tensors it takes; whom it only waits for does not count, since nothing here has effects."""
+    return (node_of(tensor) for tensor in node.input if not tensor.startswith("^"))
+
+
+def _constant(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
+    """The names of the nodes that depend on constants and variables alone and have one output."""
+    constant: set[str] = set()
+    for name, node in nodes.items():
+        operation = op_def_registry.get(node.op)
+        single = len(operation.output_arg) == 1 and not operation.output_arg[0].number_attr
+        pure = node.op in _READS_VARIABLE or not operation.is_stateful
+        sources = list(_sources(node))
+        fed = bool(sources) and constant.issuperset(sources)
+        if node.op in ("Const", "VarHandleOp") or (single and pure and fed):
+            constant.add(name)
+    return frozenset(constant)
+
+
+def _frontier(nodes: Mapping[str, NodeDef], constant: Collection[str], result: str) -> list[str]:
+    """The constant nodes that others, or the caller, need."""
+    needed = {source for name, node in nodes.items() if name not in constant for source in _sources(node)}
+    return sorted((needed | {node_of(result)}) & set(constant))
+
+
+def _values(
+    session: Session, nodes: Mapping[str, NodeDef], constant: Collection[str], frontier: list[str]
+) -> dict[str, Any]:
+    """NumPy arrays by the name of the node."""
+    part = GraphDef()
+    for name, node in nodes.items():
+        if name in constant:
+            part.node.append(_free(node))
+    tf.import_graph_def(part, name=_SCOPE)
+    values = session.run([f"{_SCOPE}/{name}:0" for name in frontier])
+    return dict(zip(frontier, values, strict=True))
+
+
+def _with_values(
+    nodes: Mapping[str, NodeDef], constant: Collection[str], values: Mapping[str, Any], whole: GraphDef
+) -> GraphDef:
+    graph = GraphDef(versions=whole.versions, library=whole.library)
+    for name, node in nodes.items():
+        if name in values:
+            graph.node.append(constant_node(name, values[name]))
+        elif name not in constant:
+            graph.node.append(_free(node))
+    return graph
+
+
+def _free(node: NodeDef) -> NodeDef:
+    """Bound to no device, to no other node's device and to no order; shapes are found anew."""
+    free = NodeDef()
+    free.CopyFrom(node)
+    free.device = ""
+    for name in ("_class", "_output_shapes"):
+        free.attr.pop(name, None)
+    del free.input[:]
+    free.input.extend(tensor for tensor in node.input if not tensor.startswith("^"))
+    return free
+
+
+IN_16_BITS: Final = frozenset({"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2"})
+_FLOAT: Final = tf.float32.as_datatype_enum
+
+
+def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
+    """The same tensors go in and come out, by the same names and types."""
+    narrow = tf.as_dtype(kind)
+    nodes = {node.name: node for node in graph.node}
+    coarse = {name for name, node in nodes.items() if _is_coarse(node)}
+    rewritten = GraphDef(versions=graph.versions, library=graph.library)
+    casts: dict[str, NodeDef] = {}
+    for name, node in nodes.items():
+        new = rewritten.node.add()
+        new.CopyFrom(node)
+        if name in coarse:
+            new.attr["T"].type = narrow.as_datatype_enum
+        for position, tensor in enumerate(node.input):
+            source = nodes[node_of(tensor)]
+            if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
+                cast = _cast(source, tensor, narrow, narrower=name in coarse)
+                casts[cast.name] = cast
+                new.input[position] = cast.name
+    rewritten.node.extend(casts.values())
+    return _without_unused_constants(rewritten)
+
+
+def _is_coarse(node: NodeDef) -> bool:
+    return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT
+
+
+def _is_float(source: NodeDef, tensor: str) -> bool:
+    """Whether this output of `source` is float32 in the graph as it was."""
+    outputs = op_def_registry.get(source.op).output_arg
+    number = tensor.partition(":")[2]
+    output = outputs[min(int(number or 0), len(outputs) - 1)]
+    return bool((source.attr[output.type_attr].type if output.type_attr else output.type) == _FLOAT)
+
+
+def _cast(source: NodeDef, tensor: str, narrow: tf.DType, *, narrower: bool) -> NodeDef:
+    """A node that gives `tensor` in the other precision; of a constant, the constant itself."""
+    before, after = (tf.float32, narrow) if narrower else (narrow, tf.float32)
+    name = f"{tensor.replace(':', '_')}/{after.name}"
+    if source.op == "Const":
+        return constant_node(name, tf.make_ndarray(source.attr["value"].tensor).astype(after.as_numpy_dtype))
+    cast = NodeDef(name=name, op="Cast", input=[tensor])
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = before.as_datatype_enum, after.as_datatype_enum
+    return cast
+
+
+def _without_unused_constants(graph: GraphDef) -> GraphDef:
+    used = {node_of(tensor) for node in graph.node for tensor in node.input}
+    kept = [node for node in graph.node if node.op != "Const" or node.name in used]
+    return GraphDef(versions=graph.versions, library=graph.library, node=kept)
+
+
+def node_of(tensor: str) -> str:
+    """The name of the node that a tensor, `node:1` or `node`, comes from; of one that is only waited for, `^node`."""
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def constant_node(name: str, value: Any) -> NodeDef:
+    """A node that is the NumPy array `value`, of its own type."""
+    node = NodeDef(name=name, op="Const")
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    node.attr["dtype"].type = node.attr["value"].tensor.dtype
+    return node

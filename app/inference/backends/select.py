@@ -1,0 +1,104 @@
+"""A SavedModel and where it is to run come in; the network, run by the library that suits, goes out.
+
+On CPUs OpenVINO starts in a third of the time and needs a third of the memory, for the same work
+(tests/bench/bench_runtimes.py). GPUs are TensorFlow's, and so are models that OpenVINO does not run, and machines
+that it is not installed on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from app.inference.backends import precision
+from app.inference.backends.base import LoadError, Place, Predict
+from app.inference.backends.compiled_cache import CompiledCache
+from app.inference.backends.devices import Device, has_int8, show_tensorflow, sixteen_bits_of
+from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
+from app.inference.backends.precision import Narrow, Precision
+from app.inference.backends.tensorflow import TensorFlowModel
+from model import contract
+from model.contract import Manifest
+
+Runtime = Literal["auto", "tensorflow", "openvino"]
+
+OPENVINO: Final = "openvino"
+TENSORFLOW: Final = "tensorflow"
+NAMES: Final = {OPENVINO: "OpenVINO", TENSORFLOW: "TensorFlow"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that is ready to run, what runs it, and in which precision."""
+
+    run: Predict
+    runtime: str
+    precision: str
+
+
+def device_for(runtime: Runtime, device: Device) -> Device:
+    """The device to look for: OpenVINO runs on CPUs alone. Raises LoadError if it is to do more."""
+    if runtime != OPENVINO:
+        return device
+    if device == "cuda":
+        raise LoadError(
+            "MATTE_RUNTIME=openvino runs on CPUs alone: for MATTE_DEVICE=cuda set it to auto or tensorflow."
+        )
+    return "cpu"
+
+
+def network(
+    artifact: Path,
+    manifest: Manifest,
+    place: Place,
+    runtime: Runtime,
+    asked: Precision,
+    cache_dir: Path | None = None,
+) -> Network:
+    """The network of an artifact that has been verified. `cache_dir` keeps what is compiled for the next start.
+
+    Raises LoadError for a model, a precision or a runtime that is not to be had, ContractError for an unreadable
+    activations.json, MemoryError where memory is short.
+    """
+    narrow = sixteen_bits_of(place)
+    if place.device == "cpu" and runtime != TENSORFLOW:
+        activations = contract.read_activations(artifact)
+        possible = (precision.EIGHT_BITS, *narrow) if activations and has_int8() else narrow
+        precision.check(asked, possible)
+        try:
+            model = OpenVinoModel(
+                artifact / contract.SAVED_MODEL_DIR,
+                manifest.input_size,
+                place,
+                activations=activations,
+                cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
+            )
+            return _by_openvino(model, manifest.input_size, possible, asked)
+        except NotInstalledError as error:
+            if runtime == OPENVINO:
+                raise LoadError(f"MATTE_RUNTIME=openvino: {error}. Install it, or set it to auto.") from None
+            _log.info("TensorFlow runs the network: %s", error)
+        except LoadError as error:
+            if runtime == OPENVINO:
+                raise
+            _log.warning("TensorFlow runs the network: %s", error)
+    precision.check(asked, narrow)
+    if place.device == "cpu":
+        show_tensorflow([])
+    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, place)
+    run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, asked)
+    return Network(run, TENSORFLOW, chosen)
+
+
+def _by_openvino(model: OpenVinoModel, size: int, possible: Sequence[Narrow], asked: Precision) -> Network:
+    """As it was chosen at an earlier start, or by a probe. Raises LoadError."""
+    if (kept := model.remembered(asked)) is not None:
+        return Network(kept[0], OPENVINO, kept[1])
+    run, chosen = precision.choose(model, size, possible, asked)
+    model.remember(asked, chosen)
+    return Network(run, OPENVINO, chosen)

@@ -1,0 +1,118 @@
+"""Give each request its id; write its access log line and metrics; answer what nobody else caught.
+
+The layers around the routes, from the outside, all of raw ASGI messages:
+
+    Paths           (app.middleware.paths) the path as the routes have it
+    (Tracing)       (app.middleware.tracing) a span for the request and each stage, if traces are exported
+    (CORS)          for the websites that the operator names, if any; answers their preflights
+      Observation   request id, access log, metrics, strict headers, the last resort for exceptions
+        Access      (app.middleware.auth) API keys, the client's name, its rate limit
+          Admission (app.middleware.admission) for routes that take photos: readiness, slots, byte cap, deadlines
+
+Knows no pixels, no form and no model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import ServiceError
+from app.middleware.auth import KEY_NAME
+from app.middleware.error_responses import to_response
+from app.middleware.response_headers import Exchange
+from app.observability.logs import new_id, request_id
+from app.observability.metrics import Metrics
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger("app.access")
+
+
+def id_of(scope: Scope) -> str:
+    """The request's own id, if it is one, or a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else new_id()
+
+
+class Observation:
+    """Gives each request its id, and tells the log and the metrics how it ended."""
+
+    def __init__(self, app: ASGIApp, *, records: Records) -> None:
+        self._app = app
+        self._records = records
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = request_id.set(id_of(scope))
+        exchange = Exchange(scope, receive, send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:  # The last resort: no request ends without an answer.
+            if not isinstance(error, ServiceError):
+                _log.exception("unexpected error")
+            if not exchange.status:
+                await to_response(error)(scope, exchange.receive, exchange.send)
+        finally:
+            seconds = time.perf_counter() - started
+            sizes = {"bytes_in": exchange.bytes_in, "bytes_out": exchange.bytes_out}
+            self._records.add(scope, exchange.status, seconds, **sizes)
+            request_id.reset(token)
+
+
+UNMATCHED: Final = "unmatched"
+LEFT: Final = 499  # no status of a server's: the client was gone before there was one
+
+
+class Records:
+    """Of all requests of one app."""
+
+    def __init__(self, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
+        self._metrics = metrics
+        self._routes = routes
+        self._plain = {path for route in routes if "{" not in (path := getattr(route, "path", "{"))}
+
+    def add(self, scope: Scope, status: int, seconds: float, *, bytes_in: int = 0, bytes_out: int) -> None:
+        """`status` 0: none was sent. The error's code, if it was one, stands in the scope."""
+        path = scope["path"]
+        route = path if path in self._plain else route_template(self._routes, scope)
+        self._metrics.requests.labels(route, str(status or LEFT)).inc()
+        of_route = self._metrics.of_route(route)
+        of_route.seconds.observe(seconds)
+        of_route.received_bytes.inc(bytes_in)
+        of_route.sent_bytes.inc(bytes_out)
+        facts = {}
+        if code := scope.get("error_code"):
+            self._metrics.errors.labels(code).inc()
+            facts["error"] = code
+        if name := scope.get(KEY_NAME):
+            facts["client"] = name
+        _log.info(
+            "request",
+            extra={
+                "method": scope["method"],
+                "route": route,
+                "status": status or LEFT,
+                "ms": round(seconds * 1000, 1),
+                "bytes_in": bytes_in,
+                "bytes_out": bytes_out,
+                **facts,
+            },
+        )
+
+
+def route_template(routes: Sequence[BaseRoute], scope: Scope) -> str:
+    """The path of the route that serves this request, or "unmatched": never a path that a client made up."""
+    for route in routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            return getattr(route, "path", UNMATCHED)
+    return UNMATCHED

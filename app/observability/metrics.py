@@ -1,0 +1,245 @@
+"""Every Prometheus collector of the service, once. Knows no HTTP and no pixels.
+
+Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route
+templates, statuses, stage names and error codes: never anything that a client can choose. Several processes behind
+one port would each answer a scrape with their own numbers; each must be scraped at an address of its own.
+
+What a label can say is there from the start, as zero: Prometheus cannot tell a first event from a series' beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from app.errors import NotReady
+
+MODEL_LABELS: Final = ("name", "version", "device", "runtime", "precision", "sha256", "role")
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
+_DIFFERENCES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
+_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_MEGAPIXELS: Final = (0.25, 0.5, 1, 2, 4, 8, 12, 16, 24, 32, 50, 100, 200)
+_STAGES: Final = ("decode", "infer", "refine", "compose", "encode")
+_REFUSALS: Final = ("queue_full", "rate_limited", "not_ready", "file_too_large", "deadline_passed")
+
+
+@dataclass(frozen=True, slots=True)
+class OfRoute:
+    """Of the requests to one route: how long they took, and how large they and their answers were."""
+
+    seconds: Histogram
+    received_bytes: Counter
+    sent_bytes: Counter
+
+
+class Metrics:
+    """The collectors of one app, registered in `registry`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._of_route: dict[str, OfRoute] = {}
+        self._of_requests()
+        self._of_waits()
+        self._of_work()
+        self._of_answers()
+        self._of_models()
+        self._of_the_house()
+        self._of_faults()
+
+    def _of_requests(self) -> None:
+        self.requests = self._counter("matte_requests_total", "HTTP requests answered.", ["route", "status"])
+        self.request_seconds = self._histogram(
+            "matte_request_seconds",
+            "First byte of a request to last byte of its answer.",
+            _SECONDS,
+            ["route"],
+        )
+        self.errors = self._counter("matte_errors_total", "Answers that are errors, by their code.", ["code"])
+        self.rejected = self._counter("matte_rejected_total", "Requests refused by admission.", ["reason"])
+        for refusal in _REFUSALS:
+            self.rejected.labels(refusal)
+        self.received_bytes = self._counter(
+            "matte_received_bytes_total", "Bytes of request bodies.", ["route"]
+        )
+        self.discarded_bytes = self._counter(
+            "matte_discarded_bytes_total", "Bytes that came after their request had been refused.", []
+        )
+        self.sent_bytes = self._counter("matte_sent_bytes_total", "Bytes of answers' bodies.", ["route"])
+        self.inflight = self._gauge("matte_inflight", "Matte requests admitted and not answered.")
+        self.inflight_limit = self._gauge(
+            "matte_inflight_limit", "Most of them, fewer in a lasting flood; one more gets 429."
+        )
+        self.connections = self._gauge("matte_connections", "Open connections.")
+
+    def _of_waits(self) -> None:
+        self.queue_depth = self._gauge("matte_queue_depth", "Pictures waiting for a batch.")
+        self.queue_wait_seconds = self._histogram(
+            "matte_queue_wait_seconds", "From a picture's queueing to the start of its batch.", _SECONDS
+        )
+        self.cpu_queue_depth = self._gauge(
+            "matte_cpu_queue_depth", "Pieces of work waiting for a CPU thread."
+        )
+        self.cpu_wait_seconds = self._histogram(
+            "matte_cpu_wait_seconds", "Wait of a piece of work for a CPU thread.", _SECONDS
+        )
+        self.decoded_bytes = self._gauge("matte_decoded_bytes", "Bytes set aside for decoded photos.")
+        self.decoded_bytes_limit = self._gauge(
+            "matte_decoded_bytes_limit", "Most of them; other photos wait as files."
+        )
+        self.loop_lag_seconds = self._histogram(
+            "matte_loop_lag_seconds", "How late the event loop came to what was due.", _SECONDS
+        )
+
+    def _of_work(self) -> None:
+        self.batch_size = self._histogram(
+            "matte_batch_size", "Pictures in a batch, without padding.", _COUNTS
+        )
+        self.batch_padding = self._histogram("matte_batch_padding", "Empty places in a batch.", (0, *_COUNTS))
+        self.stage_seconds = self._histogram(
+            "matte_stage_seconds", "Work in one stage of the pipeline, without waiting.", _SECONDS, ["stage"]
+        )
+        for stage in _STAGES:
+            self.stage_seconds.labels(stage)
+        self.photo_megapixels = self._histogram(
+            "matte_photo_megapixels",
+            "Millions of pixels of a photo and its background's picture.",
+            _MEGAPIXELS,
+        )
+
+    def _of_answers(self) -> None:
+        self.confidence = self._histogram(
+            "matte_confidence", "The mIoU to expect of a matte, from the network's own alpha.", _SHARES
+        )
+        self.foreground = self._counter(
+            "matte_foreground_total", "Mattes by what was found in the photo: person or none.", ["foreground"]
+        )
+        for found in ("person", "none"):
+            self.foreground.labels(found)
+
+    def _of_the_house(self) -> None:
+        self.ready = self._gauge("matte_ready", "1 where a photo that comes now would be served.")
+        build = Info("matte_build", "The program in service.", registry=self.registry)
+        build.info({"version": version("u2matte"), "python": platform.python_version()})
+
+    def _of_faults(self) -> None:
+        self.batch_limit = self._gauge(
+            "matte_batch_limit", "Pictures in one call of the network that memory allows."
+        )
+        self.out_of_memory = self._counter(
+            "matte_out_of_memory_total", "Steps that memory was too little for: batch or photo.", ["step"]
+        )
+        self.oldest_step_seconds = Gauge(
+            "matte_oldest_step_seconds",
+            "Age of the oldest step under way: batch or photo.",
+            ["step"],
+            registry=self.registry,
+        )
+        for step in ("batch", "photo"):
+            self.out_of_memory.labels(step)
+        self.stuck = self._counter(
+            "matte_stuck_total", "Times that work hung for longer than MATTE_STUCK_AFTER_MS.", []
+        )
+
+    def of_route(self, route: str) -> OfRoute:
+        """Looked up once: a flood of refusals asks for them more often than anything else."""
+        if route not in self._of_route:
+            self._of_route[route] = OfRoute(
+                self.request_seconds.labels(route),
+                self.received_bytes.labels(route),
+                self.sent_bytes.labels(route),
+            )
+        return self._of_route[route]
+
+    def watch_ready(self, check: Callable[[], None]) -> None:
+        """Let `matte_ready` say, at each scrape, whether `check` raises NotReady."""
+
+        def ready() -> float:
+            try:
+                check()
+            except NotReady:
+                return 0.0
+            return 1.0
+
+        self.ready.set_function(ready)
+
+    def _of_models(self) -> None:
+        self._model = Gauge(
+            "matte_model_info",
+            "1 for each model in service; the role is default, kept or shadow.",
+            MODEL_LABELS,
+            registry=self.registry,
+        )
+        self.model_load_failures = Counter(
+            "matte_model_load_failures_total", "Models that could not be loaded.", registry=self.registry
+        )
+        self.shadow = Counter(
+            "matte_shadow_total",
+            "Photos by what the candidate beside the default model did: compared, passed_over or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.shadow_difference = self._histogram(
+            "matte_shadow_difference",
+            "Mean absolute difference of the candidate's matte, 0..1.",
+            _DIFFERENCES,
+        )
+
+    def set_models(self, models: Iterable[Sequence[str]]) -> None:
+        """What serves now: each model's labels, in the order of MODEL_LABELS."""
+        self._model.clear()
+        for labels in models:
+            self._model.labels(*labels).set(1)
+
+    def observe_photo(self, found: str, confidence: float, seconds: Mapping[str, float]) -> None:
+        """Count a finished photo: what was found in it, how sure, and the seconds of each stage by its name."""
+        self.confidence.observe(confidence)
+        self.foreground.labels(found).inc()
+        for stage, spent in seconds.items():
+            self.stage_seconds.labels(stage).observe(spent)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+EVERY_S: Final = 0.25
+
+
+async def watch(
+    tell: Callable[[float], None],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Ask to be woken every quarter of a second, and `tell` by how many seconds that was late. Does not end."""
+    while True:
+        due = clock() + EVERY_S
+        await sleep(EVERY_S)
+        tell(max(0.0, clock() - due))
+
+
+@asynccontextmanager
+async def watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
+    """`watch` for as long as the context lasts."""
+    task = asyncio.create_task(watch(tell), name="loop lag")
+    try:
+        yield
+    finally:
+        task.cancel()

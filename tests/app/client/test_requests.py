@@ -1,0 +1,64 @@
+"""What the client sends: photos from wherever they are, options only where they were given."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from app.client.requests import CutoutOptions, cutout_call, matte_call, read
+
+
+def test_photo_may_be_a_path_bytes_or_an_open_file(tmp_path):
+    path = tmp_path / "p.jpg"
+    path.write_bytes(b"photo")
+    with path.open("rb") as file:
+        for source in (path, str(path), b"photo", file, io.BytesIO(b"photo")):
+            assert read(source) == b"photo"
+
+
+def test_file_opened_as_text_is_refused():
+    with pytest.raises(TypeError, match="binary"):
+        read(io.StringIO("photo"))  # type: ignore[arg-type]
+
+
+def test_missing_photo_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        matte_call(tmp_path / "none.jpg", None)
+
+
+def test_nothing_is_sent_of_what_was_left_to_the_service():
+    assert matte_call(b"photo", None).fields == {}
+    assert cutout_call(b"photo", CutoutOptions()).fields == {}
+
+
+def test_options_are_sent_in_the_words_of_the_service():
+    options = CutoutOptions("webp", "#fff", 5, True, "10% 20px", 2.5, 0, "high")
+    call = cutout_call(b"photo", options)
+    assert (call.method, call.path) == ("POST", "/v1/cutout")
+    assert call.fields == {
+        "format": "webp",
+        "background": "#fff",
+        "blur": "5",
+        "crop": "true",
+        "margin": "10% 20px",
+        "size": "2.5",
+        "shadow": "0",
+        "quality": "high",
+    }
+    assert call.files == {"image": b"photo"}
+
+
+def test_background_that_is_no_string_is_a_picture(tmp_path):
+    (tmp_path / "beach.jpg").write_bytes(b"beach")
+    for background in (b"beach", tmp_path / "beach.jpg", io.BytesIO(b"beach")):
+        call = cutout_call(b"photo", CutoutOptions(background=background))
+        assert call.files == {"image": b"photo", "background": b"beach"}
+        assert "background" not in call.fields
+
+
+def test_name_of_the_photo_is_not_sent(tmp_path):
+    (tmp_path / "jane-doe.jpg").write_bytes(b"photo")
+    assert matte_call(tmp_path / "jane-doe.jpg", "high").parts == {
+        "image": ("image", b"photo", "application/octet-stream")
+    }

@@ -1,0 +1,155 @@
+"""A small U²-Net with random weights, in 8 bits and in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.inference.backends import select
+from app.inference.backends.base import LoadError, Place
+from app.inference.backends.compiled_cache import CompiledCache
+from app.inference.backends.devices import has_int8
+from app.inference.backends.openvino import OpenVinoModel
+from app.inference.backends.precision import TOLERANCE
+from model import contract
+from model.contract import Activations, ContractError
+from model.u2net import u2net
+from tests.training import shallow_network
+from training.export import Card, Packing, Serving, export_network
+
+SIZE = 64
+PLACE = Place("cpu", threads=1, lanes=2)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibrated")
+    draws = np.random.default_rng(4)
+    (folder / "photos").mkdir()
+    for i in range(3):
+        cv2.imwrite(
+            str(folder / f"photos/{i}.png"), cv2.resize(draws.integers(0, 256, (6, 8, 3), np.uint8), (96, 80))
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        shallow_network.use(patch)
+        network = u2net("lite")
+    card = Card("narrow", "1", "", "")
+    export_network(network, Serving(SIZE), folder / "model", card, packing=Packing("int8", folder / "photos"))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    small = np.random.default_rng(6).integers(0, 256, (8, 8, 3), np.uint8)
+    return cv2.resize(small, (SIZE, SIZE))[None]
+
+
+def opened(artifact: Path, activations: Activations | None) -> OpenVinoModel:
+    return OpenVinoModel(artifact / contract.SAVED_MODEL_DIR, SIZE, PLACE, activations=activations)
+
+
+def network(artifact: Path, asked: select.Precision, cache: Path | None = None) -> select.Network:
+    return select.network(artifact, contract.verify(artifact), PLACE, "openvino", asked, cache)
+
+
+def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.ndarray) -> None:
+    model = opened(artifact, contract.read_activations(artifact))
+    exact, narrow = model.exactly()(picture), model.narrowed("int8", picture)(picture)
+    assert 0 < np.abs(narrow - exact).mean() < TOLERANCE
+
+
+def test_every_kernel_that_does_not_make_logits_is_of_bytes(artifact: Path) -> None:
+    model = opened(artifact, contract.read_activations(artifact))
+    narrow = model._in("int8")
+    kernels = {
+        tuple(node.output(0).get_shape()): node.input(1).get_source_output().get_node().get_type_name()
+        for node in narrow.get_ordered_ops()
+        if node.get_type_name() == "Convolution"
+    }
+    assert {kind for shape, kind in kernels.items() if shape[1] > 1} == {"Multiply"}
+    enlarged = [node for node in narrow.get_ordered_ops() if node.get_type_name() == "Interpolate"]
+    assert {node.input(0).get_source_output().get_node().get_type_name() for node in enlarged} == {
+        "Relu",
+        "Add",
+    }
+
+
+def test_kernels_come_out_as_they_are_stored(artifact: Path) -> None:
+    import tensorflow as tf
+
+    from training.storage import SCALE_SUFFIX
+
+    loaded = tf.saved_model.load(str(artifact / contract.SAVED_MODEL_DIR))
+    values = {v.name.split(":")[0]: v.numpy() for v in (*loaded.trainable, *loaded.moving)}
+    stored = sorted(
+        tuple(np.bincount(np.abs(each.astype(int)).ravel(), minlength=128))
+        for name, each in values.items()
+        if name + SCALE_SUFFIX in values
+    )
+    narrow = opened(artifact, contract.read_activations(artifact))._in("int8")
+    served = sorted(
+        tuple(np.bincount(np.abs(node.get_data().astype(int)).ravel(), minlength=128))
+        for node in narrow.get_ordered_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type().get_type_name() == "i8"
+    )
+    assert served == stored
+
+
+def test_ranges_of_another_network_are_refused(artifact: Path) -> None:
+    model = opened(artifact, Activations({"stage1.rebnconvin": 1.0}, {"stage1": 1.0}))
+    with pytest.raises(LoadError, match=r"has 1 ranges of ReLUs and 1 of sums, the network \d+ and 3"):
+        model.narrowed("int8", np.zeros((1, SIZE, SIZE, 3), np.uint8))
+
+
+@pytest.mark.skipif(not has_int8(), reason="this CPU adds no products of bytes")
+def test_auto_takes_8_bits_where_the_cpu_has_them_and_the_model_is_calibrated(artifact: Path) -> None:
+    assert network(artifact, "auto").precision == "int8"
+    assert network(artifact, "int8").precision == "int8"
+    assert network(artifact, "float32").precision == "float32"
+
+
+def test_8_bits_are_refused_where_the_cpu_does_not_have_them(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "has_int8", lambda: False)
+    assert network(artifact, "auto").precision != "int8"
+    with pytest.raises(LoadError, match="VNNI or AMX"):
+        network(artifact, "int8")
+
+
+def test_8_bits_are_refused_for_a_model_that_is_not_calibrated(tiny_artifact: Path) -> None:
+    with pytest.raises(LoadError, match="exported with --calibrate"):
+        network(tiny_artifact, "int8")
+
+
+def test_ranges_that_are_no_numbers_are_refused(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / contract.ACTIVATIONS_FILE).write_text('{"relu": {"a": -1}, "sum": {}}')
+    with pytest.raises(ContractError, match="positive number"):
+        contract.read_activations(tmp_path)
+
+
+def test_second_start_reads_no_model_and_gives_the_same_alphas(
+    artifact: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = network(artifact, "auto", tmp_path)
+    expected = first.run(picture)
+    monkeypatch.setattr(OpenVinoModel, "_read", lambda _: pytest.fail("the model was read"))
+    again = network(artifact, "auto", tmp_path)
+    assert again.precision == first.precision
+    np.testing.assert_array_equal(again.run(picture), expected)
+
+
+def test_entry_that_openvino_does_not_take_is_compiled_anew(
+    artifact: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = network(artifact, "float32", tmp_path).run(picture)
+    kept = CompiledCache.get
+
+    def nonsense(cache: CompiledCache, what: str) -> bytes | None:
+        return b"nonsense" if kept(cache, what) and "chosen" not in what else kept(cache, what)
+
+    monkeypatch.setattr(CompiledCache, "get", nonsense)
+    np.testing.assert_array_equal(network(artifact, "float32", tmp_path).run(picture), expected)

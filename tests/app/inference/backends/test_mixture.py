@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import numpy as np
+
+from app.inference.backends.openvino_graph import mixture
+
+
+def test_what_each_place_takes_sums_to_one() -> None:
+    np.testing.assert_allclose(mixture(7, 20).sum(axis=1), 1, rtol=1e-6)
+    assert mixture(2, 4).tolist() == [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]

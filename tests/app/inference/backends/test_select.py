@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.inference.backends import devices, select
+from app.inference.backends.base import LoadError, Place
+from app.inference.backends.devices import has_bfloat16
+from app.inference.backends.precision import Precision
+from app.inference.backends.select import OPENVINO, TENSORFLOW, Network, Runtime, device_for
+from model.contract import Manifest
+from tests.conftest import TINY_SIZE, mean_colour
+
+# float32 on both sides; the convolutions add in another order than NumPy's mean.
+FLOAT32_NOISE = 1e-5
+
+
+def network(artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32") -> Network:
+    manifest = Manifest("tiny", "1", TINY_SIZE, "stretch", {})
+    return select.network(artifact, manifest, Place(device, threads=1, lanes=2), runtime, asked)
+
+
+@pytest.fixture
+def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("auto", OPENVINO), ("openvino", OPENVINO), ("tensorflow", TENSORFLOW)]
+)
+def test_openvino_runs_networks_on_cpus_unless_another_is_asked_for(
+    tiny_artifact: Path, asked: Runtime, expected: str
+) -> None:
+    made = network(tiny_artifact, asked)
+    assert (made.runtime, made.precision) == (expected, "float32")
+    batch = np.random.default_rng(3).integers(0, 256, (2, TINY_SIZE, TINY_SIZE, 3), np.uint8)
+    assert np.allclose(made.run(batch), batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+@pytest.mark.parametrize("asked", ["openvino", "tensorflow"])
+def test_each_runtime_has_bfloat16(tiny_artifact: Path, asked: Runtime) -> None:
+    assert network(tiny_artifact, asked, asked="auto").precision == "bfloat16"
+
+
+def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        def __init__(self, _path: Path, _place: Place) -> None: ...
+
+        def in_float32(self) -> object:
+            return mean_colour
+
+        exactly = in_float32
+
+        def narrowed(self, _kind: str, _probe: object) -> object:
+            return mean_colour
+
+    monkeypatch.setattr(select, "TensorFlowModel", Model)
+    monkeypatch.setattr(
+        select, "sixteen_bits_of", lambda place: ("float16",) if place.device == "cuda" else ()
+    )
+    assert network(tiny_artifact, "auto", "cuda") == Network(mean_colour, TENSORFLOW, "float32")
+    assert network(tiny_artifact, "auto", "cuda", asked="auto") == Network(mean_colour, TENSORFLOW, "float16")
+    assert [device_for("auto", "cuda"), device_for("tensorflow", "auto")] == ["cuda", "auto"]
+
+
+def test_openvino_looks_for_no_gpu_and_refuses_one() -> None:
+    assert [device_for("openvino", "auto"), device_for("openvino", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(LoadError, match="MATTE_RUNTIME=openvino runs on CPUs alone"):
+        device_for("openvino", "cuda")
+
+
+@pytest.mark.usefixtures("_not_installed")
+def test_where_openvino_is_not_installed_tensorflow_runs_the_network_and_it_is_said(
+    tiny_artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "app"):
+        assert network(tiny_artifact, "auto").runtime == TENSORFLOW
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("app")]
+    assert len(said) == 1
+    assert said[0].startswith("TensorFlow runs the network: OpenVINO cannot be imported")
+
+
+@pytest.mark.usefixtures("_not_installed")
+def test_openvino_that_is_asked_for_and_not_installed_is_an_error(tiny_artifact: Path) -> None:
+    with pytest.raises(LoadError, match=r"MATTE_RUNTIME=openvino: OpenVINO cannot be imported.* auto"):
+        network(tiny_artifact, "openvino")
+
+
+def test_model_that_openvino_cannot_run_is_tensorflows(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Model:
+        def __init__(self, path: Path, _size: int, _place: Place, **_options: object) -> None:
+            raise LoadError(f"{path}: no translation for an operation")
+
+    monkeypatch.setattr(select, "OpenVinoModel", Model)
+    assert network(tiny_artifact, "auto").runtime == TENSORFLOW
+    assert "TensorFlow runs the network: " in caplog.text
+    with pytest.raises(LoadError, match="no translation"):
+        network(tiny_artifact, "openvino")
+
+
+def test_precision_that_the_cpu_lacks_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    with pytest.raises(LoadError, match="AVX512-BF16"):
+        network(tmp_path / "nowhere", "auto", asked="bfloat16")

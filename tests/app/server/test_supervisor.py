@@ -1,0 +1,143 @@
+"""Several processes behind one port: shares of cores, and real workers that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.server.supervisor import Member, count_gpus, share_of
+from tests.portraits import pixels, plain, png
+from tests.processes import PATIENCE_S, Process, serving_quickly
+
+TWO = {"MATTE_WORKERS": "2", "MATTE_LANES": "1", "MATTE_MAX_BATCH_SIZE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "shares"),
+    [
+        (4, 2, [[0, 1], [2, 3]]),
+        (5, 2, [[0, 1], [2, 3, 4]]),
+        (3, 3, [[0], [1], [2]]),
+        (1, 2, [[], []]),
+    ],
+)
+def test_each_worker_has_cores_of_its_own(cores: int, count: int, shares: list[list[int]]) -> None:
+    assert [share_of(list(range(cores)), number, count) for number in range(count)] == shares
+
+
+def test_member_is_told_in_one_word() -> None:
+    member = Member(1, 2, 7)
+    assert Member.parse(str(member)) == member
+    with pytest.raises(ValueError, match="NUMBER/COUNT:DESCRIPTOR"):
+        Member.parse("1/2")
+
+
+def test_gpus_are_those_that_the_process_may_open(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert count_gpus(tmp_path) == 2
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers_ready(process: Process, count: int) -> set[object]:
+    """Wait for so many lines "ready"; gives the workers that wrote one."""
+
+    def ready() -> list[object]:
+        return [line.get("worker") for line in process.lines if line["message"] == "ready"]
+
+    with process.arrived:
+        assert process.arrived.wait_for(lambda: len(ready()) >= count, PATIENCE_S), process.lines
+    return set(ready())
+
+
+def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(tiny_artifact: Path) -> None:
+    with (
+        serving_quickly(tiny_artifact, ready=False, **TWO) as (process, address),
+        httpx.Client(base_url=address, timeout=PATIENCE_S) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        assert workers_ready(process, 2) == {0, 1}
+        pair = children(process.child.pid)
+        assert len(pair) == 2
+        if len(os.sched_getaffinity(0)) >= 2:
+            assert os.sched_getaffinity(pair[0]).isdisjoint(os.sched_getaffinity(pair[1]))
+        os.kill(pair[0], signal.SIGKILL)
+        # Each on a connection of its own: none is taken by a process that cannot serve it.
+        photo = {"image": png(plain(77))}
+        posts = [
+            pool.submit(httpx.post, f"{address}/v1/matte", files=photo, timeout=PATIENCE_S) for _ in range(12)
+        ]
+        answers = [post.result() for post in posts]
+        assert {answer.status_code for answer in answers} == {200}
+        assert abs(int(pixels(answers[0].content).mean()) - 77) <= 1
+        workers_ready(process, 3)
+        again = children(process.child.pid)
+        assert len(again) == 2
+        assert pair[1] in again
+        assert client.get("/readyz").status_code == 200
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(PATIENCE_S) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in again)
+    (line,) = [line for line in process.lines if "ended with status" in str(line["message"])]
+    assert "worker 0 ended with status -9" in str(line["message"])
+
+
+def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keeps_it(
+    tiny_artifact: Path,
+) -> None:
+    base = _two_free_ports()
+    with (
+        httpx.Client(timeout=PATIENCE_S) as client,
+        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, _),
+    ):
+        workers_ready(process, 2)
+        for number in range(2):
+            own = f"http://127.0.0.1:{base + number}"
+            for _ in range(number + 1):
+                assert client.post(f"{own}/v1/matte", files={"image": png(plain(1))}).status_code == 200
+            page = client.get(f"{own}/metrics").text
+            assert f'matte_requests_total{{route="/v1/matte",status="200"}} {number + 1}.0' in page
+        pair = children(process.child.pid)
+        process.child.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while any(_runs(pid) for pid in pair):
+            assert time.monotonic() < deadline
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_model_that_cannot_be_loaded_ends_all_with_the_reason(tmp_path: Path) -> None:
+    errors = tmp_path / "errors"
+    with (
+        errors.open("w") as file,
+        serving_quickly(tmp_path, ready=False, errors=file, MATTE_WORKERS="2") as (process, _),
+    ):
+        assert process.child.wait(PATIENCE_S) == 1
+    assert "manifest.json: missing" in errors.read_text()
+
+
+def _two_free_ports() -> int:
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
