@@ -22,7 +22,7 @@ def serve(host: options.Host = None, port: options.Port = None, member: options.
     from app.cli import serve
     from app.server import supervisor
 
-    serve.serve(host, port, supervisor.Member.parse(member) if member else None)
+    serve.serve(host, port, supervisor.WorkerProcess.parse(member) if member else None)
 
 
 @cli.command()
@@ -42,7 +42,7 @@ def matte(
     """Alpha mattes of photos, as grey PNGs. What is done already is skipped."""
     from app.cli import process
 
-    order = process.Order(
+    order = process.ProcessOptions(
         paths=paths,
         out=out,
         wish=Wish(output=output, quality=quality),
@@ -79,7 +79,7 @@ def cutout(
     """Photos without their background, or before another one. What is done already is skipped."""
     from app.cli import process
 
-    order = process.Order(
+    order = process.ProcessOptions(
         paths=paths,
         out=out,
         wish=Wish(
@@ -138,7 +138,7 @@ def bulk(
         shadow=shadow,
     )
     bulk.run(
-        bulk.Order(
+        bulk.BulkOptions(
             source=source,
             destination=destination,
             wish=wish,

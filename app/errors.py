@@ -38,7 +38,7 @@ of them.
         ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
-          PlaceLost          429      rate_limit_exceeded     + Retry-After
+          SlotPreempted          429      rate_limit_exceeded     + Retry-After
           RateLimited        429      rate_limit_exceeded     + Retry-After, its own
         NotReady             503      not_ready               + Retry-After
         OutOfMemory          503      out_of_memory           + Retry-After
@@ -236,7 +236,7 @@ class QueueFull(Busy):
     reason = "queue_full"
 
 
-class PlaceLost(QueueFull):
+class SlotPreempted(QueueFull):
     """It had one, and another client got it."""
 
     reason = "place_lost"

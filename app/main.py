@@ -21,13 +21,13 @@ from app.errors import ServiceError
 from app.inference.backends.base import LoadError, Predict
 from app.inference.registry import Source, model_source
 from app.middleware import tracing
-from app.middleware.admission import GUARDED, Admission
-from app.middleware.auth import Access, is_keyed
-from app.middleware.concurrency_limit import Places, Room
+from app.middleware.admission import GUARDED, AdmissionMiddleware
+from app.middleware.auth import AuthMiddleware, is_keyed
+from app.middleware.concurrency_limit import AdaptiveLimit, ConcurrencyLimiter
 from app.middleware.error_responses import handle
-from app.middleware.paths import Paths
-from app.middleware.request_context import Observation, Records
-from app.middleware.tracing import Tracing
+from app.middleware.paths import PathMiddleware
+from app.middleware.request_context import AccessLog, RequestContextMiddleware
+from app.middleware.tracing import TracingMiddleware
 from app.observability import gpu_metrics
 from app.observability import metrics as loop_lag
 from app.observability.metrics import Metrics
@@ -99,15 +99,21 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     settings, metrics = state.settings, state.metrics
     metrics.watch_ready(state.pipeline.check_ready)
     least = busy_photos(settings, on_gpu=settings.device != "cpu")
-    room = Room(settings.max_queue, least, settings.overload_wait_ms / 1000)
-    metrics.inflight_limit.set_function(lambda: room.places)
+    adaptive_limit = AdaptiveLimit(settings.max_queue, least, settings.overload_wait_ms / 1000)
+    metrics.inflight_limit.set_function(lambda: adaptive_limit.current)
     check_ready = state.pipeline.check_ready
-    places, records = Places(room, settings.request_timeout_ms), Records(metrics, routes)
+    limiter = ConcurrencyLimiter(adaptive_limit, settings.request_timeout_ms)
+    access_log = AccessLog(metrics, routes)
     app.add_middleware(
-        Admission, settings=settings, metrics=metrics, check_ready=check_ready, room=room, places=places
+        AdmissionMiddleware,
+        settings=settings,
+        metrics=metrics,
+        check_ready=check_ready,
+        adaptive_limit=adaptive_limit,
+        limiter=limiter,
     )
-    app.add_middleware(Access, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
-    app.add_middleware(Observation, records=records)
+    app.add_middleware(AuthMiddleware, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
+    app.add_middleware(RequestContextMiddleware, access_log=access_log)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -117,8 +123,8 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             expose_headers=READ,
         )
     if settings.otlp_endpoint:
-        app.add_middleware(Tracing, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
-    app.add_middleware(Paths, routes=routes, root_path=settings.root_path)
+        app.add_middleware(TracingMiddleware, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
+    app.add_middleware(PathMiddleware, routes=routes, root_path=settings.root_path)
 
 
 class _Service(FastAPI):

@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import cv2
 
-from app.concurrency.executor import Workers, give_way
-from app.concurrency.in_flight import Inside
-from app.concurrency.memory_budget import Budget
+from app.concurrency.executor import ContextThreadPool, lower_priority
+from app.concurrency.in_flight import InFlight
+from app.concurrency.memory_budget import MemoryBudget
 from app.concurrency.watchdog import Watchdog
 from app.errors import ClientError, NotReady
 from app.imaging import decode, encode
@@ -31,9 +31,9 @@ from app.imaging.render import render
 from app.inference import servable as views
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
-from app.inference.registry import Models, Source
-from app.inference.servable import Device, Served
-from app.inference.shadow_traffic import Comparison, Shadow, views_for
+from app.inference.registry import ModelRegistry, Source
+from app.inference.servable import DeviceContext, Servable
+from app.inference.shadow_traffic import Comparison, ShadowTraffic, views_for
 from app.observability import timing
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -63,9 +63,9 @@ class Pipeline:
         cv2.setNumThreads(1)
         self._settings = settings
         self._metrics = metrics
-        self._cpu = Workers(settings.cpu_thread_count, "cpu", metrics.cpu_wait_seconds.observe)
-        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device", give_way)
-        self._models: Models | None = None
+        self._cpu = ContextThreadPool(settings.cpu_thread_count, "cpu", metrics.cpu_wait_seconds.observe)
+        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device", lower_priority)
+        self._models: ModelRegistry | None = None
         self._watchdog = Watchdog(settings.stuck_after_ms / 1000)
         # What a batch takes does not depend on the photos: one that hangs is a fault. A photo's steps take what its
         # client's bytes make them take: one that is slow must not stop the others, as long as any thread is left.
@@ -74,9 +74,9 @@ class Pipeline:
             "All threads that decode and encode have been at the same photos", settings.cpu_thread_count
         )
         self._draining = False
-        self._inside = Inside(lambda: self._watchdog.now_s)
-        self._budget = Budget(settings.max_decoded_bytes)
-        self._shadow = Shadow(settings.shadow_share, metrics)
+        self._in_flight = InFlight(lambda: self._watchdog.now_s)
+        self._budget = MemoryBudget(settings.max_decoded_bytes)
+        self._shadow = ShadowTraffic(settings.shadow_share, metrics)
         metrics.queue_depth.set_function(self._queue_depth)
         metrics.cpu_queue_depth.set_function(lambda: self._cpu.waiting)
         metrics.decoded_bytes.set_function(lambda: self._budget.taken)
@@ -87,15 +87,17 @@ class Pipeline:
     async def start(self, source: Source) -> None:
         """Load and warm the models, then take photos. Raises ContractError or LoadError."""
         self._loop = asyncio.get_running_loop()
-        models = Models(source, Device(self._device, self._batches, self._metrics, self._settings))
+        models = ModelRegistry(
+            source, DeviceContext(self._device, self._batches, self._metrics, self._settings)
+        )
         await models.start()
         self._watchdog.start(self._metrics.stuck.inc, self._give_up_late)
-        self._metrics.batch_limit.set_function(lambda: models.default.predictor.headroom.limit)
+        self._metrics.batch_limit.set_function(lambda: models.default.predictor.backoff.limit)
         self._budget.most = self._most_at_once(models.default.predictor)
         self._models = models
 
     @property
-    def models(self) -> Models:
+    def models(self) -> ModelRegistry:
         """Those in service. Raises NotReady before they are loaded."""
         if self._models is None:
             raise NotReady("The model is still loading.")
@@ -120,12 +122,14 @@ class Pipeline:
         signal handler."""
         begun, self._draining = self._draining, True
         if self._models is not None and not begun:
-            self._models.hurry()
+            self._models.flush()
             self._loop.call_soon_threadsafe(self._limit_draining)
 
     def _limit_draining(self) -> None:
         """Whoever is given up gets an answer: the server has none for the requests that it cancels a little later."""
-        give_up = partial(self._inside.give_up, 0, "The service shut down before this picture was done.")
+        give_up = partial(
+            self._in_flight.abort_older_than, 0, "The service shut down before this picture was done."
+        )
         self._loop.call_later(self._settings.drain_timeout_ms / 1000, give_up)
 
     async def run(
@@ -141,32 +145,32 @@ class Pipeline:
 
         Raises ServiceErrors.
         """
-        with self.models.use(model) as served, self._inside.one():
+        with self.models.use(model) as servable, self._in_flight.track():
             pixels = await self._count_pixels(data, output)
             self._metrics.photo_megapixels.observe(pixels / 1e6)
             async with self._budget.reserve(pixels * output.bytes_per_pixel, client) as waited_s:
-                if not served.alive:
+                if not servable.alive:
                     raise NotReady("The service shut down before this picture was done.")
-                timing.note("budget", (now := time.perf_counter()) - waited_s, now)
-                prepared, decode_s, waiting = await self._prepare(served, data, output, quality)
+                timing.record("budget", (now := time.perf_counter()) - waited_s, now)
+                prepared, decode_s, waiting = await self._prepare(servable, data, output, quality)
                 batched = await views.all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
                 alphas = [each.output for each in batched]
-                work = partial(finish, prepared, alphas, output, served.manifest)
+                work = partial(finish, prepared, alphas, output, servable.manifest)
                 finished, _ = await self._on_cpu(work)
-                self._show_candidate(prepared, alphas, quality, served)
+                self._show_candidate(prepared, alphas, quality, servable)
         self._metrics.observe_photo(finished.found, finished.confidence, finished.seconds)
         infer_s = max(each.run_s for each in batched)
         seconds = {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds}
-        return Result(finished, seconds, served.manifest.label)
+        return Result(finished, seconds, servable.manifest.label)
 
     async def close(self) -> None:
         """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""
         self.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
-                await self._inside.left()
+                await self._in_flight.drained()
         if self._models is not None:
             await self._models.close()
         self._watchdog.stop()
@@ -186,35 +190,35 @@ class Pipeline:
         return (await self._on_cpu(count))[0]
 
     async def _prepare(
-        self, served: Served, data: bytes, output: Output, quality: Quality
+        self, servable: Servable, data: bytes, output: Output, quality: Quality
     ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
         """The decoded photo, seconds of work, and its views on their way through the batcher."""
-        manifest, limit = served.manifest, self._settings.max_pixels
-        with served.arriving():
+        manifest, limit = servable.manifest, self._settings.max_pixels
+        with servable.arriving():
             size, geometry = manifest.input_size, manifest.geometry
             work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
             prepared, decode_s = await self._on_cpu(work)
             self._metrics.stage_seconds.labels("decode").observe(decode_s)
-            return prepared, decode_s, served.begin(prepared.views)
+            return prepared, decode_s, servable.begin(prepared.views)
 
     def _show_candidate(
-        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, served: Served
+        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
     ) -> None:
         """If there is one and it is this photo's turn. Nobody waits for what it finds."""
         candidate = self.models.shadow
-        if candidate is None or not self._shadow.wants_one():
+        if candidate is None or not self._shadow.takes_next():
             return
 
         async def see() -> list[Image]:
             work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
             return (await self._on_cpu(work))[0]
 
-        self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, served.manifest))
+        self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
 
     def _give_up_late(self) -> None:
         """Something is stuck: those who have waited as long as it has do not wait any longer."""
         if stuck := self._watchdog.stuck:
-            self._inside.give_up(
+            self._in_flight.abort_older_than(
                 self._watchdog.stuck_after_s, f"{stuck} This picture has waited for too long."
             )
 
@@ -339,5 +343,5 @@ class _Stopwatch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        timing.note(stage, self._since, now)
+        timing.record(stage, self._since, now)
         self.seconds[stage], self._since = now - self._since, now

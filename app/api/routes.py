@@ -17,7 +17,7 @@ from app.api.uploads import read_upload
 from app.errors import ClientGone, NotReady, Unauthorised
 from app.imaging.output import MATTE, Output
 from app.inference.predictor import Predictor
-from app.inference.registry import Models, Role
+from app.inference.registry import ModelRegistry, Role
 from app.middleware.auth import CLIENT
 from app.middleware.paths import PREFIX
 from app.observability.metrics import Metrics
@@ -71,7 +71,7 @@ async def models(request: Request) -> ModelList:
     The `default` one answers those that name none; those `kept` can be asked for by `model`; a `shadow` only sees a
     share of the photos, to be compared.
     """
-    models: Models = request.app.state.pipeline.models
+    models: ModelRegistry = request.app.state.pipeline.models
     return ModelList(models=[_item(served.predictor, role) for served, role in models.all()])
 
 

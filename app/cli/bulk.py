@@ -19,7 +19,7 @@ from app.cutout_options import Wish
 from app.files import left_out
 
 if TYPE_CHECKING:
-    from app.distributed.job import Order as Job
+    from app.distributed.job import JobOptions as Job
     from app.distributed.records import Outcome
 
 NEEDS: Final = ("ray", "pyarrow", "fsspec")
@@ -27,7 +27,7 @@ _SHOWN_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class BulkOptions:
     """What a person has typed. What is None follows from the cluster."""
 
     source: str
@@ -42,18 +42,18 @@ class Order:
     split: bool | None = None
 
 
-def run(order: Order) -> None:
+def run(order: BulkOptions) -> None:
     """Do all of it, and exit with 0 only if nothing failed."""
     if not all(map(find_spec, NEEDS)):
         exit.fail("bulk needs Ray, which is not installed: pip install 'u2matte[ray]'")
     if order.wish.output == "matte" and order.wish != Wish(output="matte", quality=order.wish.quality):
         exit.fail("a matte has no option but --quality; the others are for --output cutout")
-    from app.distributed.job import JobEnds
+    from app.distributed.job import JobStopped
 
     console = Console(stderr=True)
     try:
         failed = _all(order, _job(order), console)
-    except JobEnds as ends:
+    except JobStopped as ends:
         exit.fail(str(ends))
     except KeyboardInterrupt:
         console.print(
@@ -64,7 +64,7 @@ def run(order: Order) -> None:
         raise typer.Exit(1)
 
 
-def _all(order: Order, asked: Job, console: Console) -> Sequence[Outcome]:
+def _all(order: BulkOptions, asked: Job, console: Console) -> Sequence[Outcome]:
     """Do it, and tell how far it is and what came of it. The failures."""
     from app.distributed import job
 
@@ -100,12 +100,12 @@ def _all(order: Order, asked: Job, console: Console) -> Sequence[Outcome]:
     return made
 
 
-def _job(order: Order) -> Job:
-    """With what the environment and the model say. Raises JobEnds."""
+def _job(order: BulkOptions) -> Job:
+    """With what the environment and the model say. Raises JobStopped."""
     from app.cli.processors import output_of
     from app.distributed import job, pools
     from app.errors import ServiceError
-    from app.inference.repository import default_of, look
+    from app.inference.repository import default_of, scan
     from app.settings import SettingsError, load_settings
     from model.contract import ContractError
     from model.matting import Quality
@@ -113,12 +113,12 @@ def _job(order: Order) -> Job:
     wish = order.wish
     try:
         settings, output = load_settings(), output_of(wish)
-        stored = default_of(look(settings.model_dir), settings.default_model)
+        stored = default_of(scan(settings.model_dir), settings.default_model)
     except (SettingsError, ContractError) as error:
-        raise job.JobEnds(str(error)) from None
+        raise job.JobStopped(str(error)) from None
     except ServiceError as error:
-        raise job.JobEnds(error.detail) from None
-    return job.Order(
+        raise job.JobStopped(error.detail) from None
+    return job.JobOptions(
         source=order.source,
         destination=order.destination,
         output=output,
@@ -130,5 +130,7 @@ def _job(order: Order) -> Job:
         recursive=order.recursive,
         overwrite=order.overwrite,
         address=order.address,
-        crowd=pools.Crowd(workers=order.workers, cpus=order.cpus, gpus=order.gpus, split=order.split),
+        cluster_spec=pools.ClusterSpec(
+            workers=order.workers, cpus=order.cpus, gpus=order.gpus, split=order.split
+        ),
     )

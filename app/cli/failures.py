@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.cli.files import PathsError
-from app.cli.processors import WorkEnds
+from app.cli.processors import ProcessingStopped
 from app.files.names import PHOTOS, shown, suffix_of
 from app.files.results import failure_line
 
@@ -27,7 +27,7 @@ class Failure:
 
 
 class Note(Protocol):
-    """Notes a failure in the list. Raises WorkEnds."""
+    """Notes a failure in the list. Raises ProcessingStopped."""
 
     def __call__(self, photo: Path, failure: Failure, /) -> None: ...
 
@@ -49,7 +49,7 @@ def listing(path: Path | None) -> Iterator[Note]:
             try:
                 file.write(failure_line(str(photo), failure.code, failure.detail).encode())
             except OSError as error:
-                raise WorkEnds(f"{path}: {error.strerror}") from None
+                raise ProcessingStopped(f"{path}: {error.strerror}") from None
 
         yield note
 

@@ -30,8 +30,8 @@ class _Entry:
         return json.dumps([self.name, self.mark, self.size]) + "\n"
 
 
-class Ledger:
-    """The ledger of `out_dir`, for results that are made as `key` says. Raises OSError.
+class Journal:
+    """The journal of `out_dir`, for results that are made as `key` says. Raises OSError.
 
     Of a result's lines the last one holds. A line that was cut off by a crash counts as none, so that its photo is
     done anew.

@@ -1,4 +1,4 @@
-"""Paths come in, which photo goes into which file goes out, and what is left out. Knows no pixels."""
+"""PathMiddleware come in, which photo goes into which file goes out, and what is left out. Knows no pixels."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ from rich.text import Text
 from app.cli import exit, failures, files, watch
 from app.cli.failures import Failure, Note
 from app.cli.files import PathsError
-from app.cli.journal import Ledger
+from app.cli.journal import Journal
 from app.cli.plan import Job, Plan
-from app.cli.processors import Done, PhotoFailed, WorkEnds, Worker
+from app.cli.processors import Done, PhotoFailed, ProcessingStopped, Processor
 from app.cutout_options import Format, Wish
 from app.errors import MissingSource, MultipleSources
 from app.files import left_out
@@ -46,7 +46,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ProcessOptions:
     """What a person has typed.
 
     `format`: None where the name of the file to write shall say it. `failures`: the list of them. `service`: None for
@@ -64,42 +64,42 @@ class Order:
     service: Service | None = None
 
 
-def run(order: Order) -> None:
+def run(order: ProcessOptions) -> None:
     """Do all of it, and exit with 0 only if nothing failed."""
-    console, tally = Console(stderr=True), Tally()
+    console, summary = Console(stderr=True), Summary()
     try:
         target = files.single_target(order.paths, order.out)
         wish = replace(order.wish, format=files.format_of(target, order.format))
         with failures.listing(order.failures) as note:
-            asyncio.run(_Run(order, wish, _worker(order, wish, console), console, tally, note).all(target))
-    except (PathsError, WorkEnds, OSError) as error:
+            asyncio.run(_Run(order, wish, _worker(order, wish, console), console, summary, note).all(target))
+    except (PathsError, ProcessingStopped, OSError) as error:
         exit.fail(str(error))
     except KeyboardInterrupt:
         console.print("interrupted; the files written so far are complete")
         exit.leave(exit.INTERRUPTED)
-    report(tally, order, console)
-    if tally.failures or tally.ended:
+    report(summary, order, console)
+    if summary.failures or summary.ended:
         raise typer.Exit(1)
 
 
-def report(tally: Tally, order: Order, console: Console) -> None:
+def report(summary: Summary, order: ProcessOptions, console: Console) -> None:
     """Say what became of the photos. File names are printed as they are, whatever brackets are in them."""
-    if tally.empty:
-        _tell_empty(tally.empty, console)
-    if tally.failures and not order.watch:
-        problems = {source: failure.detail for source, failure in tally.failures.items()}
-        failures.tell(console, f"{len(problems)} of {tally.tried} failed", problems)
-    if tally.left_out:
-        console.print(Text(left_out.sentence(tally.left_out)), soft_wrap=True)
+    if summary.empty:
+        _tell_empty(summary.empty, console)
+    if summary.failures and not order.watch:
+        problems = {source: failure.detail for source, failure in summary.failures.items()}
+        failures.tell(console, f"{len(problems)} of {summary.tried} failed", problems)
+    if summary.left_out:
+        console.print(Text(left_out.sentence(summary.left_out)), soft_wrap=True)
     if order.out != files.STDIO:
-        parts = [f"{tally.written} written to {shown(order.out)}"]
-        if tally.skipped:
-            parts.append(f"{tally.skipped} skipped, done already (--overwrite makes them anew)")
-        if tally.failures:
-            parts.append(f"{len(tally.failures)} failed")
+        parts = [f"{summary.written} written to {shown(order.out)}"]
+        if summary.skipped:
+            parts.append(f"{summary.skipped} skipped, done already (--overwrite makes them anew)")
+        if summary.failures:
+            parts.append(f"{len(summary.failures)} failed")
         console.print(Text(", ".join(parts)), soft_wrap=True)
-    if tally.ended:
-        console.print(Text(f"given up: {tally.ended}"), soft_wrap=True)
+    if summary.ended:
+        console.print(Text(f"given up: {summary.ended}"), soft_wrap=True)
 
 
 def _tell_empty(empty: Sequence[Path], console: Console) -> None:
@@ -109,25 +109,27 @@ def _tell_empty(empty: Sequence[Path], console: Console) -> None:
     console.print(Text(f"nobody was found in {len(empty)}: {named}"), soft_wrap=True)
 
 
-def _worker(order: Order, wish: Wish, console: Console) -> Worker:
+def _worker(order: ProcessOptions, wish: Wish, console: Console) -> Processor:
     """Imported here, so that who sends to a service does not wait for OpenCV, nor the other one for httpx."""
     service = order.service
     if service is not None:
-        from app.cli.processors import RemoteWorker
+        from app.cli.processors import RemoteProcessor
 
-        return RemoteWorker(service.url, wish, console, places=service.concurrency, api_key=service.api_key)
-    from app.cli.processors import LocalWorker
+        return RemoteProcessor(
+            service.url, wish, console, concurrency=service.concurrency, api_key=service.api_key
+        )
+    from app.cli.processors import LocalProcessor
 
-    return LocalWorker(wish, console)
+    return LocalProcessor(wish, console)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    order: Order
+    order: ProcessOptions
     wish: Wish
-    worker: Worker
+    worker: Processor
     console: Console
-    tally: Tally
+    summary: Summary
     note: Note
 
     async def all(self, target: Path | None) -> None:
@@ -152,15 +154,15 @@ class _Run:
         jobs = await asyncio.to_thread(plan.look)
         if not jobs:
             raise PathsError(left_out.nothing(plan.left_out))
-        self.tally.left_out = plan.left_out
-        ledger = await self._ledger()
+        self.summary.left_out = plan.left_out
+        journal = await self._journal()
         if not self.order.overwrite:
-            left = await asyncio.to_thread(lambda: [job for job in jobs if not ledger.has(*job)])
-            self.tally.skipped, jobs = len(jobs) - len(left), left
+            left = await asyncio.to_thread(lambda: [job for job in jobs if not journal.has(*job)])
+            self.summary.skipped, jobs = len(jobs) - len(left), left
         if jobs:
-            await self._through(jobs, ledger)
+            await self._through(jobs, journal)
 
-    async def _through(self, jobs: Sequence[Job], ledger: Ledger | None) -> None:
+    async def _through(self, jobs: Sequence[Job], journal: Journal | None) -> None:
         await self.worker.start()
         name = self.wish.doing
         with bar(name, self.console) as progress:
@@ -170,43 +172,43 @@ class _Run:
                 progress.advance(done)
                 self._note(job)
 
-            await Belt(self.worker, ledger, self.tally, through).carry(_each(jobs))
+            await PhotoQueue(self.worker, journal, self.summary, through).process_all(_each(jobs))
 
     async def _watch(self) -> None:
         """Nobody may be looking: each photo gets a line of its own, and there is no bar."""
         watch.refuse_unwatchable(self.order.paths, self.order.out)
-        ledger = await self._ledger()
+        journal = await self._journal()
         await self.worker.start()
         self.console.print("watching; Ctrl-C ends it")
         with watch.until_signal(self.console) as stopped:
-            belt, plan = Belt(self.worker, ledger, self.tally, self._tell), self._plan()
-            await belt.carry(self._new(watch.settled(plan, stopped, self._pass_by), ledger))
+            belt, plan = PhotoQueue(self.worker, journal, self.summary, self._tell), self._plan()
+            await belt.process_all(self._new(watch.settled(plan, stopped, self._pass_by), journal))
 
-    async def _new(self, jobs: AsyncIterator[Job], ledger: Ledger) -> AsyncIterator[Job]:
+    async def _new(self, jobs: AsyncIterator[Job], journal: Journal) -> AsyncIterator[Job]:
         async for job in jobs:
-            if self.order.overwrite or not ledger.has(*job):
+            if self.order.overwrite or not journal.has(*job):
                 yield job
             else:
-                self.tally.skipped += 1
+                self.summary.skipped += 1
 
     def _tell(self, job: Job, outcome: str) -> None:
         self.console.print(Text(f"{shown(job[0])}: {outcome}"), soft_wrap=True)
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        if (failure := self.tally.failures.get(job[0])) is not None:
+        if (failure := self.summary.failures.get(job[0])) is not None:
             self.note(job[0], failure)
 
     def _pass_by(self, found: Mapping[Path, str]) -> None:
-        self.tally.left_out |= found
+        self.summary.left_out |= found
         self.console.print(Text(left_out.sentence(found, named=True)), soft_wrap=True)
 
     def _plan(self) -> Plan:
         order = self.order
         return Plan(order.paths, order.out, self.wish.suffix, recursive=order.recursive)
 
-    async def _ledger(self) -> Ledger:
-        return Ledger(self.order.out, self.wish.key(await self.worker.model()))
+    async def _journal(self) -> Journal:
+        return Journal(self.order.out, self.wish.key(await self.worker.model()))
 
 
 async def _each(jobs: Sequence[Job]) -> AsyncIterator[Job]:
@@ -219,7 +221,7 @@ UNREACHED: Final = "storage"
 
 
 @dataclass(slots=True)
-class Tally:
+class Summary:
     """What became of the photos. `left_out`: files that are none, and why. `ended`: why no more were tried."""
 
     written: int = 0
@@ -235,26 +237,26 @@ class Tally:
         return self.written + len(self.failures)
 
 
-class Belt:
+class PhotoQueue:
     """`tell` hears of each photo that is through, and what came of it: where it was written to, or why not."""
 
     def __init__(
-        self, worker: Worker, ledger: Ledger | None, tally: Tally, tell: Callable[[Job, str], None]
+        self, worker: Processor, journal: Journal | None, summary: Summary, tell: Callable[[Job, str], None]
     ) -> None:
         self._worker = worker
-        self._ledger = ledger
-        self._tally = tally
+        self._journal = journal
+        self._tally = summary
         self._tell = tell
 
-    async def carry(self, jobs: AsyncIterator[Job]) -> None:
-        """All of `jobs`, or those up to the point where the worker ends the work, which the tally then says."""
-        places = asyncio.Semaphore(self._worker.places)
+    async def process_all(self, jobs: AsyncIterator[Job]) -> None:
+        """All of `jobs`, or those up to the point where the worker ends the work, which the summary then says."""
+        concurrency = asyncio.Semaphore(self._worker.concurrency)
         try:
             async with asyncio.TaskGroup() as group:
                 async for job in jobs:
-                    await places.acquire()
-                    group.create_task(self._one(job)).add_done_callback(lambda _task: places.release())
-        except* WorkEnds as ends:
+                    await concurrency.acquire()
+                    group.create_task(self._one(job)).add_done_callback(lambda _task: concurrency.release())
+        except* ProcessingStopped as ends:
             self._tally.ended = str(ends.exceptions[0])
 
     async def _one(self, job: Job) -> None:
@@ -278,7 +280,7 @@ class Belt:
 
     def _read(self, source: Path) -> tuple[bytes, str]:
         """The mark is taken first: a photo that is replaced meanwhile is then done once more, not once too little."""
-        mark = self._ledger.mark(source) if self._ledger is not None else ""
+        mark = self._journal.mark(source) if self._journal is not None else ""
         data = files.read(source)
         if not data:
             empty = "nothing came from standard input" if source == files.STDIO else "the file is empty"
@@ -291,11 +293,11 @@ class Belt:
         return data, mark
 
     def _write(self, job: Job, done: Done, mark: str) -> None:
-        target, ledger = job[1], self._ledger
-        if ledger is None:
+        target, journal = job[1], self._journal
+        if journal is None:
             files.write(target, done.data)
         else:
-            files.write(target, done.data, lambda: ledger.add(target, mark, len(done.data)))
+            files.write(target, done.data, lambda: journal.add(target, mark, len(done.data)))
 
 
 def _said(error: Exception, source: Path) -> str:

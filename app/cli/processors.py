@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from app.api.options import read_output
-from app.client import Answer, AsyncClient, CallError, Disconnected, Patience
+from app.client import Answer, AsyncClient, CallError, Disconnected, RetryPolicy
 from app.cutout_options import Wish
 from app.errors import ServiceError
 from app.imaging.output import MATTE, Output
 from app.inference.backends.base import LoadError
 from app.inference.registry import model_source, only
-from app.inference.repository import Stored, default_of, look
+from app.inference.repository import ModelVersion, default_of, scan
 from app.observability.logs import configure_logs
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline, busy_photos
@@ -36,7 +36,7 @@ class PhotoFailed(Exception):  # noqa: N818 - said of one photo; the others go o
         self.code = code
 
 
-class WorkEnds(Exception):  # noqa: N818 - said of all photos
+class ProcessingStopped(Exception):  # noqa: N818 - said of all photos
     """No photo can be done, and there is no use in trying the others."""
 
 
@@ -48,21 +48,21 @@ class Done:
     foreground: bool
 
 
-class Worker(Protocol):
+class Processor(Protocol):
     """`model`, then `start` if there is anything to do, `work` for each photo, `close` in any case."""
 
     @property
-    def places(self) -> int:
+    def concurrency(self) -> int:
         """How many photos are worth having in hand at once."""
 
     async def model(self) -> str:
-        """Who will do the photos: the same name, the same results. Raises WorkEnds."""
+        """Who will do the photos: the same name, the same results. Raises ProcessingStopped."""
 
     async def start(self) -> None:
-        """Get ready for photos. Raises WorkEnds."""
+        """Get ready for photos. Raises ProcessingStopped."""
 
     async def work(self, data: bytes) -> Done:
-        """One photo. Raises PhotoFailed or WorkEnds."""
+        """One photo. Raises PhotoFailed or ProcessingStopped."""
 
     async def close(self) -> None:
         """Let everything go."""
@@ -91,25 +91,25 @@ def output_of(wish: Wish) -> Output:
     return read_output({name: str(value) for name, value in given.items() if value is not None}, picture)
 
 
-class LocalWorker:
-    """The pipeline of this process. Raises WorkEnds for settings that are wrong, or options that it does not know."""
+class LocalProcessor:
+    """Process photos in this process. Raises ProcessingStopped for wrong settings or unknown options."""
 
     def __init__(self, wish: Wish, console: Console) -> None:
         configure_logs("error", sys.stderr)
         try:
             self._settings = load_settings()
         except SettingsError as error:
-            raise WorkEnds(str(error)) from None
+            raise ProcessingStopped(str(error)) from None
         try:
             output_of(wish)
         except ServiceError as error:
-            raise WorkEnds(error.detail) from None
+            raise ProcessingStopped(error.detail) from None
         self._wish = wish
         self._console = console
         self._pipeline = Pipeline(self._settings, Metrics())
 
     @property
-    def places(self) -> int:
+    def concurrency(self) -> int:
         """Enough photos to fill the batches while others are decoded, and no more."""
         # Whether there is a GPU shows when the model is loaded.
         return busy_photos(self._settings, on_gpu=True)
@@ -126,13 +126,13 @@ class LocalWorker:
             load = partial(model_source(self._settings).load, stored)
             await self._pipeline.start(only(stored.manifest, load))
         except (ContractError, LoadError) as error:
-            raise WorkEnds(str(error)) from None
+            raise ProcessingStopped(str(error)) from None
 
-    def _stored(self) -> Stored:
+    def _stored(self) -> ModelVersion:
         try:
-            return default_of(look(self._settings.model_dir), self._settings.default_model)
+            return default_of(scan(self._settings.model_dir), self._settings.default_model)
         except ContractError as error:
-            raise WorkEnds(str(error)) from None
+            raise ProcessingStopped(str(error)) from None
 
     async def work(self, data: bytes) -> Done:
         try:
@@ -147,7 +147,7 @@ class LocalWorker:
 
 
 # A service that is restarted or busy for a while is waited for: nobody sits beside a thousand photos.
-PATIENCE: Final = Patience(attempts=1_000, deadline_s=300)
+PATIENCE: Final = RetryPolicy(attempts=1_000, deadline_s=300)
 _TELL_EVERY_S: Final = 60
 _FULL: Final = 429
 _NO_ANSWER: Final = "no_answer"
@@ -155,20 +155,23 @@ _NO_ANSWER: Final = "no_answer"
 _WRONG_FOR_ALL: Final = frozenset({401, 403, 404, 405, 422})
 
 
-class RemoteWorker:
-    """The service at `url`, with at most `places` photos at once. Raises WorkEnds for what can be no address."""
+class RemoteProcessor:
+    """Send photos to the service at `url`, at most `concurrency` at once. Raises
+    ProcessingStopped for a bad address."""
 
-    def __init__(self, url: str, wish: Wish, console: Console, *, places: int, api_key: str | None) -> None:
+    def __init__(
+        self, url: str, wish: Wish, console: Console, *, concurrency: int, api_key: str | None
+    ) -> None:
         self._wish = wish
         self._console = console
         self._told_at = -math.inf
-        self.places = places
+        self.concurrency = concurrency
         try:
             self._client = AsyncClient(
-                url, api_key=api_key, connections=places, patience=PATIENCE, on_retry=self._on_retry
+                url, api_key=api_key, connections=concurrency, retry=PATIENCE, on_retry=self._on_retry
             )
         except ValueError as error:
-            raise WorkEnds(str(error)) from None
+            raise ProcessingStopped(str(error)) from None
 
     async def model(self) -> str:
         """Asked of the service, so that a wrong address or key is known before any photo is sent."""
@@ -176,7 +179,7 @@ class RemoteWorker:
             await self._client.ready()  # Asks once: nobody waits for an address that does not exist.
             models = await self._client.models()
         except CallError as error:
-            raise WorkEnds(_said(error)) from None
+            raise ProcessingStopped(_said(error)) from None
         return " ".join(f"{model.name}@{model.version} {model.sha256}" for model in models)
 
     async def start(self) -> None:
@@ -188,7 +191,7 @@ class RemoteWorker:
         except CallError as error:
             gone = isinstance(error, Disconnected) and error.again
             if gone or error.status in _WRONG_FOR_ALL:
-                raise WorkEnds(_said(error)) from None
+                raise ProcessingStopped(_said(error)) from None
             raise PhotoFailed(_said(error), error.code or _NO_ANSWER) from None
         return Done(answer.data, answer.foreground)
 

@@ -12,9 +12,9 @@ from app.cli import exit
 from app.main import create_app
 from app.observability.logs import configure_logs, keep_standard_descriptors
 from app.security.api_keys import KeysError
-from app.server.connection_limits import House
+from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
-from app.server.supervisor import Member, count_gpus, keep
+from app.server.supervisor import WorkerProcess, count_gpus, keep
 from app.settings import Settings, SettingsError, load_settings
 from model.kernels import COMPILED
 
@@ -23,7 +23,7 @@ _LAST_STEPS_S: Final = 10.0  # of a process that has drained
 _log = logging.getLogger("app")
 
 
-def serve(host: str | None, port: int | None, member: Member | None = None) -> None:
+def serve(host: str | None, port: int | None, member: WorkerProcess | None = None) -> None:
     """Serve until a signal comes. `host` and `port`, where given, win over the environment. `member`: this process is
     one of several that serve the same port."""
     settings = _settings(host, port)
@@ -41,12 +41,12 @@ def serve(host: str | None, port: int | None, member: Member | None = None) -> N
         _serve(settings, _sockets(settings, member), member)
 
 
-def _serve(settings: Settings, sockets: list[socket.socket], member: Member | None = None) -> None:
+def _serve(settings: Settings, sockets: list[socket.socket], member: WorkerProcess | None = None) -> None:
     if COMPILED is None:
         _log.warning("edges and cut-outs cost three times the CPU: there was no C compiler at installation")
     app = _app(settings, member)
-    house = House(settings, app.state.metrics)
-    server = Server(app, house, settings, app.state.pipeline.drain)
+    limiter = ConnectionLimiter(settings, app.state.metrics)
+    server = Server(app, limiter, settings, app.state.pipeline.drain)
     app.state.on_load_failure = server.stop
     server.run(sockets=sockets)
     if app.state.load_failure is not None:
@@ -73,14 +73,14 @@ def _patience_s(settings: Settings) -> float:
     return settings.drain_timeout_ms / 1000 + _LAST_STEPS_S
 
 
-def _sockets(settings: Settings, member: Member) -> list[socket.socket]:
+def _sockets(settings: Settings, member: WorkerProcess) -> list[socket.socket]:
     """The one that all workers share, and one of its own, where it is asked what it alone can say."""
     shared = socket.socket(fileno=member.listener)
     own = settings.worker_port
     return [shared, *([_listen(settings.host, own + member.number)] if own else [])]
 
 
-def _app(settings: Settings, member: Member | None) -> FastAPI:
+def _app(settings: Settings, member: WorkerProcess | None) -> FastAPI:
     try:
         return create_app(settings, gpu=member.number if member else 0, load_first=member is not None)
     except KeysError as error:

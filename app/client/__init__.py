@@ -9,7 +9,7 @@
 `AsyncClient` has the same methods to await. Everything but the sending is written once, as functions of values:
 
     calls      photo and options -> the request
-    patience   a failed attempt -> how long to wait before the next one, or that there is none
+    retry   a failed attempt -> how long to wait before the next one, or that there is none
     answers    the response -> `Answer`, `Model`
     problems   a response that is an error, or none at all -> `CallError`
     terms      address, key and limits, for httpx
@@ -24,7 +24,7 @@ from app.client.client import AsyncClient, Client
 from app.client.errors import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
 from app.client.requests import CutoutOptions, Format, Quality, Source
 from app.client.responses import Answer, Box, Model
-from app.client.retry import OnRetry, Patience
+from app.client.retry import OnRetry, RetryPolicy
 
 __all__ = [
     "Answer",
@@ -38,9 +38,9 @@ __all__ = [
     "Format",
     "Model",
     "OnRetry",
-    "Patience",
     "Quality",
     "Refused",
+    "RetryPolicy",
     "Source",
     "TimedOut",
     "Unexpected",

@@ -27,9 +27,9 @@ from app.client.requests import (
     matte_call,
 )
 from app.client.responses import Answer, Model, read_answer, read_models, read_ready
-from app.client.retry import Attempts, OnRetry, Patience
+from app.client.retry import OnRetry, RetryPolicy, RetryState
 
-_PATIENCE: Final = Patience()
+_PATIENCE: Final = RetryPolicy()
 
 
 class Client:
@@ -48,13 +48,13 @@ class Client:
         timeout_s: float = 75.0,
         connect_timeout_s: float = 5.0,
         connections: int = 10,
-        patience: Patience = _PATIENCE,
+        retry: RetryPolicy = _PATIENCE,
         on_retry: OnRetry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        terms = Terms(base_url, api_key, timeout_s, connect_timeout_s, connections)
+        terms = ClientConfig(base_url, api_key, timeout_s, connect_timeout_s, connections)
         self._terms = terms
-        self._patience = patience
+        self._retry = retry
         self._on_retry = on_retry
         self._http = httpx.Client(
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
@@ -106,7 +106,7 @@ class Client:
         self.close()
 
     def _ask(self, call: Call) -> httpx.Response:
-        attempts = Attempts(self._patience, self._on_retry)
+        attempts = RetryState(self._retry, self._on_retry)
         while True:
             try:
                 return self._once(call, attempts.begin())
@@ -139,13 +139,13 @@ class AsyncClient:
         timeout_s: float = 75.0,
         connect_timeout_s: float = 5.0,
         connections: int = 10,
-        patience: Patience = _PATIENCE,
+        retry: RetryPolicy = _PATIENCE,
         on_retry: OnRetry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        terms = Terms(base_url, api_key, timeout_s, connect_timeout_s, connections)
+        terms = ClientConfig(base_url, api_key, timeout_s, connect_timeout_s, connections)
         self._terms = terms
-        self._patience = patience
+        self._retry = retry
         self._on_retry = on_retry
         self._http = httpx.AsyncClient(
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
@@ -199,7 +199,7 @@ class AsyncClient:
         await self.aclose()
 
     async def _ask(self, call: Call) -> httpx.Response:
-        attempts = Attempts(self._patience, self._on_retry)
+        attempts = RetryState(self._retry, self._on_retry)
         while True:
             try:
                 return await self._once(call, attempts.begin())
@@ -222,7 +222,7 @@ class AsyncClient:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ClientConfig:
     """What is the same for every call. Raises ValueError for an address or a key that cannot be one."""
 
     base_url: str

@@ -17,7 +17,7 @@ _DOUBLINGS_MAX: Final = 30  # Beyond it every pause is the longest one anyway.
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often, and for how long in all, a call is tried.
 
     Pauses start at `first_pause_s` and double up to `longest_pause_s`; each is shortened by up to half, by chance, so
@@ -39,11 +39,11 @@ class Patience:
         return pause_s if passed_s + pause_s < self.deadline_s else None
 
 
-class Attempts:
+class RetryState:
     """The attempts of one call, counted and timed."""
 
-    def __init__(self, patience: Patience, on_retry: OnRetry | None) -> None:
-        self._patience = patience
+    def __init__(self, retry: RetryPolicy, on_retry: OnRetry | None) -> None:
+        self._retry = retry
         self._on_retry = on_retry
         self._began = monotonic()
         self._made = 0
@@ -51,13 +51,13 @@ class Attempts:
     def begin(self) -> float:
         """Count one more; returns the seconds that it may take."""
         self._made += 1
-        return max(self._began + self._patience.deadline_s - monotonic(), 0.001)
+        return max(self._began + self._retry.deadline_s - monotonic(), 0.001)
 
     def pause_s(self, problem: CallError) -> float | None:
         """Seconds to wait before the next one; None to give up."""
         passed_s = monotonic() - self._began
         chance = random.random()
-        pause_s = self._patience.pause_s(problem, made=self._made, passed_s=passed_s, chance=chance)
+        pause_s = self._retry.pause_s(problem, made=self._made, passed_s=passed_s, chance=chance)
         if pause_s is not None and self._on_retry is not None:
             self._on_retry(problem, pause_s)
         return pause_s

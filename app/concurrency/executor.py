@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let the calling thread wait for the one that answers: it has little to do, and is all that others see of the
     service. Linux has niceness for each thread, and among the threads of one container it decides."""
     thread = threading.get_native_id()
@@ -27,11 +27,11 @@ def give_way() -> None:
     os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
-class Workers(ThreadPoolExecutor):
+class ContextThreadPool(ThreadPoolExecutor):
     """A pool of `threads`; `waited` is told of each piece of work how many seconds it waited for one of them."""
 
     def __init__(self, threads: int, name: str, waited: Callable[[float], None]) -> None:
-        super().__init__(threads, name, initializer=give_way)
+        super().__init__(threads, name, initializer=lower_priority)
         self._waited = waited
         self._lock = threading.Lock()
         self._waiting = 0

@@ -19,10 +19,10 @@ class _One:
     task: asyncio.Task[Any]
     cancelling: int  # How often it had been cancelled before: that is not ours to answer.
     since_s: float
-    given_up: str = ""
+    aborted: str = ""
 
 
-class Inside:
+class InFlight:
     """Each task that is in `one`, and since when by `now_s`, a clock in seconds."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -31,8 +31,8 @@ class Inside:
         self._left = asyncio.Event()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """The running task is inside. Raises NotReady if it is given up meanwhile."""
+    def track(self) -> Iterator[None]:
+        """The running task is in_flight. Raises NotReady if it is given up meanwhile."""
         task = asyncio.current_task()
         assert task is not None, "only a task can be inside"
         one = _One(task, task.cancelling(), self._now_s())
@@ -40,22 +40,22 @@ class Inside:
         try:
             yield
         except asyncio.CancelledError:
-            if one.given_up and task.uncancel() <= one.cancelling:
-                raise NotReady(one.given_up) from None
+            if one.aborted and task.uncancel() <= one.cancelling:
+                raise NotReady(one.aborted) from None
             raise
         finally:
             self._all.remove(one)
             self._left.set()
 
-    def give_up(self, older_than_s: float, reason: str) -> None:
+    def abort_older_than(self, older_than_s: float, reason: str) -> None:
         """Those that have been inside for so long are told `reason`, wherever they wait."""
         for one in self._all:
-            if not one.given_up and self._now_s() - one.since_s >= older_than_s:
-                one.given_up = reason
+            if not one.aborted and self._now_s() - one.since_s >= older_than_s:
+                one.aborted = reason
                 one.task.cancel()
 
-    async def left(self) -> None:
-        """Wait until nobody is inside."""
+    async def drained(self) -> None:
+        """Wait until nobody is in_flight."""
         while self._all:
             self._left.clear()
             await self._left.wait()

@@ -23,7 +23,7 @@ class _Entry:
     place: asyncio.Future[None]
 
 
-class Budget:
+class MemoryBudget:
     """`total` in bytes. Something larger than all of it is taken when nothing else is there.
 
     `most`: no more photos than that at once, however small. Once inside they go on in order of arrival, so the turns

@@ -11,14 +11,14 @@ from typing import Any
 import ray
 
 
-class NoCluster(Exception):  # noqa: N818 - said of all photos
+class ClusterUnavailable(Exception):  # noqa: N818 - said of all photos
     """There is no cluster at the address. The message says which."""
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
     """Connected to the cluster at `address`; None: RAY_ADDRESS, the one that runs on this host, or one that is
-    started for as long as this lasts. Raises NoCluster."""
+    started for as long as this lasts. Raises ClusterUnavailable."""
     environment = os.environ
     # Ray reports its usage to its makers unless it is told not to.
     environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -28,7 +28,7 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
-        raise NoCluster(f"no Ray cluster at {address}: {error}") from None
+        raise ClusterUnavailable(f"no Ray cluster at {address}: {error}") from None
     context: Any = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

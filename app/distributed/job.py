@@ -15,26 +15,26 @@ from ray.exceptions import RayError
 
 from app.distributed import cluster, pools
 from app.distributed.plan import Plan, make_plan
-from app.distributed.pools import Crowd
+from app.distributed.pools import ClusterSpec
 from app.distributed.records import Outcome
 from app.distributed.storage import StorageError
 from app.distributed.workers import Task, load_model
 from app.files.results import failure_line
 from app.imaging.output import Output
 from app.inference.predictor import Predictor
-from app.inference.repository import Stored
+from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.matting import Quality
 
 FAILURES_FILE: Final = "_failures.jsonl"
 
 
-class JobEnds(Exception):  # noqa: N818 - said of all photos
+class JobStopped(Exception):  # noqa: N818 - said of all photos
     """The job cannot begin, or not go on. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class JobOptions:
     """`key`: all that decides what is made of a photo; results of another key are not taken for done. `suffix`: of
     the files to write. `stored`: the model. `address`: of the cluster, as `ray_start.cluster` takes it."""
 
@@ -44,17 +44,17 @@ class Order:
     quality: Quality
     suffix: str
     key: str
-    stored: Stored
+    stored: ModelVersion
     settings: Settings = field(repr=False)
     recursive: bool = True
     overwrite: bool = False
     address: str | None = None
-    crowd: Crowd = field(default_factory=Crowd)
+    cluster_spec: ClusterSpec = field(default_factory=ClusterSpec)
     load: Callable[[Task], Predictor] = load_model
 
 
-def plan(order: Order) -> Plan:
-    """What is left to do. Needs no cluster. Raises JobEnds."""
+def plan(order: JobOptions) -> Plan:
+    """What is left to do. Needs no cluster. Raises JobStopped."""
     try:
         return make_plan(
             order.source,
@@ -65,45 +65,45 @@ def plan(order: Order) -> Plan:
             overwrite=order.overwrite,
         )
     except (StorageError, OSError) as error:
-        raise JobEnds(str(error)) from None
+        raise JobStopped(str(error)) from None
 
 
-def outcomes(order: Order, plan: Plan) -> Iterator[Outcome]:
-    """Do it: one outcome for each photo of the plan, as they come. Raises JobEnds."""
+def outcomes(order: JobOptions, plan: Plan) -> Iterator[Outcome]:
+    """Do it: one outcome for each photo of the plan, as they come. Raises JobStopped."""
     yield from plan.refused
     if not plan.count:
         return
     seen: set[str] = set()
     try:
         with cluster.cluster(order.address):
-            crowd = pools.size(order.crowd, cluster.nodes(), device=order.settings.device)
-            if order.settings.device == "cuda" and not crowd.gpus:
-                raise JobEnds("MATTE_DEVICE=cuda, but the cluster has no GPU")
-            for made in pools.through(_task(order, plan, crowd.cpus), plan, crowd):
+            cluster_spec = pools.size(order.cluster_spec, cluster.nodes(), device=order.settings.device)
+            if order.settings.device == "cuda" and not cluster_spec.gpus:
+                raise JobStopped("MATTE_DEVICE=cuda, but the cluster has no GPU")
+            for made in pools.through(_task(order, plan, cluster_spec.cpus), plan, cluster_spec):
                 new = [each for each in made if each.id not in seen]
                 seen.update(each.id for each in new)
                 yield from new
-    except (cluster.NoCluster, pools.TooSmall) as error:
-        raise JobEnds(str(error)) from None
+    except (cluster.ClusterUnavailable, pools.TooSmall) as error:
+        raise JobStopped(str(error)) from None
     except RayError as error:
-        raise JobEnds(str(error).strip().splitlines()[-1]) from error
+        raise JobStopped(str(error).strip().splitlines()[-1]) from error
     if len(seen) != plan.count:
-        raise JobEnds(f"Ray has lost {plan.count - len(seen)} photos; the same command does them")
+        raise JobStopped(f"Ray has lost {plan.count - len(seen)} photos; the same command does them")
 
 
 def write_failures(plan: Plan, failures: Sequence[Outcome]) -> str:
     """A line of JSON for each photo that failed, empty where none did, to where the results are. Its path. Raises
-    JobEnds."""
+    JobStopped."""
     lines = (failure_line(each.id, each.code, each.detail) for each in failures)
     storage = plan.sink.storage
     try:
         storage.write(FAILURES_FILE, "".join(lines).encode())
     except OSError as error:
-        raise JobEnds(str(error)) from None
+        raise JobStopped(str(error)) from None
     return storage.path(FAILURES_FILE)
 
 
-def _task(order: Order, plan: Plan, cpus: int) -> Task:
+def _task(order: JobOptions, plan: Plan, cpus: int) -> Task:
     """Keys to the service are no worker's business."""
     own = {"api_keys": (), "api_keys_file": None, "protect": (), "cores": cpus}
     return Task(

@@ -1,4 +1,4 @@
-"""A task and its photos come in, pools of workers on all nodes do them, outcomes go out. All of Ray Data is here.
+"""Run a task's photos through pools of workers on all nodes. All of Ray Data is here.
 
 Ray starts a dead worker anew, where there is room, and gives it the same batches again.
 """
@@ -17,9 +17,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from app.distributed import records
 from app.distributed.plan import Plan
-from app.distributed.quarantine import Attempts, Book
+from app.distributed.quarantine import AttemptLog, Quarantine
 from app.distributed.records import Outcome
-from app.distributed.workers import BATCH_MAX, Decoder, Finisher, Network, Task, Whole
+from app.distributed.workers import (
+    BATCH_MAX,
+    DecodeActor,
+    FinishActor,
+    FullPipelineActor,
+    InferenceActor,
+    Task,
+)
 
 BATCHES_EACH: Final = 4
 """Where there are few photos, so many are given at once that each worker is asked about so often."""
@@ -27,7 +34,7 @@ CPUS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
+class ClusterSpec:
     """`workers` with `cpus` cores each; with `gpus` GPUs among them. `split`: decode, network and finish in pools of
     their own. None: by what the cluster has."""
 
@@ -38,8 +45,8 @@ class Crowd:
 
 
 @dataclass(frozen=True, slots=True)
-class Pools:
-    """A `Crowd` without None."""
+class ResolvedClusterSpec:
+    """A `ClusterSpec` without None."""
 
     workers: int
     cpus: int
@@ -51,12 +58,12 @@ class TooSmall(Exception):  # noqa: N818 - said of all photos
     """The cluster has not what is asked for. Ray would wait for it without a word."""
 
 
-class _RayBook:
-    """An `Attempts` on the node of the job's own process, which the job does not outlive anyway."""
+class _RayAttemptLog:
+    """A `Quarantine` on the node of the job's own process, which the job does not outlive anyway."""
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._actor = ray.remote(Quarantine).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def together(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
         known: list[tuple[bool, Outcome | None]] = ray.get(self._actor.together.remote(ids))
@@ -73,27 +80,27 @@ class _RayBook:
         ray.get(self._actor.finish.remote(made))
 
 
-def size(crowd: Crowd, nodes: Sequence[dict[str, float]], *, device: str) -> Pools:
+def size(cluster_spec: ClusterSpec, nodes: Sequence[dict[str, float]], *, device: str) -> ResolvedClusterSpec:
     """How many workers, and how large, by the resources of each node. Whole ones are as large as the smallest node,
     so that it has one; split ones have one core. Raises TooSmall."""
     cores = [int(node.get("CPU", 0)) for node in nodes]
     there = 0 if device == "cpu" else int(sum(node.get("GPU", 0) for node in nodes))
-    gpus = there if crowd.gpus is None else crowd.gpus
+    gpus = there if cluster_spec.gpus is None else cluster_spec.gpus
     if gpus > there:
         raise TooSmall(f"the cluster has {there} GPUs that MATTE_DEVICE={device} may use, not {gpus}")
-    split = gpus > 0 if crowd.split is None else crowd.split
-    cpus = crowd.cpus or (1 if split else min([CPUS_MAX, *filter(None, cores)]))
+    split = gpus > 0 if cluster_spec.split is None else cluster_spec.split
+    cpus = cluster_spec.cpus or (1 if split else min([CPUS_MAX, *filter(None, cores)]))
     free = sum(count // cpus for count in cores) - (math.ceil(max(1, gpus) / cpus) if split else 0)
-    workers = crowd.workers or free
+    workers = cluster_spec.workers or free
     least = 2 if split else 1
     if not least <= workers <= free:
         raise TooSmall(
             f"the cluster has room for {free} workers of {cpus} cores, not for {max(workers, least)}"
         )
-    return Pools(workers, cpus, gpus, split)
+    return ResolvedClusterSpec(workers, cpus, gpus, split)
 
 
-def through(task: Task, plan: Plan, pools: Pools) -> Iterator[list[Outcome]]:
+def through(task: Task, plan: Plan, pools: ResolvedClusterSpec) -> Iterator[list[Outcome]]:
     """What became of all photos of a plan, in any order, as batches are done. Raises ray's errors."""
     batch = min(BATCH_MAX, max(1, math.ceil(plan.count / (pools.workers * BATCHES_EACH))))
     given = 1 if plan.groups else batch
@@ -112,25 +119,29 @@ def _dataset(plan: Plan, batch: int) -> Any:
     return ray.data.from_arrow([records.photo_table(plan.photos[start : start + batch]) for start in starts])
 
 
-def _whole(photos: Any, task: Task, pools: Pools, given: int) -> Any:
-    book: Book = _RayBook()
+def _whole(photos: Any, task: Task, pools: ResolvedClusterSpec, given: int) -> Any:
+    book: AttemptLog = _RayAttemptLog()
     workers = min(pools.workers, pools.gpus) if pools.gpus else pools.workers
     return photos.map_batches(
-        Whole, **_pool(task, workers, pools.cpus, given, book=book), num_gpus=1 if pools.gpus else 0
+        FullPipelineActor,
+        **_pool(task, workers, pools.cpus, given, book=book),
+        num_gpus=1 if pools.gpus else 0,
     )
 
 
-def _split(photos: Any, task: Task, pools: Pools, given: int, batch: int) -> Any:
+def _split(photos: Any, task: Task, pools: ResolvedClusterSpec, given: int, batch: int) -> Any:
     """Finishing takes about twice as long as decoding, so it gets two workers out of three."""
     decoders = max(1, pools.workers // 3)
     finishers = max(1, pools.workers - decoders)
-    decoded = photos.map_batches(Decoder, **_pool(task, decoders, pools.cpus, given, book=_RayBook()))
+    decoded = photos.map_batches(
+        DecodeActor, **_pool(task, decoders, pools.cpus, given, book=_RayAttemptLog())
+    )
     network = _pool(task, max(1, pools.gpus), 1, batch)
-    alphas = decoded.map_batches(Network, **network, num_gpus=1 if pools.gpus else 0)
-    return alphas.map_batches(Finisher, **_pool(task, finishers, pools.cpus, batch, book=_RayBook()))
+    alphas = decoded.map_batches(InferenceActor, **network, num_gpus=1 if pools.gpus else 0)
+    return alphas.map_batches(FinishActor, **_pool(task, finishers, pools.cpus, batch, book=_RayAttemptLog()))
 
 
-def _pool(task: Task, most: int, cpus: int, batch: int, **given: Book) -> dict[str, Any]:
+def _pool(task: Task, most: int, cpus: int, batch: int, **given: AttemptLog) -> dict[str, Any]:
     return {
         "fn_constructor_kwargs": {"task": task, **given},
         "compute": ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),

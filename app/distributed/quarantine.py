@@ -22,23 +22,23 @@ ALONE_MAX: Final = 2
 _log = logging.getLogger(__name__)
 
 
-class Book(Protocol):
-    """How workers reach the one `Attempts` of a job and stage."""
+class AttemptLog(Protocol):
+    """How workers reach the one `Quarantine` of a job and stage."""
 
     def together(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
-        """As in `Attempts`."""
+        """As in `Quarantine`."""
 
     def alone(self, identity: str) -> bool:
-        """As in `Attempts`."""
+        """As in `Quarantine`."""
 
     def survived(self, identity: str) -> None:
-        """As in `Attempts`."""
+        """As in `Quarantine`."""
 
     def finish(self, made: Sequence[Outcome]) -> None:
-        """As in `Attempts`."""
+        """As in `Quarantine`."""
 
 
-class Attempts:
+class Quarantine:
     """In one place for all workers."""
 
     def __init__(self) -> None:
@@ -66,8 +66,8 @@ class Attempts:
         self._finished.update((each.id, each) for each in made)
 
 
-async def survive(
-    book: Book,
+async def run_with_quarantine(
+    book: AttemptLog,
     photos: Sequence[Photo],
     kept: Callable[[Sequence[Photo]], set[str]],
     do: Callable[[Photo], Awaitable[Outcome]],

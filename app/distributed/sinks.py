@@ -33,7 +33,7 @@ RESULTS: Final = pa.schema(
 """Columns of the Parquet that is written. `matte` is the finished file, also where a cut-out was wished for."""
 
 
-class Shelf(Protocol):
+class BatchWriter(Protocol):
     """The results of one batch."""
 
     def put(self, photo: Photo, finished: Finished) -> Outcome:
@@ -50,7 +50,7 @@ class Sink(Protocol):
     def storage(self) -> Storage:
         """The folder they are in."""
 
-    def shelf(self, photos: Sequence[Photo]) -> Shelf:
+    def writer(self, photos: Sequence[Photo]) -> BatchWriter:
         """For the results of these."""
 
     def kept(self, photos: Sequence[Photo]) -> set[str]:
@@ -64,7 +64,7 @@ class Files:
     storage: Storage
     anew: bool = False
 
-    def shelf(self, photos: Sequence[Photo]) -> Shelf:
+    def writer(self, photos: Sequence[Photo]) -> BatchWriter:
         """For the results of these."""
         return self
 
@@ -90,7 +90,7 @@ class Parquet:
 
     storage: Storage
 
-    def shelf(self, photos: Sequence[Photo]) -> Shelf:
+    def writer(self, photos: Sequence[Photo]) -> BatchWriter:
         """For the results of these."""
         return _Rows(self.storage, part_name(photos))
 

@@ -24,16 +24,16 @@ from pyarrow import parquet
 from app import pipeline
 from app.distributed import records
 from app.distributed.plan import COLUMNS, full_target
-from app.distributed.quarantine import Book, survive
+from app.distributed.quarantine import AttemptLog, run_with_quarantine
 from app.distributed.records import PHOTOS, Outcome, Photo
-from app.distributed.sinks import Shelf, Sink
+from app.distributed.sinks import BatchWriter, Sink
 from app.distributed.storage import Storage
 from app.errors import InferenceFailed
 from app.imaging.output import Output
 from app.inference.backends.base import Alphas, LoadError
 from app.inference.predictor import Predictor
 from app.inference.registry import model_source, only
-from app.inference.repository import Stored
+from app.inference.repository import ModelVersion
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline, Prepared, busy_photos
 from app.settings import Settings
@@ -56,7 +56,7 @@ class Task:
     sink: Sink
     done: frozenset[str]
     suffix: str
-    stored: Stored
+    stored: ModelVersion
     load: Callable[[Task], Predictor]
 
     def photos(self, batch: pa.Table) -> Iterator[list[Photo]]:
@@ -87,10 +87,10 @@ def load_model(task: Task) -> Predictor:
     return loaded
 
 
-class Whole:
+class FullPipelineActor:
     """Ray Data calls it with one batch after the other. Raises ContractError and LoadError when it is made."""
 
-    def __init__(self, task: Task, book: Book) -> None:
+    def __init__(self, task: Task, book: AttemptLog) -> None:
         settings = task.settings
         self._task = task
         self._book = book
@@ -106,20 +106,20 @@ class Whole:
             yield records.outcome_table(self._runner.run(self._batch(photos)))
 
     async def _batch(self, photos: Sequence[Photo]) -> list[Outcome]:
-        shelf = self._task.sink.shelf(photos)
-        made = await survive(
-            self._book, photos, self._task.sink.kept, partial(self._one, shelf), self._places
+        writer = self._task.sink.writer(photos)
+        made = await run_with_quarantine(
+            self._book, photos, self._task.sink.kept, partial(self._one, writer), self._places
         )
-        await asyncio.to_thread(shelf.close, made)
+        await asyncio.to_thread(writer.close, made)
         self._book.finish(made)
         return made
 
-    async def _one(self, shelf: Shelf, photo: Photo) -> Outcome:
+    async def _one(self, writer: BatchWriter, photo: Photo) -> Outcome:
         task, data = self._task, photo.data
         if data is None:
             data = await asyncio.to_thread(task.source.read, photo.id)
         result = await self._pipeline.run(data, task.output, task.quality)
-        return await asyncio.to_thread(shelf.put, photo, result.finished)
+        return await asyncio.to_thread(writer.put, photo, result.finished)
 
     def close(self) -> None:
         """Let the threads go. Ray ends the process instead."""
@@ -132,10 +132,10 @@ SQUARES: Final = PHOTOS.append(pa.field("code", pa.string())).append(pa.field("d
 _VIEWS: Final = pa.field("views", pa.binary())
 
 
-class _Bench:
+class _StageActor:
     """Threads that work at photos, one each."""
 
-    def __init__(self, task: Task, book: Book) -> None:
+    def __init__(self, task: Task, book: AttemptLog) -> None:
         cv2.setNumThreads(1)
         self.task = task
         self.book = book
@@ -156,7 +156,7 @@ class _Bench:
         return pipeline.prepare(data, task.output, size, geometry, task.quality, max_pixels=limit)
 
 
-class Decoder(_Bench):
+class DecodeActor(_StageActor):
     """Rows as `Task.photos` takes them, to rows as SQUARES has them."""
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -174,7 +174,7 @@ class Decoder(_Bench):
             return Outcome(photo.id)
 
         made = self.runner.run(
-            survive(self.book, photos, _none_is_kept, do, self.task.settings.cpu_thread_count)
+            run_with_quarantine(self.book, photos, _none_is_kept, do, self.task.settings.cpu_thread_count)
         )
         by_id = {outcome.id: outcome for outcome in made}
         rows = [
@@ -191,7 +191,7 @@ class Decoder(_Bench):
         return pa.Table.from_pylist(rows, SQUARES.append(_VIEWS))
 
 
-class Network:
+class InferenceActor:
     """Rows with squares, to rows with alphas."""
 
     def __init__(self, task: Task) -> None:
@@ -221,7 +221,7 @@ def _row(alphas: Sequence[Alphas | InferenceFailed]) -> dict[str, object]:
     return {"views": np.stack(good).tobytes()}
 
 
-class Finisher(_Bench):
+class FinishActor(_StageActor):
     """Rows with alphas, to rows as `OUTCOMES` has them."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -230,18 +230,18 @@ class Finisher(_Bench):
         return records.outcome_table(self.runner.run(self._batch(records.photos_of(batch), rows)))
 
     async def _batch(self, photos: Sequence[Photo], rows: dict[str, _Row]) -> list[Outcome]:
-        shelf, kept = self.task.sink.shelf(photos), self.task.sink.kept
+        writer, kept = self.task.sink.writer(photos), self.task.sink.kept
 
         async def do(photo: Photo) -> Outcome:
-            work = partial(self._finish, shelf, photo, rows[photo.id])
+            work = partial(self._finish, writer, photo, rows[photo.id])
             return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
-        made = await survive(self.book, photos, kept, do, self.task.settings.cpu_thread_count)
-        await asyncio.to_thread(shelf.close, made)
+        made = await run_with_quarantine(self.book, photos, kept, do, self.task.settings.cpu_thread_count)
+        await asyncio.to_thread(writer.close, made)
         self.book.finish(made)
         return made
 
-    def _finish(self, shelf: Shelf, photo: Photo, row: _Row) -> Outcome:
+    def _finish(self, writer: BatchWriter, photo: Photo, row: _Row) -> Outcome:
         if row.views is None:
             return Outcome(photo.id, row.code, row.detail)
         size = self.task.stored.manifest.input_size
@@ -249,7 +249,7 @@ class Finisher(_Bench):
         finished = pipeline.finish(
             self.prepare(photo), list(alphas), self.task.output, self.task.stored.manifest
         )
-        return shelf.put(photo, finished)
+        return writer.put(photo, finished)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Models in service.
+"""ModelRegistry in service.
 
 registry         which models serve, and which one a request is for; new versions take their place while serving
 repository       what lies in the folder of models

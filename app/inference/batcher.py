@@ -114,7 +114,7 @@ class Batcher(Generic[In, Out]):
         """Somebody who was on the way will not come, or has come: is there still anybody to wait for?"""
         self._changed.set()
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """From now on let batches leave without waiting for company. Safe to call from a signal handler."""
         self._max_wait_s = 0.0
         if self.alive:

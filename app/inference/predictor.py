@@ -19,7 +19,7 @@ import numpy as np
 
 from app.errors import InferenceFailed, OutOfMemory
 from app.inference.backends import select
-from app.inference.backends.base import Alphas, Batch, LoadError, Place, Predict, give_memory_back
+from app.inference.backends.base import Alphas, Batch, ExecutionConfig, LoadError, Predict, give_memory_back
 from app.inference.backends.devices import Device, choose_device
 from app.inference.backends.precision import Precision
 from app.inference.backends.select import OPENVINO, Runtime
@@ -46,10 +46,10 @@ class Predictor:
     run: Predict
     lanes: int = 1
     runtime: str = "none"
-    headroom: Headroom = field(init=False, compare=False)
+    backoff: BatchSizeBackoff = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "headroom", Headroom(self.batch_sizes))
+        object.__setattr__(self, "backoff", BatchSizeBackoff(self.batch_sizes))
 
     @property
     def input_size(self) -> int:
@@ -93,14 +93,14 @@ class Predictor:
         """
         each: list[Alphas | InferenceFailed] = []
         while len(each) < len(batch):
-            part = batch[len(each) : len(each) + self.headroom.limit]
+            part = batch[len(each) : len(each) + self.backoff.limit]
             try:
                 each += self._run_padded(part)
             except MemoryError:
-                if not self.headroom.ran_out(self.padded_size(len(part))):
+                if not self.backoff.failed(self.padded_size(len(part))):
                     raise OutOfMemory("Memory is too short for even one picture now.") from None
             else:
-                self.headroom.sufficed()
+                self.backoff.succeeded()
         return each
 
     def _run_padded(self, batch: Batch) -> list[Alphas | InferenceFailed]:
@@ -153,9 +153,9 @@ def load(
     chosen_device, index = choose_device(device, gpu)
     on_cuda = chosen_device == "cuda"
     lanes = lanes or (1 if on_cuda else cores)
-    place = Place(chosen_device, max(1, cores // lanes), index, lanes)
+    config = ExecutionConfig(chosen_device, max(1, cores // lanes), index, lanes)
     try:
-        network = select.network(model_dir, manifest, place, runtime, precision, cache_dir)
+        network = select.network(model_dir, manifest, config, runtime, precision, cache_dir)
         largest = max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU)
         sizes = batch_sizes_up_to(1 if network.runtime == OPENVINO else largest)
         predictor = Predictor(
@@ -188,10 +188,10 @@ TRY_AGAIN_AFTER: Final = 100
 """Good batches. To try a size that is still too large costs about one batch, so at most one in a hundred is lost."""
 
 
-class Headroom:
+class BatchSizeBackoff:
     """Of the `sizes` that the network takes, the smallest first, the largest that memory allows: its `limit`.
 
-    It is less after memory ran out, and more again after it has sufficed for long. Shared by all lanes.
+    It is less after memory ran out, and more again after it has succeeded for long. Shared by all lanes.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -205,7 +205,7 @@ class Headroom:
         """Pictures in one batch."""
         return self._limit
 
-    def ran_out(self, size: int) -> bool:
+    def failed(self, size: int) -> bool:
         """Memory was too little for `size` pictures: take half from now on. False if there is no smaller batch."""
         with self._lock:
             self._good = 0
@@ -216,7 +216,7 @@ class Headroom:
             _log.warning("memory ran out at %d pictures, batches have at most %d now", size, self._limit)
             return True
 
-    def sufficed(self) -> None:
+    def succeeded(self) -> None:
         """A batch went well: after a hundred, the next larger one is tried."""
         with self._lock:
             self._good += 1

@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class ModelVersion:
     """A model on disk. `number` is its version as a number, 0 for an artifact that lies by itself."""
 
     path: Path
@@ -38,14 +38,14 @@ def is_store(folder: Path) -> bool:
     return not (folder / MANIFEST_FILE).exists() and any(_version_folders(folder))
 
 
-def look(folder: Path) -> list[Stored]:
+def scan(folder: Path) -> list[ModelVersion]:
     """The models in `folder`: by name, of each name the newest first.
 
     Of a folder with versions, those that are no models are left out and logged. Raises ContractError if `folder` is
     neither a model nor holds one.
     """
     if not is_store(folder):
-        return [Stored(folder, read_manifest(folder), 0)]
+        return [ModelVersion(folder, read_manifest(folder), 0)]
     found = []
     for path in sorted(_version_folders(folder)):
         try:
@@ -85,7 +85,7 @@ def check_one_name(models: Iterable[Named]) -> None:
         )
 
 
-def default_of(models: Sequence[Stored], wish: str) -> Stored:
+def default_of(models: Sequence[ModelVersion], wish: str) -> ModelVersion:
     """The one that answers who names none: `wish` (`name` or `name@version`), else the newest of the only name.
 
     Raises ContractError if it is not there, or if it is not clear which.
@@ -108,10 +108,10 @@ def _version_folders(folder: Path) -> Iterable[Path]:
             yield path
 
 
-def _stored(path: Path) -> Stored:
+def _stored(path: Path) -> ModelVersion:
     manifest = read_manifest(path)
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise ContractError(
             f"{path}: its manifest says {manifest.label}; put it into {manifest.name}/{manifest.version}"
         )
-    return Stored(path, manifest, int(path.name))
+    return ModelVersion(path, manifest, int(path.name))

@@ -31,7 +31,7 @@ from model.transforms import Alpha, Image
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceContext:
     """What all models of a process share: the threads that run networks, and who watches and counts what they do."""
 
     threads: Executor
@@ -40,10 +40,10 @@ class Device:
     settings: Settings
 
 
-class Served:
+class Servable:
     """A warm model with its own batches. Made inside a running event loop."""
 
-    def __init__(self, predictor: Predictor, device: Device) -> None:
+    def __init__(self, predictor: Predictor, device: DeviceContext) -> None:
         self.predictor = predictor
         self._device = device
         self._arriving = 0  # photos that are being decoded, and will be in the batcher's queue next
@@ -99,14 +99,14 @@ class Served:
             asyncio.get_running_loop().call_soon(arrived)
 
     def begin(self, squares: Sequence[Image]) -> list[asyncio.Task[Batched[Alpha]]]:
-        """The views of one photo on their way; `app.inference.servable.all_of` waits for them."""
+        """The views of one photo on their way; `all_of` waits for them."""
         return begin(self._batcher, squares)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """From now on no batch waits for company. Safe to call from a signal handler."""
-        self._batcher.hurry()
+        self._batcher.flush()
 
-    async def let_go(self) -> None:
+    async def unload(self) -> None:
         """Wait until nobody uses it any more, and close it."""
         while self._users:
             self._left.clear()
@@ -155,6 +155,6 @@ async def _through(batcher: Batcher[In, Out], view: In) -> Batched[Out]:
     since = time.perf_counter()
     batched = await batcher.submit(view)
     begun = since + batched.queue_s
-    timing.note("queue", since, begun)
-    timing.note("infer", begun, begun + batched.run_s, pictures=batched.size)
+    timing.record("queue", since, begun)
+    timing.record("infer", begun, begun + batched.run_s, pictures=batched.size)
     return batched

@@ -16,7 +16,7 @@ import numpy as np
 
 from app.errors import ServiceError
 from app.inference import servable
-from app.inference.servable import Served
+from app.inference.servable import Servable
 from app.observability import timing
 from app.observability.metrics import Metrics
 from model import matting
@@ -35,14 +35,14 @@ class Comparison:
     """`see` gives the candidate's views of a photo of `size` (height, width in pixels); `answered` are the alphas of
     the model of `manifest`, whose matte was the answer."""
 
-    candidate: Served
+    candidate: Servable
     see: Callable[[], Awaitable[Sequence[Image]]]
     size: tuple[int, int]
     answered: Sequence[Alpha]
     manifest: Manifest
 
 
-class Shadow:
+class ShadowTraffic:
     """Compares the answers with a candidate's, for `share` (0..1) of the photos."""
 
     def __init__(self, share: float, metrics: Metrics, draw: random.Random | None = None) -> None:
@@ -51,7 +51,7 @@ class Shadow:
         self._draw = draw or random.Random()
         self._comparing: set[asyncio.Task[None]] = set()
 
-    def wants_one(self) -> bool:
+    def takes_next(self) -> bool:
         """Whether the photo that is at hand is one of the share."""
         if self._draw.random() >= self._share:
             return False
@@ -69,7 +69,7 @@ class Shadow:
     async def _compare(self, comparison: Comparison) -> None:
         candidate = comparison.candidate
         try:
-            with candidate.in_use(), timing.collected():  # These are no stages of the request.
+            with candidate.in_use(), timing.collect():  # These are no stages of the request.
                 batched = await servable.all_of(candidate.begin(await comparison.see()))
         except ServiceError as error:
             self._metrics.shadow.labels("failed").inc()

@@ -1,7 +1,7 @@
-"""Who comes in: requests are let through, refused before a byte of their body is read, or cut off while it comes.
+"""Admission control: accept a request, refuse it before a byte of its body is read, or cut its body off.
 
-A full service refuses a large upload cheaply, and what is inside is bounded in bytes and in time. Knows no pixels, no
-form and no model.
+A full service refuses a large upload cheaply, and accepted requests are bounded in bytes and in time. Knows no
+pixels, no form and no model.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from app.errors import (
     BodyTooSlow,
     DeadlinePassed,
     HeadTooLarge,
-    PlaceLost,
     QueueFull,
     ServiceError,
+    SlotPreempted,
 )
 from app.middleware.auth import CLIENT
-from app.middleware.concurrency_limit import Places, Room, deadline
+from app.middleware.concurrency_limit import AdaptiveLimit, ConcurrencyLimiter, deadline
 from app.observability.metrics import Metrics
 from app.settings import Settings
 
 GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
 
 
-class Admission:
-    """Refuses what must not come in, and bounds in bytes and time what does."""
+class AdmissionMiddleware:
+    """Refuse requests that must not be served, and bound the others in bytes and time."""
 
     def __init__(
         self,
@@ -41,15 +41,15 @@ class Admission:
         settings: Settings,
         metrics: Metrics,
         check_ready: Callable[[], None],
-        room: Room,
-        places: Places,
+        adaptive_limit: AdaptiveLimit,
+        limiter: ConcurrencyLimiter,
     ) -> None:
         self._app = app
         self._settings = settings
         self._metrics = metrics
         self._check_ready = check_ready
-        self._room = room
-        self._places = places
+        self._limit = adaptive_limit
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,31 +79,31 @@ class Admission:
             raise _too_large(self._settings)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises QueueFull, PlaceLost, DeadlinePassed, or BodyTooSlow if the body ate all the time there was."""
+        """Raises QueueFull, SlotPreempted, DeadlinePassed, or BodyTooSlow if the body ate all the time there was."""
         try:
-            taken = self._places.take(scope.get(CLIENT, ""))
+            taken = self._limiter.acquire(scope.get(CLIENT, ""))
         except QueueFull as error:
             raise self._counted(error) from None
         body = _Body(receive, self._settings, self._counted)
         try:
-            async with taken as place:
+            async with taken as slot:
 
-                async def receive_and_fill() -> Message:
+                async def receive_and_mark() -> Message:
                     message = await body.receive()
                     if body.complete:
-                        place.fill()
+                        slot.mark_received()
                     return message
 
-                async def send_and_settle(message: Message) -> None:
-                    place.settle()
+                async def send_and_commit(message: Message) -> None:
+                    slot.commit()
                     if message.get("status") == 200:
                         now = body.now
-                        self._room.answered(now, body_s=body.took_s, wait_s=now - body.came_at)
+                        self._limit.record_response(now, body_s=body.took_s, wait_s=now - body.came_at)
                     await send(message)
 
                 with self._metrics.inflight.track_inprogress():
-                    await self._app(scope, receive_and_fill, send_and_settle)
-        except PlaceLost as error:
+                    await self._app(scope, receive_and_mark, send_and_commit)
+        except SlotPreempted as error:
             raise self._counted(error) from None
         except DeadlinePassed as error:
             slow = _too_slow(self._settings.request_timeout_ms)

@@ -24,7 +24,7 @@ from app.errors import RateLimited, ServiceError, Unauthorised
 from app.middleware.response_headers import ADDED
 from app.observability.metrics import Metrics
 from app.security.api_keys import Key, KeyRing
-from app.security.rate_limit import Rates, Share
+from app.security.rate_limit import RateLimiter, RateLimitStatus
 from app.settings import Settings
 
 CLIENT: Final = "matte.client"
@@ -51,7 +51,7 @@ _ASK_USER: Final = 'Basic realm="u2matte: any name, a key as the password", char
 _NETWORK_BITS: Final = 64  # Who has an IPv6 address has all that begin alike, a new one for each request.
 
 
-class Access:
+class AuthMiddleware:
     """Names each request's client, and refuses those without a key and those beyond their rate."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Access:
         self._protect = settings.protect
         self._metrics = metrics
         self._limited = limited
-        self._rates = Rates()
+        self._rate_limiter = RateLimiter()
         self._monotonic_ns = monotonic_ns
         self._unix_s = unix_s
 
@@ -94,7 +94,7 @@ class Access:
             scope[CLIENT] = scope[KEY_NAME] = key.name
         rate = self._rate if key is None or key.rate is None else key.rate
         if rate and scope["method"] == "POST" and scope["path"] in self._limited:
-            share = self._rates.ask(scope[CLIENT], rate, self._monotonic_ns())
+            share = self._rate_limiter.ask(scope[CLIENT], rate, self._monotonic_ns())
             scope[ADDED] = self._told(share)
             if share.wait_s is not None:
                 detail = f"At most {rate} photos a minute; the next one may come in {share.wait_s} s."
@@ -110,14 +110,14 @@ class Access:
         secret = secret_of(headers)
         if not secret:
             raise Unauthorised(HOW, challenge=challenge)
-        if scope["method"] == "POST" and is_foreign(headers):
+        if scope["method"] == "POST" and is_cross_site(headers):
             raise Unauthorised(FOREIGN, challenge=challenge)
         key = self._keys.find(secret)
         if key is None:
             raise Unauthorised(f"{WRONG} {HOW}", challenge=challenge)
         return key
 
-    def _told(self, share: Share) -> dict[str, str]:
+    def _told(self, share: RateLimitStatus) -> dict[str, str]:
         """In remove.bg's words, whose reset is a time of day, in seconds since 1970."""
         return {
             "X-RateLimit-Limit": str(share.rate),
@@ -162,7 +162,7 @@ def secret_of(headers: Headers) -> bytes:
     return b""
 
 
-def is_foreign(headers: Headers) -> bool:
+def is_cross_site(headers: Headers) -> bool:
     """Whether a browser sends this at the wish of another website, with a key that it knows from its user.
 
     Only Basic is kept by browsers, and sent by itself even with another website's form. They say whose wish it was in

@@ -22,39 +22,39 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.errors import DeadlinePassed, PlaceLost, QueueFull
+from app.errors import DeadlinePassed, QueueFull, SlotPreempted
 
 
 @dataclass(slots=True, eq=False)
-class Place:
-    """One request's. It can be lost until it is `settled`."""
+class Slot:
+    """One request's slot. It can be preempted until it is `committed`."""
 
     client: str
     limit: asyncio.Timeout
     ends: float = field(init=False)
     since: float
-    lost: bool = False
-    filled: bool = False
-    settled: bool = False
+    preempted: bool = False
+    received: bool = False
+    committed: bool = False
 
     def __post_init__(self) -> None:
         ends = self.limit.when()
-        assert ends is not None, "a place is held until a deadline"
+        assert ends is not None, "a slot is held until a deadline"
         self.ends = ends
 
-    def fill(self) -> None:
+    def mark_received(self) -> None:
         """Its body has come: from now on it waits for the answer."""
-        self.filled = True
+        self.received = True
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """From now on it is kept: the answer has begun."""
-        self.settled = True
-        if self.lost:  # In this very moment: its request has not been told yet.
-            self.lost = False
+        self.committed = True
+        if self.preempted:  # In this very moment: its request has not been told yet.
+            self.preempted = False
             self.limit.reschedule(self.ends)
 
-    def lose(self) -> None:
-        self.lost = True
+    def preempt(self) -> None:
+        self.preempted = True
         self.limit.reschedule(asyncio.get_running_loop().time())
 
 
@@ -68,119 +68,121 @@ async def deadline(limit_ms: int) -> AsyncIterator[asyncio.Timeout]:
         raise DeadlinePassed(f"The request took longer than {limit_ms} ms.") from None
 
 
-class Places:
-    """As many as `room` has, each for `limit_ms` milliseconds at most. When these are fewer than its most, those
-    whose bodies are long in coming do not count: else clients who never send theirs would leave the service idle."""
+class ConcurrencyLimiter:
+    """Slots, as many as `adaptive_limit` allows now, each for `limit_ms` milliseconds at most.
 
-    def __init__(self, room: Room, limit_ms: int) -> None:
-        self._room = room
+    While that is fewer than the maximum, requests whose bodies are long in coming do not count: else
+    clients who never send theirs would leave the service idle.
+    """
+
+    def __init__(self, adaptive_limit: AdaptiveLimit, limit_ms: int) -> None:
+        self._limit = adaptive_limit
         self._limit_ms = limit_ms
-        self._taken: dict[str, list[Place]] = {}
+        self._taken: dict[str, list[Slot]] = {}
 
     @property
     def taken(self) -> int:
-        return sum(len(places) for places in self._taken.values())
+        return sum(len(slots) for slots in self._taken.values())
 
-    def take(self, client: str) -> AbstractAsyncContextManager[Place]:
-        """A place while the context lasts, which may raise PlaceLost or DeadlinePassed. Raises QueueFull at once."""
-        self._make_room(client)
-        return self._place(client)
+    def acquire(self, client: str) -> AbstractAsyncContextManager[Slot]:
+        """Hold a slot while the context lasts, which may raise SlotPreempted or DeadlinePassed. Raises QueueFull."""
+        self._free_slot(client)
+        return self._held_slot(client)
 
     @asynccontextmanager
-    async def _place(self, client: str) -> AsyncIterator[Place]:
+    async def _held_slot(self, client: str) -> AsyncIterator[Slot]:
         try:
             async with deadline(self._limit_ms) as limit:
-                place = Place(client, limit, time.monotonic())
-                self._taken.setdefault(client, []).append(place)
+                slot = Slot(client, limit, time.monotonic())
+                self._taken.setdefault(client, []).append(slot)
                 try:
-                    yield place
+                    yield slot
                 finally:
-                    self._leave(place)
+                    self._leave(slot)
         except DeadlinePassed:
-            if not place.lost:
+            if not slot.preempted:
                 raise
-            raise PlaceLost(
+            raise SlotPreempted(
                 "More clients ask than can be served at once, and you had the most requests. Try again soon."
             ) from None
 
-    def _make_room(self, client: str) -> None:
-        if self._has_room(now := time.monotonic()):
+    def _free_slot(self, client: str) -> None:
+        if self._has_free_slot(now := time.monotonic()):
             return
-        self._room.refused(now)
-        victim = self._victim(client)
-        if victim is None:
+        self._limit.record_rejection(now)
+        preempted = self._slot_to_preempt(client)
+        if preempted is None:
             raise QueueFull(f"All {self.taken} request slots are in use; try again soon.")
-        self._leave(victim)
-        victim.lose()
+        self._leave(preempted)
+        preempted.preempt()
 
-    def _has_room(self, now: float) -> bool:
-        return self.taken < self._room.most and self._counted(now) < self._room.places
+    def _has_free_slot(self, now: float) -> bool:
+        return self.taken < self._limit.most and self._counted(now) < self._limit.current
 
     def _counted(self, now: float) -> int:
-        """Places whose requests wait for the service, or will before long."""
-        begun = now - self._room.patience_s
-        return sum(
-            place.filled or place.since >= begun for places in self._taken.values() for place in places
-        )
+        """Slots whose requests wait for the service, or will before long."""
+        begun = now - self._limit.body_grace_s
+        return sum(slot.received or slot.since >= begun for slots in self._taken.values() for slot in slots)
 
-    def _victim(self, newcomer: str) -> Place | None:
-        """The youngest place of who has the most, if even without it they would have no fewer than the newcomer."""
+    def _slot_to_preempt(self, newcomer: str) -> Slot | None:
+        """The youngest slot of the client with most, if even without it that client has as many as
+        the newcomer."""
         most = max(self._taken.values(), key=len)
         if len(most) - 1 < len(self._taken.get(newcomer, ())) + 1:
             return None
-        return next((each for each in reversed(most) if not (each.settled or each.limit.expired())), None)
+        return next((each for each in reversed(most) if not (each.committed or each.limit.expired())), None)
 
-    def _leave(self, place: Place) -> None:
-        places = self._taken.get(place.client, [])
-        if place in places:
-            places.remove(place)
-            if not places:
-                del self._taken[place.client]
+    def _leave(self, slot: Slot) -> None:
+        slots = self._taken.get(slot.client, [])
+        if slot in slots:
+            slots.remove(slot)
+            if not slots:
+                del self._taken[slot.client]
 
 
 LASTING_S: Final = 1.0  # after a refusal the flood is believed to go on for so long
 SEEN: Final = 16  # answers that tell how many there are in a second
 
 
-class Room:
-    """`most` places; under a lasting flood as few as `least`, so that answers come about `wait_s` seconds after the
-    bodies; 0 for `wait_s`: always all. Moments are seconds of one clock."""
+class AdaptiveLimit:
+    """At most `most` slots; under a lasting overload as few as `least`, so that answers come about `wait_s` seconds
+    after the bodies; 0 for `wait_s`: always all. Moments are seconds of one clock. Cf. Netflix concurrency-limits."""
 
     def __init__(self, most: int, least: int = 1, wait_s: float = 0.0) -> None:
         self.most = most
         self._least = min(least, most)
         self._wait_s = wait_s
-        self._places = float(most)
+        self._current = float(most)
         self._refused_at = float("-inf")
         self._seen: deque[tuple[float, float]] = deque(maxlen=SEEN)  # moment, and seconds of the body
 
     @property
-    def places(self) -> int:
-        """So many there are now."""
-        return int(self._places)
+    def current(self) -> int:
+        """How many slots there are now."""
+        return int(self._current)
 
     @property
-    def patience_s(self) -> float:
-        """A body that has taken so many seconds is not believed to come soon: it takes nobody's place."""
+    def body_grace_s(self) -> float:
+        """Seconds after which a body is not believed to come soon, so that it takes nobody's slot."""
         return LASTING_S + 2 * self._mean_body_s
 
-    def refused(self, now: float) -> None:
-        """Somebody found no place."""
+    def record_rejection(self, now: float) -> None:
+        """A request found no slot."""
         self._refused_at = now
 
-    def answered(self, now: float, *, body_s: float, wait_s: float) -> None:
+    def record_response(self, now: float, *, body_s: float, wait_s: float) -> None:
         """A request whose body took `body_s` seconds to come was answered `wait_s` seconds later."""
         self._seen.append((now, body_s))
         flooded = now - self._refused_at <= LASTING_S
         if wait_s <= self._wait_s or not self._wait_s:
             # In a flood one more for each round of answers, so that it is seen in time when there are too many.
-            self._places = min(self.most, self._places + (1 / self._places if flooded else 1))
+            self._current = min(self.most, self._current + (1 / self._current if flooded else 1))
         elif flooded and len(self._seen) == SEEN:
-            self._places = max(self._least, min(self._places, self._answered_in_time()))
+            self._current = max(self._least, min(self._current, self._answered_in_time()))
 
     def _answered_in_time(self) -> float:
         """How many answers there are, at the rate of the last ones, in the time that a request may take. Bodies count
-        as long as they do take: a place that is being filled keeps nobody waiting."""
+        as long as they do take: a slot whose body is still coming keeps nobody waiting."""
         (first, _), (last, _) = self._seen[0], self._seen[-1]
         return (SEEN - 1) / max(last - first, 1e-6) * (self._wait_s + self._mean_body_s)
 

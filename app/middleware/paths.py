@@ -27,7 +27,7 @@ _HEADER: Final = b"x-forwarded-prefix"
 _AS_IT_IS: Final = frozenset({"/docs"})
 
 
-class Paths:
+class PathMiddleware:
     """The layer outside of all others."""
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute], root_path: str) -> None:
@@ -58,7 +58,7 @@ class Paths:
         return plain if plain in self._slashed else path
 
 
-class Proxied:
+class TrustedProxies:
     """What trusted proxies say of a request is believed: who asked, by which scheme, and below which path."""
 
     def __init__(self, app: ASGIApp, trusted: str) -> None:

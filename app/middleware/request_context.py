@@ -2,12 +2,12 @@
 
 The layers around the routes, from the outside, all of raw ASGI messages:
 
-    Paths           (app.middleware.paths) the path as the routes have it
-    (Tracing)       (app.middleware.tracing) a span for the request and each stage, if traces are exported
-    (CORS)          for the websites that the operator names, if any; answers their preflights
-      Observation   request id, access log, metrics, strict headers, the last resort for exceptions
-        Access      (app.middleware.auth) API keys, the client's name, its rate limit
-          Admission (app.middleware.admission) for routes that take photos: readiness, slots, byte cap, deadlines
+    PathMiddleware             the path as the routes have it
+    TracingMiddleware          a span for the request and each stage, if traces are exported
+    CORSMiddleware             for the websites that the operator names, if any; answers their preflights
+    RequestContextMiddleware   request id, access log, metrics, strict headers, the last resort for exceptions
+    AuthMiddleware             API keys, the client's name, its rate limit
+    AdmissionMiddleware        for routes that take photos: readiness, slots, byte cap, deadlines
 
 Knows no pixels, no form and no model.
 """
@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import ServiceError
 from app.middleware.auth import KEY_NAME
 from app.middleware.error_responses import to_response
-from app.middleware.response_headers import Exchange
+from app.middleware.response_headers import MeasuredExchange
 from app.observability.logs import new_id, request_id
 from app.observability.metrics import Metrics
 
@@ -41,19 +41,19 @@ def id_of(scope: Scope) -> str:
     return given if _SANE_ID.fullmatch(given) else new_id()
 
 
-class Observation:
+class RequestContextMiddleware:
     """Gives each request its id, and tells the log and the metrics how it ended."""
 
-    def __init__(self, app: ASGIApp, *, records: Records) -> None:
+    def __init__(self, app: ASGIApp, *, access_log: AccessLog) -> None:
         self._app = app
-        self._records = records
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         token = request_id.set(id_of(scope))
-        exchange = Exchange(scope, receive, send)
+        exchange = MeasuredExchange(scope, receive, send)
         started = time.perf_counter()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -65,15 +65,15 @@ class Observation:
         finally:
             seconds = time.perf_counter() - started
             sizes = {"bytes_in": exchange.bytes_in, "bytes_out": exchange.bytes_out}
-            self._records.add(scope, exchange.status, seconds, **sizes)
+            self._access_log.add(scope, exchange.status, seconds, **sizes)
             request_id.reset(token)
 
 
 UNMATCHED: Final = "unmatched"
-LEFT: Final = 499  # no status of a server's: the client was gone before there was one
+CLIENT_CLOSED_REQUEST: Final = 499  # no status of a server's: the client was gone before there was one
 
 
-class Records:
+class AccessLog:
     """Of all requests of one app."""
 
     def __init__(self, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
@@ -85,7 +85,7 @@ class Records:
         """`status` 0: none was sent. The error's code, if it was one, stands in the scope."""
         path = scope["path"]
         route = path if path in self._plain else route_template(self._routes, scope)
-        self._metrics.requests.labels(route, str(status or LEFT)).inc()
+        self._metrics.requests.labels(route, str(status or CLIENT_CLOSED_REQUEST)).inc()
         of_route = self._metrics.of_route(route)
         of_route.seconds.observe(seconds)
         of_route.received_bytes.inc(bytes_in)
@@ -101,7 +101,7 @@ class Records:
             extra={
                 "method": scope["method"],
                 "route": route,
-                "status": status or LEFT,
+                "status": status or CLIENT_CLOSED_REQUEST,
                 "ms": round(seconds * 1000, 1),
                 "bytes_in": bytes_in,
                 "bytes_out": bytes_out,

@@ -54,7 +54,7 @@ def completed(
     return [*theirs, *ours.items(), *unsaid]
 
 
-class Exchange:
+class MeasuredExchange:
     """Counts a request's bytes, adds headers, and ends the connection if the body is left unread: what still comes of
     that is `app.server.protocol`' matter."""
 

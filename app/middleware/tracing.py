@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.middleware.request_context import route_template
 from app.observability.logs import trace_id
-from app.observability.timing import Stage, collected
+from app.observability.timing import Stage, collect
 from app.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def connect(endpoint: str) -> TracerProvider:
     return provider
 
 
-class Tracing:
+class TracingMiddleware:
     """The outermost layer: it begins a request's span before all else and ends it after all else."""
 
     def __init__(self, app: ASGIApp, *, provider: TracerProvider, routes: Sequence[BaseRoute]) -> None:
@@ -97,10 +97,10 @@ class Tracing:
             {"http.request.method": method, "http.route": route},
             start_time=_nanoseconds(began + epoch_s),
         )
-        passage = Passage(receive, send, _traceresponse(span))
+        passage = TracedExchange(receive, send, _traceresponse(span))
         token = trace_id.set(format_trace_id(span.get_span_context().trace_id))
         try:
-            with collected() as stages:
+            with collect() as stages:
                 await self._app(scope, passage.receive, passage.send)
         finally:
             trace_id.reset(token)
@@ -131,7 +131,7 @@ class Tracing:
         return flush_first
 
 
-class Passage:
+class TracedExchange:
     """One request's messages pass: when the body was read, how it was answered. Adds `traceresponse`."""
 
     def __init__(self, receive: Receive, send: Send, traceresponse: str) -> None:
@@ -161,7 +161,7 @@ class Passage:
         await self._send(message)
 
 
-def _tell(span: Span, scope: Scope, passage: Passage) -> None:
+def _tell(span: Span, scope: Scope, passage: TracedExchange) -> None:
     """How the request ended."""
     from opentelemetry.trace import Status, StatusCode
 

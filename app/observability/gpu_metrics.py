@@ -23,7 +23,7 @@ STALE_S: Final = 30.0
 """Answers older than this are not given: a flat line of yesterday's figures would hide that the driver is gone."""
 
 _FIGURES: Final = {
-    "matte_gpu_busy_ratio": "Share of the last moments in which the GPU computed, 0 to 1.",
+    "matte_gpu_busy_ratio": "RateLimitStatus of the last moments in which the GPU computed, 0 to 1.",
     "matte_gpu_memory_used_bytes": "Memory of the GPU in use, by all processes.",
     "matte_gpu_memory_total_bytes": "Memory of the GPU.",
     "matte_gpu_temperature_celsius": "Temperature of the GPU.",
@@ -41,7 +41,7 @@ class Reading:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-class Devices(Collector):
+class GpuCollector(Collector):
     """The GPUs as `nvml`, the initialised module `pynvml`, knows them. `read` asks it, `collect` tells."""
 
     def __init__(self, nvml: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -98,7 +98,7 @@ def watched(registry: CollectorRegistry) -> Iterator[None]:
     if nvml is None:
         yield
         return
-    devices, stop = Devices(nvml), threading.Event()
+    devices, stop = GpuCollector(nvml), threading.Event()
 
     def ask() -> None:
         devices.read()

@@ -70,7 +70,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logs(level: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Send every logger, and Python's warnings, as JSON lines to `stream`, or without waits to standard output."""
-    handler = logging.StreamHandler(stream) if stream is not None else PatientWriter(_STANDARD_OUTPUT)
+    handler = logging.StreamHandler(stream) if stream is not None else QueuedLogHandler(_STANDARD_OUTPUT)
     handler.setFormatter(JsonFormatter(worker))
     logging.captureWarnings(True)
     # What the lines do not tell is not found out for each of them.
@@ -89,7 +89,7 @@ GATHER_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
 
-class PatientWriter(logging.Handler):
+class QueuedLogHandler(logging.Handler):
     """Writes to a file descriptor. Where its reader has stopped (a full pipe), lines wait up to BACKLOG_BYTES; what
     there is no room for then, or on a full disk, is lost, and counted in a line of its own once it goes on."""
 

@@ -53,7 +53,7 @@ class Metrics:
         self._of_work()
         self._of_answers()
         self._of_models()
-        self._of_the_house()
+        self._of_requests_in_flight()
         self._of_faults()
 
     def _of_requests(self) -> None:
@@ -126,7 +126,7 @@ class Metrics:
         for found in ("person", "none"):
             self.foreground.labels(found)
 
-    def _of_the_house(self) -> None:
+    def _of_requests_in_flight(self) -> None:
         self.ready = self._gauge("matte_ready", "1 where a photo that comes now would be served.")
         build = Info("matte_build", "The program in service.", registry=self.registry)
         build.info({"version": version("u2matte"), "python": platform.python_version()})

@@ -25,7 +25,7 @@ class Stage:
 _collection: Final[ContextVar[list[Stage] | None]] = ContextVar("stages", default=None)
 
 
-def note(name: str, began: float, ended: float, *, pictures: int = 0) -> None:
+def record(name: str, began: float, ended: float, *, pictures: int = 0) -> None:
     """Keep what was measured, if the request that this is done for is collecting."""
     collection = _collection.get()
     if collection is not None:
@@ -33,7 +33,7 @@ def note(name: str, began: float, ended: float, *, pictures: int = 0) -> None:
 
 
 @contextmanager
-def collected() -> Iterator[list[Stage]]:
+def collect() -> Iterator[list[Stage]]:
     """What is noted inside, in the order of the ends; in tasks that are begun inside, and in
     `app.concurrency.executor`, too."""
     collection: list[Stage] = []

@@ -18,7 +18,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class RateLimitStatus:
     """What a client has of its rate after it asked.
 
     `remaining`: photos that it may post at once. `full_in_s`: seconds until these are `rate` again. `wait_s`: None if
@@ -31,7 +31,7 @@ class Share:
     wait_s: int | None
 
 
-class Rates:
+class RateLimiter:
     """The buckets of all clients. At most `most_clients` are remembered, those that asked last."""
 
     def __init__(self, most_clients: int = MOST_CLIENTS) -> None:
@@ -43,7 +43,7 @@ class Rates:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def ask(self, client: str, rate: int, now_ns: int) -> Share:
+    def ask(self, client: str, rate: int, now_ns: int) -> RateLimitStatus:
         """Take a token of `client`, who gets `rate` per minute (1 to RATE_MAX), at `now_ns` of a monotonic clock."""
         token_ns = _MINUTE_NS // rate
         bucket_ns = token_ns * rate
@@ -52,7 +52,7 @@ class Rates:
         if wait_ns <= 0:
             missing_ns += token_ns
             self._remember(client, now_ns + missing_ns, now_ns)
-        return Share(
+        return RateLimitStatus(
             rate,
             remaining=max(0, bucket_ns - missing_ns) // token_ns,
             full_in_s=missing_ns / _SECOND_NS,

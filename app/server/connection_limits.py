@@ -1,4 +1,4 @@
-"""Connections come in, those that keep silent, dawdle or are too many are ended. Knows no HTTP and no route."""
+"""Limit connections: how many, how long one may be idle, how long a head may take. Knows no HTTP and no route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from app.errors import ServiceError, TooManyConnections
-from app.server.lingering_close import LINGER_S, Departing, Departures
+from app.server.lingering_close import LINGER_S, LingeringSocket, LingeringSockets
 
 if TYPE_CHECKING:
     import socket
@@ -33,13 +33,13 @@ class Connection(Protocol):
     def abort(self) -> None: ...
 
 
-class House:
-    """The connections of one server: a new one always finds room, at the cost of one that does nothing.
+class ConnectionLimiter:
+    """The connections of one server.
 
-    When there are too many, the one goes that has waited longest for a request of its client, or else the one that
-    has been on its way out for longest. If all are busy, one of the address that has the most of them goes, unless
-    that is the newcomer's own; then the newcomer is refused. So neither silence nor a crowd keeps others, or a health
-    check, from being heard.
+    When there are too many, the one that has been idle longest is closed for a new one, or else the one that has
+    lingered longest. If all are busy, one of the address that has most of them is closed, unless that is the
+    newcomer's own address; then the newcomer is refused. So neither silence nor a crowd keeps other clients, or a
+    health check, out.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -51,61 +51,61 @@ class House:
         self._since: dict[Connection, float] = {}  # Those without a request, the longest without one first.
         self._begun: set[Connection] = set()  # Of these, those whose next request has begun, or has to.
         self._busy: dict[Connection, None] = {}
-        self._lingering: dict[Departing, float] = {}
+        self._lingering: dict[LingeringSocket, float] = {}
         self._leaving: dict[Connection, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
-        self._departures = Departures(self._gone)
+        self._lingering_sockets = LingeringSockets(self._gone)
         self._all: tuple[dict[Any, Any], ...] = (self._since, self._busy, self._lingering, self._leaving)
         metrics.connections.set_function(lambda: sum(map(len, self._all)))
 
-    def enter(self, connection: Connection) -> None:
-        """A new socket. Raises TooManyConnections."""
+    def add(self, connection: Connection) -> None:
+        """Register a new connection. Raises TooManyConnections."""
         if len(self._since) + len(self._busy) + len(self._lingering) >= self._most:
             victim = self._victim(connection.address)
             if victim is None:
-                raise self.counted(TooManyConnections(f"There are {self._most} connections already."))
+                raise self.count_rejection(TooManyConnections(f"There are {self._most} connections already."))
             self._metrics.rejected.labels("connection_displaced").inc()
             victim.abort()
-        self.heads(connection)
-        self._look_later()
+        self.await_head(connection)
+        self._schedule_sweep()
 
-    def heads(self, connection: Connection) -> None:
-        """From now on the head of a request is due."""
+    def await_head(self, connection: Connection) -> None:
+        """A head is due from now on."""
         self._wait(connection)
         self._begun.add(connection)
 
-    def idles(self, connection: Connection) -> None:
-        """A request is answered, and another one may come."""
+    def mark_idle(self, connection: Connection) -> None:
+        """A request has been answered; another one may come."""
         self._wait(connection)
         self._begun.discard(connection)
 
-    def works(self, connection: Connection) -> None:
+    def mark_busy(self, connection: Connection) -> None:
         """A head has come."""
         self._since.pop(connection, None)
         self._busy[connection] = None
 
-    def leaves(self, connection: Connection) -> None:
-        """It is being closed. A client that does not read what was left for it does not keep it open for ever."""
-        self.left(connection)
+    def mark_closing(self, connection: Connection) -> None:
+        """The connection is being closed. It is aborted later if the client does not read what was left for it."""
+        self.remove(connection)
         self._leaving[connection] = time.monotonic()
 
-    def left(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         for held in self._all:
             held.pop(connection, None)
         self._begun.discard(connection)
 
-    def see_off(self, sock: socket.socket) -> None:
-        """All is said, but a body may still be coming."""
-        if departing := self._departures.see_off(sock):
-            self._lingering[departing] = time.monotonic()
-            self._look_later()
+    def linger(self, sock: socket.socket) -> None:
+        """Keep a duplicate of the socket open for a while: a body may still be coming."""
+        if lingering := self._lingering_sockets.linger(sock):
+            self._lingering[lingering] = time.monotonic()
+            self._schedule_sweep()
 
-    async def seen_off(self) -> None:
-        """Until there is nobody of these any more."""
+    async def wait_lingering(self) -> None:
+        """Wait until no socket lingers any more."""
         while self._lingering:
             await asyncio.sleep(_SWEEP_S / 10)
 
-    def counted(self, error: ServiceError) -> ServiceError:
+    def count_rejection(self, error: ServiceError) -> ServiceError:
         self._metrics.rejected.labels(error.reason).inc()
         return error
 
@@ -114,12 +114,12 @@ class House:
         self._since.pop(connection, None)  # It goes to the end.
         self._since[connection] = time.monotonic()
 
-    def _gone(self, departing: Departing) -> None:
-        self._lingering.pop(departing, None)
-        self._metrics.discarded_bytes.inc(departing.wasted)
+    def _gone(self, lingering: LingeringSocket) -> None:
+        self._lingering.pop(lingering, None)
+        self._metrics.discarded_bytes.inc(lingering.discarded_bytes)
 
-    def _victim(self, newcomer: str) -> Connection | Departing | None:
-        idle: Iterator[Connection | Departing] = chain(self._since, self._lingering)
+    def _victim(self, newcomer: str) -> Connection | LingeringSocket | None:
+        idle: Iterator[Connection | LingeringSocket] = chain(self._since, self._lingering)
         if longest := next(idle, None):
             return longest
         crowds = Counter(connection.address for connection in self._busy)
@@ -128,7 +128,7 @@ class House:
             return None
         return next(connection for connection in self._busy if connection.address == largest)
 
-    def _look_around(self) -> None:
+    def _close_expired(self) -> None:
         now = time.monotonic()
         for connection, since in list(self._since.items()):
             if connection in self._begun:
@@ -136,19 +136,19 @@ class House:
                     connection.refuse_slow_head()
             elif now - since > self._keep_alive_s:
                 connection.close()
-        leavers: list[tuple[Connection | Departing, float]] = []
-        leavers += [(each, since + LINGER_S) for each, since in self._lingering.items()]
-        leavers += [(each, since + self._head_s) for each, since in self._leaving.items()]
-        for leaver, until in leavers:
+        expiring: list[tuple[Connection | LingeringSocket, float]] = []
+        expiring += [(each, since + LINGER_S) for each, since in self._lingering.items()]
+        expiring += [(each, since + self._head_s) for each, since in self._leaving.items()]
+        for closing, until in expiring:
             if now > until:
-                leaver.abort()
+                closing.abort()
         self._sweep = None
         if any(self._all):
-            self._look_later()
+            self._schedule_sweep()
 
-    def _look_later(self) -> None:
+    def _schedule_sweep(self) -> None:
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._look_around)
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._close_expired)
 
 
 def _files_allowed() -> int:

@@ -1,8 +1,8 @@
-"""Sockets on which all has been said come in; what still comes there is thrown away until the other side closes.
+"""Lingering close: discard what a client still sends after its last answer, until it closes.
 
-To close one at once would reset the connection, and most clients send all of a body before they look for its answer
-(RFC 9112 §9.6). Nothing of it is read, nor is the event loop woken for it: every so often the kernel is told to
-forget what has come. Knows no HTTP.
+Closing the socket at once would reset the connection, and most clients send all of a body before they read the answer
+(RFC 9112 §9.6). The data is not read, nor is the event loop woken for it: every so often the kernel is told to
+discard what has arrived. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -13,81 +13,81 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
-LINGER_S: Final = 5.0  # for so long at most; `app.server.connection_limits` looks at the clock
-LINGER_BYTES: Final = 32_000_000  # and so much of a body
+LINGER_S: Final = 5.0  # seconds at most, as `app.server.connection_limits` counts
+LINGER_BYTES: Final = 32_000_000  # at most
 
 _LOOK_S: Final = 0.02
-_AT_ONCE: Final = 256  # are looked at before others have their turn in the event loop
-_WASTE: Final = bytearray(1 << 20)
-# With this, Linux copies nothing. Elsewhere it means nothing for such sockets, and bytes do come into _WASTE.
-_FORGET: Final = getattr(socket, "MSG_TRUNC", 0)
+_AT_ONCE: Final = 256  # sockets per turn of the event loop
+_SCRAP: Final = bytearray(1 << 20)
+# With this, Linux copies nothing. Elsewhere it means nothing for such sockets, and bytes do come into _SCRAP.
+_DISCARD: Final = getattr(socket, "MSG_TRUNC", 0)
 
 
-class Departing:
-    """One such socket."""
+class LingeringSocket:
+    """One socket whose last answer has been sent."""
 
-    def __init__(self, sock: socket.socket, gone: Callable[[Departing], None]) -> None:
-        self.wasted = 0  # bytes
+    def __init__(self, sock: socket.socket, gone: Callable[[LingeringSocket], None]) -> None:
+        self.discarded_bytes = 0
         self._sock = sock
         self._gone = gone
 
     def end(self) -> None:
-        """Say that nothing follows."""
+        """Tell the client that nothing follows."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.abort()
 
-    def forget(self) -> None:
-        """Throw away what has come."""
+    def discard(self) -> None:
+        """Discard what has arrived."""
         try:
-            came = self._sock.recv_into(_WASTE, flags=_FORGET)
+            came = self._sock.recv_into(_SCRAP, flags=_DISCARD)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             came = 0
-        self.wasted += came
-        if not came or self.wasted > LINGER_BYTES:
+        self.discarded_bytes += came
+        if not came or self.discarded_bytes > LINGER_BYTES:
             self.abort()
 
     def abort(self) -> None:
-        """Close it, whatever has been heard of the other side."""
+        """Close it now."""
         self._sock.close()
         self._gone(self)
 
 
-class Departures:
-    """Those of one event loop."""
+class LingeringSockets:
+    """The lingering sockets of one event loop."""
 
-    def __init__(self, gone: Callable[[Departing], object]) -> None:
-        """`gone` is told of each when it is closed, once."""
-        self._all: dict[Departing, None] = {}  # The longest not looked at first.
-        self._told = gone
+    def __init__(self, gone: Callable[[LingeringSocket], object]) -> None:
+        """`gone` is called with each socket once, when it is closed."""
+        self._all: dict[LingeringSocket, None] = {}  # The longest not looked at first.
+        self._on_closed = gone
         self._look: asyncio.TimerHandle | None = None
 
-    def see_off(self, sock: socket.socket) -> Departing | None:
-        """Say that nothing follows; close `sock` in time. None: it is closed already."""
+    def linger(self, sock: socket.socket) -> LingeringSocket | None:
+        """Tell the client that nothing follows, and close `sock` in time. Returns None if it is closed already."""
         sock.setblocking(False)
-        departing = Departing(sock, self._gone)
-        self._all[departing] = None
-        departing.end()
+        lingering = LingeringSocket(sock, self._gone)
+        self._all[lingering] = None
+        lingering.end()
         if self._look is None:
-            self._look_later()
-        return departing if departing in self._all else None
+            self._schedule()
+        return lingering if lingering in self._all else None
 
-    def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_around)
+    def _schedule(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._discard_all)
 
-    def _look_around(self) -> None:
-        for departing in list(islice(self._all, _AT_ONCE)):
-            del self._all[departing]
-            self._all[departing] = None
-            departing.forget()
+    def _discard_all(self) -> None:
+        for lingering in list(islice(self._all, _AT_ONCE)):
+            del self._all[lingering]
+            self._all[lingering] = None
+            lingering.discard()
         self._look = None
         if self._all:
-            self._look_later()
+            self._schedule()
 
-    def _gone(self, departing: Departing) -> None:
-        if departing in self._all:
-            del self._all[departing]
-            self._told(departing)
+    def _gone(self, lingering: LingeringSocket) -> None:
+        if lingering in self._all:
+            del self._all[lingering]
+            self._on_closed(lingering)

@@ -29,7 +29,7 @@ _log: Final = logging.getLogger("app.crew")
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class WorkerProcess:
     """Which of `count` workers a process is, from 0, and the descriptor of the socket that they share."""
 
     number: int
@@ -37,7 +37,7 @@ class Member:
     listener: int
 
     @classmethod
-    def parse(cls, text: str) -> Member:
+    def parse(cls, text: str) -> WorkerProcess:
         """From `arguments`. Raises ValueError."""
         match = re.fullmatch(r"(\d+)/(\d+):(\d+)", text)
         if match is None:
@@ -70,10 +70,10 @@ def count_gpus(devices: Path = Path("/dev")) -> int:
 
 def keep(count: int, listener: socket.socket, arguments: list[str], drain_s: float) -> int:
     """Run `python -m app serve` with `arguments` as `count` workers until a signal comes; gives the exit status."""
-    return asyncio.run(Crew(count, listener, arguments, drain_s).run())
+    return asyncio.run(Supervisor(count, listener, arguments, drain_s).run())
 
 
-class Crew:
+class Supervisor:
     """The workers of one port."""
 
     def __init__(self, count: int, listener: socket.socket, arguments: list[str], drain_s: float) -> None:
@@ -115,7 +115,7 @@ class Crew:
 
     async def _one(self, number: int) -> int:
         descriptor = self._listener.fileno()
-        member = Member(number, self._count, descriptor)
+        member = WorkerProcess(number, self._count, descriptor)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app", "serve", *self._arguments, "--member", str(member)),
             pass_fds=[descriptor],

@@ -84,7 +84,7 @@ ROWS: Final[dict[str, list[Panel]]] = {
             "First byte of the request to last byte of the answer: a slow upload counts.",
         ),
         Panel(
-            "Share that fails, share that is refused",
+            "RateLimitStatus that fails, share that is refused",
             "percentunit",
             {"5xx": share("5.."), "429": share("429")},
             "Of the requests that bring a photo.",

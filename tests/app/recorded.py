@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server.connection_limits import House
+from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
 from tests.app.served import opened
@@ -67,7 +67,7 @@ class Recorder:
 @asynccontextmanager
 async def recording(**chosen: object) -> AsyncIterator[Recorder]:
     settings, made = Settings(**chosen), Recorder()  # type: ignore[arg-type]
-    async with opened(Server(made, House(settings, Metrics()), settings)) as made.port:
+    async with opened(Server(made, ConnectionLimiter(settings, Metrics()), settings)) as made.port:
         try:
             yield made
         finally:

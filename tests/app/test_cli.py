@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.cli import process, serve
-from app.cli.process import Order, Service
+from app.cli.process import ProcessOptions, Service
 from app.cutout_options import Wish
-from app.server.supervisor import Member
+from app.server.supervisor import WorkerProcess
 
 
 @pytest.fixture
-def orders(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
-    given: list[Order] = []
+def orders(monkeypatch: pytest.MonkeyPatch) -> list[ProcessOptions]:
+    given: list[ProcessOptions] = []
     monkeypatch.setattr(process, "run", given.append)
     return given
 
@@ -46,7 +46,9 @@ def test_help_waits_for_no_library():
 def test_matte_is_a_grey_png_of_this_process(orders):
     invoke("matte", "a.jpg", "b", "-o", "out")
     assert orders == [
-        Order(paths=[Path("a.jpg"), Path("b")], out=Path("out"), wish=Wish(output="matte"), format="png")
+        ProcessOptions(
+            paths=[Path("a.jpg"), Path("b")], out=Path("out"), wish=Wish(output="matte"), format="png"
+        )
     ]
 
 
@@ -73,7 +75,7 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
     flags = ["--crop", "--no-recursive", "--watch", "--overwrite"]
     invoke("cutout", "a.jpg", "-o", "out", *flags, *(word for pair in options.items() for word in pair))
     assert orders == [
-        Order(
+        ProcessOptions(
             paths=[Path("a.jpg")],
             out=Path("out"),
             wish=Wish(
@@ -98,7 +100,7 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
 
 def test_cutout_leaves_the_rest_to_the_service(orders):
     invoke("cutout", "a.jpg", "-o", "out")
-    assert orders == [Order(paths=[Path("a.jpg")], out=Path("out"), wish=Wish(output="cutout"))]
+    assert orders == [ProcessOptions(paths=[Path("a.jpg")], out=Path("out"), wish=Wish(output="cutout"))]
 
 
 def test_background_may_be_a_colour(orders):
@@ -149,9 +151,9 @@ def test_what_cannot_be_meant_is_a_usage_error(orders, arguments):
 
 
 def test_serve_gets_its_address(monkeypatch):
-    given: list[tuple[str | None, int | None, Member | None]] = []
+    given: list[tuple[str | None, int | None, WorkerProcess | None]] = []
     monkeypatch.setattr(serve, "serve", lambda *arguments: given.append(arguments))
     invoke("serve", "--host", "::1", "--port", "0")
     invoke("serve")
     invoke("serve", "--member", "1/2:7")
-    assert given == [("::1", 0, None), (None, None, None), (None, None, Member(1, 2, 7))]
+    assert given == [("::1", 0, None), (None, None, None), (None, None, WorkerProcess(1, 2, 7))]

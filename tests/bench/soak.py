@@ -92,7 +92,7 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class ClusterSpec:
     """The clients of one service, and what they send."""
 
     address: str
@@ -137,7 +137,7 @@ async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace)
     good = mixed.good()
     async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
         references = await mixed.alone(client, address, good)
-    crowd = Crowd(address, good, mixed.bad(UPLOAD_MAX), references, random.Random(options.seed))
+    crowd = ClusterSpec(address, good, mixed.bad(UPLOAD_MAX), references, random.Random(options.seed))
     ends = time.monotonic() + options.minutes * 60
     answers = 0
     while answers < options.requests and time.monotonic() < ends:

@@ -16,7 +16,7 @@ Predict = Callable[[Batch], Alphas]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExecutionConfig:
     """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, which of the GPUs
     that TensorFlow sees, and how many batches run at once."""
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from app.inference.backends.base import LoadError, Place
+from app.inference.backends.base import ExecutionConfig, LoadError
 from app.inference.backends.precision import Narrow
 from app.inference.backends.tensorflow import tensorflow
 
@@ -54,13 +54,13 @@ def show_tensorflow(gpus: list[Any]) -> None:
         raise LoadError(f"the devices of this process are already in use otherwise: {error}") from None
 
 
-def sixteen_bits_of(place: Place) -> tuple[Narrow, ...]:
+def sixteen_bits_of(config: ExecutionConfig) -> tuple[Narrow, ...]:
     """The 16-bit numbers that a place multiplies by itself, the better first: on GPUs float16 is as quick as bfloat16
     and eight times as fine."""
-    if place.device == "cpu":
+    if config.device == "cpu":
         return ("bfloat16",) if has_bfloat16() else ()
     experimental = tensorflow().config.experimental
-    gpu = tensorflow().config.list_physical_devices("GPU")[place.gpu]
+    gpu = tensorflow().config.list_physical_devices("GPU")[config.gpu]
     capability = experimental.get_device_details(gpu).get("compute_capability", (0, 0))
     since: dict[Narrow, tuple[int, int]] = {"float16": _FLOAT16_SINCE, "bfloat16": _BFLOAT16_SINCE}
     return tuple(kind for kind, first in since.items() if capability >= first)

@@ -23,8 +23,8 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.concurrency.executor import give_way
-from app.inference.backends.base import Alphas, Batch, LoadError, Place, Predict
+from app.concurrency.executor import lower_priority
+from app.inference.backends.base import Alphas, Batch, ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.int8 import quantise
 from app.inference.backends.openvino_graph import restore_kernels, simplify_side_maps
@@ -66,7 +66,7 @@ class OpenVinoModel:
         self,
         path: Path,
         size: int,
-        place: Place,
+        config: ExecutionConfig,
         *,
         activations: Activations | None = None,
         cache: Callable[[str], CompiledCache] = no_cache,
@@ -75,7 +75,7 @@ class OpenVinoModel:
 
         Raises NotInstalledError.
         """
-        self._path, self._size, self._place = path, size, place
+        self._path, self._size, self._config = path, size, config
         self._activations = activations
         openvino = _openvino()
         self._core = openvino.Core()
@@ -84,7 +84,7 @@ class OpenVinoModel:
 
     def exactly(self) -> Predict:
         """In float32, for a single thread at a time."""
-        return _alone(lambda: Requests(self._compiled("float32", 1, self._place.threads, keep=False)))
+        return _alone(lambda: Requests(self._compiled("float32", 1, self._config.threads, keep=False)))
 
     def in_float32(self) -> Predict:
         """For as many threads as there are lanes; more wait for their turn."""
@@ -128,7 +128,7 @@ class OpenVinoModel:
         return model
 
     def _to_serve(self, precision: str) -> Predict:
-        lanes, threads = self._place.lanes, self._place.threads
+        lanes, threads = self._config.lanes, self._config.threads
         requests = self._compiled(precision, lanes, threads)
         if lanes == 1:
             return Requests(requests)
@@ -243,7 +243,7 @@ class Requests:
 def _alone(work: Callable[[], T]) -> T:
     """What `work` gives, done by a thread of its own while no other such work is. OpenVINO's threads have the
     niceness of the one that makes them."""
-    with _loading, ThreadPoolExecutor(1, "openvino", give_way) as thread:
+    with _loading, ThreadPoolExecutor(1, "openvino", lower_priority) as thread:
         return thread.submit(work).result()
 
 

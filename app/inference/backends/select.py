@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from app.inference.backends import precision
-from app.inference.backends.base import LoadError, Place, Predict
+from app.inference.backends.base import ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.devices import Device, has_int8, show_tensorflow, sixteen_bits_of
 from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class LoadedNetwork:
     """A network that is ready to run, what runs it, and in which precision."""
 
     run: Predict
@@ -55,18 +55,18 @@ def device_for(runtime: Runtime, device: Device) -> Device:
 def network(
     artifact: Path,
     manifest: Manifest,
-    place: Place,
+    config: ExecutionConfig,
     runtime: Runtime,
     asked: Precision,
     cache_dir: Path | None = None,
-) -> Network:
+) -> LoadedNetwork:
     """The network of an artifact that has been verified. `cache_dir` keeps what is compiled for the next start.
 
     Raises LoadError for a model, a precision or a runtime that is not to be had, ContractError for an unreadable
     activations.json, MemoryError where memory is short.
     """
-    narrow = sixteen_bits_of(place)
-    if place.device == "cpu" and runtime != TENSORFLOW:
+    narrow = sixteen_bits_of(config)
+    if config.device == "cpu" and runtime != TENSORFLOW:
         activations = contract.read_activations(artifact)
         possible = (precision.EIGHT_BITS, *narrow) if activations and has_int8() else narrow
         precision.check(asked, possible)
@@ -74,7 +74,7 @@ def network(
             model = OpenVinoModel(
                 artifact / contract.SAVED_MODEL_DIR,
                 manifest.input_size,
-                place,
+                config,
                 activations=activations,
                 cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
             )
@@ -88,17 +88,19 @@ def network(
                 raise
             _log.warning("TensorFlow runs the network: %s", error)
     precision.check(asked, narrow)
-    if place.device == "cpu":
+    if config.device == "cpu":
         show_tensorflow([])
-    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, place)
+    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, config)
     run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, asked)
-    return Network(run, TENSORFLOW, chosen)
+    return LoadedNetwork(run, TENSORFLOW, chosen)
 
 
-def _by_openvino(model: OpenVinoModel, size: int, possible: Sequence[Narrow], asked: Precision) -> Network:
+def _by_openvino(
+    model: OpenVinoModel, size: int, possible: Sequence[Narrow], asked: Precision
+) -> LoadedNetwork:
     """As it was chosen at an earlier start, or by a probe. Raises LoadError."""
     if (kept := model.remembered(asked)) is not None:
-        return Network(kept[0], OPENVINO, kept[1])
+        return LoadedNetwork(kept[0], OPENVINO, kept[1])
     run, chosen = precision.choose(model, size, possible, asked)
     model.remember(asked, chosen)
-    return Network(run, OPENVINO, chosen)
+    return LoadedNetwork(run, OPENVINO, chosen)

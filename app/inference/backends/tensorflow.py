@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.inference.backends.base import Alphas, Batch, LoadError, Place, Predict
+from app.inference.backends.base import Alphas, Batch, ExecutionConfig, LoadError, Predict
 from model import contract
 
 if TYPE_CHECKING:
@@ -29,43 +29,45 @@ if TYPE_CHECKING:
 class TensorFlowModel:
     """A SavedModel as a frozen graph. The functions may be called by any number of threads."""
 
-    def __init__(self, path: Path, place: Place) -> None:
+    def __init__(self, path: Path, config: ExecutionConfig) -> None:
         """Raises LoadError."""
-        self._place = place
-        self._graph = frozen(path, place)
+        self._config = config
+        self._graph = frozen(path, config)
 
     def exactly(self) -> Predict:
         """In float32, as the graph is."""
-        return runner(self._graph, self._place, optimised=False)
+        return runner(self._graph, self._config, optimised=False)
 
     def in_float32(self) -> Predict:
         """As TensorFlow optimises it."""
-        return runner(self._graph, self._place)
+        return runner(self._graph, self._config)
 
     def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
         """As TensorFlow optimises it, with weights and convolutions in 16 bits."""
         from app.inference.backends.frozen_graph import in_16_bits
 
         narrow = in_16_bits(self._graph.definition, kind)
-        return runner(replace(self._graph, definition=narrow), self._place)
+        return runner(replace(self._graph, definition=narrow), self._config)
 
 
-def frozen(path: Path, place: Place) -> FrozenGraph:
+def frozen(path: Path, config: ExecutionConfig) -> FrozenGraph:
     tf = tensorflow()
     from app.inference.backends.frozen_graph import freeze
 
     try:
-        return freeze(path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, options_for(place))
+        return freeze(
+            path, contract.SIGNATURE, contract.INPUT_NAME, contract.OUTPUT_NAME, options_for(config)
+        )
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise LoadError(f"{path}: not a SavedModel with signature {contract.SIGNATURE}: {error}") from None
 
 
-def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predict:
+def runner(graph: FrozenGraph, config: ExecutionConfig, *, optimised: bool = True) -> Predict:
     """The graph in a TensorFlow session of its own, which keeps far fewer copies of the weights than a function of
     TensorFlow 2 does. `optimised=False`: TensorFlow runs the graph as it is, without rewriting it first. The function
     raises MemoryError for a batch that needs more than there is."""
     tf = tensorflow()
-    options = options_for(place)
+    options = options_for(config)
     options.graph_options.rewrite_options.disable_meta_optimizer = not optimised
     # The session forgets the graph that it was made from once it has its own.
     options.experimental.optimize_for_static_graph = True
@@ -86,14 +88,14 @@ def runner(graph: FrozenGraph, place: Place, *, optimised: bool = True) -> Predi
     return run
 
 
-def options_for(place: Place) -> Any:
+def options_for(config: ExecutionConfig) -> Any:
     """A TensorFlow ConfigProto. Threads belong to the process: the first session decides for all."""
-    on_cuda = place.device == "cuda"
+    on_cuda = config.device == "cuda"
     options = tensorflow().compat.v1.ConfigProto(device_count={} if on_cuda else {"GPU": 0})
     options.gpu_options.allow_growth = True
-    options.gpu_options.visible_device_list = str(place.gpu) if on_cuda else ""
+    options.gpu_options.visible_device_list = str(config.gpu) if on_cuda else ""
     if not on_cuda:
-        options.intra_op_parallelism_threads = place.threads
+        options.intra_op_parallelism_threads = config.threads
         options.inter_op_parallelism_threads = -1  # The caller's thread does it all.
     # Threads that look for work in circles take it from those that decode and encode.
     options.experimental.disable_thread_spinning = True

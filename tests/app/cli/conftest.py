@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import exit, process, watch
-from app.cli.processors import Done, PhotoFailed, WorkEnds
+from app.cli.processors import Done, PhotoFailed, ProcessingStopped
 from app.cutout_options import Wish
 
 
@@ -26,7 +26,7 @@ class Maker:
     """Makes `of <photo>`; photos named by their bytes fail, or have nobody in them."""
 
     def __init__(self) -> None:
-        self.places = 2
+        self.concurrency = 2
         self.name = "maker@1"
         self.wish: Wish | None = None
         self.started = 0
@@ -45,7 +45,7 @@ class Maker:
         if data == b"bad":
             raise PhotoFailed("it is [damaged]", "failed_to_read_image")
         if data == b"hopeless":
-            raise WorkEnds("no such option")
+            raise ProcessingStopped("no such option")
         self.done.append(data)
         return Done(b"of " + data, data != b"nobody")
 
@@ -57,7 +57,7 @@ class Maker:
 def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     made = Maker()
 
-    def worker(_order: process.Order, wish: Wish, _console: object) -> Maker:
+    def worker(_order: process.ProcessOptions, wish: Wish, _console: object) -> Maker:
         made.wish = wish
         return made
 

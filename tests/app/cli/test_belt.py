@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.cli.failures import Failure
-from app.cli.journal import Ledger
-from app.cli.process import Belt, Tally
+from app.cli.journal import Journal
+from app.cli.process import PhotoQueue, Summary
 from tests.app.cli.conftest import Maker
 
 
@@ -18,7 +18,7 @@ class Run:
 
     def __init__(self, tmp_path: Path, *photos: bytes) -> None:
         self.maker = Maker()
-        self.tally = Tally()
+        self.summary = Summary()
         self.told: list[str] = []
         self.out = tmp_path / "out"
         self.jobs = [(tmp_path / str(number), self.out / str(number)) for number in range(len(photos))]
@@ -31,11 +31,11 @@ class Run:
             self.pulled += 1
             yield job
 
-    async def carry(self, ledger: Ledger | None = None) -> None:
+    async def carry(self, ledger: Journal | None = None) -> None:
         def tell(job, outcome):
             self.told.append(f"{job[0].name}: {outcome.removeprefix(str(self.out))}")
 
-        await Belt(self.maker, ledger, self.tally, tell).carry(self.each())
+        await PhotoQueue(self.maker, ledger, self.summary, tell).process_all(self.each())
 
     def written(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.out.glob("[0-9]*")}
@@ -46,8 +46,8 @@ async def test_every_photo_is_written_and_told(tmp_path):
     await run.carry()
     assert run.written() == {"0": b"of x", "1": b"of nobody", "2": b"of z"}
     assert sorted(run.told) == ["0: /0", "1: /1 (nobody was found)", "2: /2"]
-    assert (run.tally.written, run.tally.failures) == (3, {})
-    assert run.tally.empty == [run.jobs[1][0]]
+    assert (run.summary.written, run.summary.failures) == (3, {})
+    assert run.summary.empty == [run.jobs[1][0]]
 
 
 async def test_failure_of_one_is_no_failure_of_the_others(tmp_path):
@@ -55,15 +55,15 @@ async def test_failure_of_one_is_no_failure_of_the_others(tmp_path):
     run.jobs[2][0].unlink()
     await run.carry()
     assert set(run.written()) == {"0"}
-    assert run.tally.failures[run.jobs[1][0]] == Failure("failed_to_read_image", "it is [damaged]")
-    assert run.tally.failures[run.jobs[2][0]] == Failure("storage", "No such file or directory")
-    assert run.tally.tried == 3
+    assert run.summary.failures[run.jobs[1][0]] == Failure("failed_to_read_image", "it is [damaged]")
+    assert run.summary.failures[run.jobs[2][0]] == Failure("storage", "No such file or directory")
+    assert run.summary.tried == 3
 
 
 async def test_work_that_ends_is_not_gone_on_with(tmp_path):
     run = Run(tmp_path, b"x", b"hopeless", *[b"z"] * 50)
     await run.carry()
-    assert run.tally.ended == "no such option"
+    assert run.summary.ended == "no such option"
     assert run.pulled < 10
 
 
@@ -76,7 +76,7 @@ async def test_no_more_photos_are_in_hand_than_there_are_places(tmp_path):
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
-        if inside == run.maker.places:
+        if inside == run.maker.concurrency:
             full.set()
         # Files are read by threads: without waiting for each other, two may just miss.
         await asyncio.wait_for(full.wait(), 30)
@@ -86,21 +86,21 @@ async def test_no_more_photos_are_in_hand_than_there_are_places(tmp_path):
 
     run.maker.work = counted  # type: ignore[method-assign]
     await run.carry()
-    assert most == run.maker.places == 2
-    assert run.tally.written == 20
+    assert most == run.maker.concurrency == 2
+    assert run.summary.written == 20
 
 
 async def test_what_is_written_is_noted_and_what_failed_is_not(tmp_path):
     run = Run(tmp_path, b"x", b"bad")
-    await run.carry(Ledger(run.out, "key"))
-    assert [Ledger(run.out, "key").has(*job) for job in run.jobs] == [True, False]
+    await run.carry(Journal(run.out, "key"))
+    assert [Journal(run.out, "key").has(*job) for job in run.jobs] == [True, False]
 
 
 async def test_photo_that_is_replaced_meanwhile_is_done_once_more(tmp_path):
     run = Run(tmp_path, b"x")
     run.maker.before_each = lambda _data: run.jobs[0][0].write_bytes(b"another")
-    await run.carry(Ledger(run.out, "key"))
-    assert not Ledger(run.out, "key").has(*run.jobs[0])
+    await run.carry(Journal(run.out, "key"))
+    assert not Journal(run.out, "key").has(*run.jobs[0])
 
 
 async def test_photo_that_is_put_right_has_not_failed(tmp_path):
@@ -108,7 +108,7 @@ async def test_photo_that_is_put_right_has_not_failed(tmp_path):
     await run.carry()
     run.jobs[0][0].write_bytes(b"good")
     await run.carry()
-    assert run.tally.failures == {}
+    assert run.summary.failures == {}
 
 
 async def test_unexpected_error_is_not_hidden(tmp_path):
@@ -123,5 +123,5 @@ async def test_empty_photo_is_called_empty_and_not_sent(tmp_path):
     run = Run(tmp_path, b"", b"x")
     await run.carry()
     assert run.told[0] == "0: the file is empty"
-    assert run.tally.failures == {tmp_path / "0": Failure("missing_source", "the file is empty")}
+    assert run.summary.failures == {tmp_path / "0": Failure("missing_source", "the file is empty")}
     assert run.written() == {"1": run.written()["1"]}

@@ -109,7 +109,12 @@ def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
     assert result.exit_code == 0, result.output
     (order,) = cluster
     assert (order.suffix, order.address, order.overwrite, order.recursive) == (".webp", "h:1", True, False)
-    assert (order.crowd.workers, order.crowd.cpus, order.crowd.gpus, order.crowd.split) == (3, 2, 0, True)
+    assert (
+        order.cluster_spec.workers,
+        order.cluster_spec.cpus,
+        order.cluster_spec.gpus,
+        order.cluster_spec.split,
+    ) == (3, 2, 0, True)
     assert order.output.format == "webp"
     assert "red" in order.key
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from app.cli.failures import Failure, listing, tell
 from app.cli.files import PathsError
-from app.cli.processors import WorkEnds
+from app.cli.processors import ProcessingStopped
 
 LONG = Path("photos", *["a folder of a rather long name"] * 9, "the photo.jpg")
 
@@ -78,7 +78,10 @@ def test_photo_is_not_written_over(tmp_path, name):
 
 
 def test_list_that_cannot_be_written_ends_the_work():
-    with pytest.raises(WorkEnds, match="/dev/full: No space left"), listing(Path("/dev/full")) as note:
+    with (
+        pytest.raises(ProcessingStopped, match="/dev/full: No space left"),
+        listing(Path("/dev/full")) as note,
+    ):
         note(Path("a.jpg"), Failure("code", ""))
 
 

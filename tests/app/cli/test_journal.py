@@ -8,7 +8,7 @@ import os
 import pytest
 
 from app.cli import journal
-from app.cli.journal import Ledger
+from app.cli.journal import Journal
 from app.files.results import LEDGER_FILE, Results
 
 
@@ -29,45 +29,45 @@ def noted(out, photo, key="options"):
     """A result of `photo` that an earlier run has written and noted."""
     target = out / "inner" / "photo.png"
     target.write_bytes(b"matte")
-    book = Ledger(out, key)
+    book = Journal(out, key)
     book.add(target, book.mark(photo), len(b"matte"))
     return target
 
 
 def test_what_was_noted_is_done_for_the_next_run(out, photo):
     target = noted(out, photo)
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
 
 
 def test_what_nobody_noted_is_not_done(out, photo):
     target = out / "photo.png"
     target.write_bytes(b"matte of some other program")
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
 
 
 def test_other_options_are_other_results(out, photo):
-    assert not Ledger(out, "other options").has(photo, noted(out, photo))
+    assert not Journal(out, "other options").has(photo, noted(out, photo))
 
 
 def test_result_that_is_gone_is_not_done(out, photo):
     target = noted(out, photo)
     target.unlink()
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
 
 
 def test_photo_that_is_gone_is_not_done(out, photo):
     target = noted(out, photo)
     photo.unlink()
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
 
 
 def test_photo_that_was_replaced_is_done_anew_even_by_an_older_one(out, photo):
     target = noted(out, photo)
     photo.write_bytes(b"other photo")
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
     photo.write_bytes(b"photo")
     os.utime(photo, ns=(0, 0))
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
 
 
 def test_result_of_another_photo_of_the_same_stem_is_not_taken_for_this_ones(out, photo):
@@ -76,13 +76,13 @@ def test_result_of_another_photo_of_the_same_stem_is_not_taken_for_this_ones(out
     other.write_bytes(b"photo")
     stat = photo.stat()
     os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert not Ledger(out, "options").has(other, target)
+    assert not Journal(out, "options").has(other, target)
 
 
 def test_folder_may_be_moved_with_its_photos_and_results(out, photo, tmp_path):
     noted(out, photo)
     moved = out.rename(tmp_path / "elsewhere")
-    assert Ledger(moved, "options").has(photo, moved / "inner" / "photo.png")
+    assert Journal(moved, "options").has(photo, moved / "inner" / "photo.png")
 
 
 @pytest.mark.parametrize("rest", ['["inner/pho', "[]", "3", "null", '{"a": 1, "b": 2, "c": 3}'])
@@ -90,7 +90,7 @@ def test_line_that_was_cut_off_does_no_harm(out, photo, rest):
     target = noted(out, photo)
     with (out / LEDGER_FILE).open("a") as file:
         file.write(rest)
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
 
 
 @pytest.mark.parametrize("rest", ['["inner/pho', "\udcff"])
@@ -98,15 +98,15 @@ def test_what_is_noted_after_a_line_that_was_cut_off_is_not_lost_with_it(out, ph
     with (out / LEDGER_FILE).open("a", errors="surrogateescape") as file:
         file.write(rest)
     target = noted(out, photo)
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
 
 
 def test_result_that_was_noted_and_never_written_is_not_done(out, photo):
     """A crash came between: the file is not there, or an older one is."""
     target = noted(out, photo)
-    book = Ledger(out, "options")
+    book = Journal(out, "options")
     book.add(target, book.mark(photo), 99)
-    assert not Ledger(out, "options").has(photo, target)
+    assert not Journal(out, "options").has(photo, target)
     assert Results().hold(target)
 
 
@@ -114,15 +114,15 @@ def test_ledger_of_old_that_has_no_sizes_holds(out, photo):
     target = noted(out, photo)
     lines = [json.loads(line)[:2] for line in (out / LEDGER_FILE).read_text().splitlines()]
     (out / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
 
 
 def test_file_name_may_hold_anything(out, photo):
     target = out / 'a "b"\nc\udce9.png'
     target.write_bytes(b"matte")
-    book = Ledger(out, "options")
+    book = Journal(out, "options")
     book.add(target, book.mark(photo), len(b"matte"))
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
 
 
 def test_ledger_does_not_grow_without_end(out, photo, monkeypatch):
@@ -131,5 +131,5 @@ def test_ledger_does_not_grow_without_end(out, photo, monkeypatch):
         target = noted(out, photo)
     assert len((out / LEDGER_FILE).read_text().splitlines()) == 3
     noted(out, photo)
-    assert Ledger(out, "options").has(photo, target)
+    assert Journal(out, "options").has(photo, target)
     assert len((out / LEDGER_FILE).read_text().splitlines()) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.journal import Ledger
+from app.cli.journal import Journal
 from app.cli.plan import Job, Plan
 from app.files.names import NAME_MAX
 from app.files.results import MADE
@@ -93,7 +93,7 @@ def test_result_of_a_look_is_no_photo_of_the_next(tmp_path):
 
 def write(jobs: list[Job], out: Path) -> list[str]:
     """As a run does it. The names of the results, as they are below `out`."""
-    book = Ledger(out, "key")
+    book = Journal(out, "key")
     for photo, target in jobs:
         data = b"of " + photo.name.encode()
         target.parent.mkdir(parents=True, exist_ok=True)

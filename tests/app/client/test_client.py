@@ -24,15 +24,15 @@ from app.client import (
     CallError,
     Client,
     Disconnected,
-    Patience,
     Refused,
+    RetryPolicy,
     TimedOut,
     Unexpected,
 )
 from tests.app.client.test_responses import HEADERS, MODEL
 from tests.app.served import served
 
-AT_ONCE = Patience(attempts=3, first_pause_s=0)
+AT_ONCE = RetryPolicy(attempts=3, first_pause_s=0)
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -47,7 +47,7 @@ class Caller:
     def __call__(self, handler: Handler, method: str, *photo: Any, **options: Any) -> Any:
         settings: dict[str, Any] = {
             "api_key": "k",
-            "patience": AT_ONCE,
+            "retry": AT_ONCE,
             "on_retry": lambda problem, _pause_s: self.told.append(problem),
             "transport": httpx.MockTransport(handler),
         }
@@ -221,7 +221,7 @@ def address() -> Iterator[str]:
 def test_one_client_serves_many_threads_over_a_real_connection(address):
     photos = [bytes([number]) * 200_000 for number in range(8)]
     with (
-        Client(address, patience=Patience(first_pause_s=0), connections=3) as client,
+        Client(address, retry=RetryPolicy(first_pause_s=0), connections=3) as client,
         ThreadPoolExecutor(4) as pool,
     ):
         answers = list(pool.map(lambda photo: client.cutout(photo, format="webp"), photos))
@@ -233,14 +233,14 @@ def test_one_client_serves_many_threads_over_a_real_connection(address):
 
 async def test_many_tasks_share_one_client_over_a_real_connection(address):
     photos = [bytes([number]) * 200_000 for number in range(8)]
-    async with AsyncClient(address, patience=Patience(first_pause_s=0), connections=3) as client:
+    async with AsyncClient(address, retry=RetryPolicy(first_pause_s=0), connections=3) as client:
         answers = await asyncio.gather(*(client.cutout(photo, format="webp") for photo in photos))
     assert [answer.data for answer in answers] == photos
 
 
 def test_nobody_listening_is_told_with_the_address():
     with (
-        Client("http://127.0.0.1:1", patience=Patience(attempts=1)) as client,
+        Client("http://127.0.0.1:1", retry=RetryPolicy(attempts=1)) as client,
         pytest.raises(Disconnected, match=r"http://127\.0\.0\.1:1/v1/models"),
     ):
         client.models()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from app.client.errors import Busy, Disconnected, Refused
-from app.client.retry import Attempts, Patience
+from app.client.retry import RetryPolicy, RetryState
 
-PATIENCE = Patience(attempts=4, deadline_s=100, first_pause_s=1, longest_pause_s=3)
+PATIENCE = RetryPolicy(attempts=4, deadline_s=100, first_pause_s=1, longest_pause_s=3)
 
 
-def pause_s(problem, *, made=1, passed_s=0.0, chance=0.0, patience=PATIENCE):
-    return patience.pause_s(problem, made=made, passed_s=passed_s, chance=chance)
+def pause_s(problem, *, made=1, passed_s=0.0, chance=0.0, retry=PATIENCE):
+    return retry.pause_s(problem, made=made, passed_s=passed_s, chance=chance)
 
 
 def test_pauses_double_up_to_the_longest():
@@ -47,13 +47,13 @@ def test_what_would_fail_again_is_not_tried_again():
 
 
 def test_thousandth_attempt_still_has_a_pause():
-    patience = Patience(attempts=5_000, longest_pause_s=3)
-    assert pause_s(Disconnected("gone", again=True), made=4_000, patience=patience) == 3
+    retry = RetryPolicy(attempts=5_000, longest_pause_s=3)
+    assert pause_s(Disconnected("gone", again=True), made=4_000, retry=retry) == 3
 
 
 def test_attempts_are_counted_and_told():
     told = []
-    attempts = Attempts(Patience(attempts=2, first_pause_s=0), lambda *what: told.append(what))
+    attempts = RetryState(RetryPolicy(attempts=2, first_pause_s=0), lambda *what: told.append(what))
     problem = Disconnected("gone", again=True)
     assert attempts.begin() == pytest.approx(120, abs=60)
     assert attempts.pause_s(problem) == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.client.client import Terms
+from app.client.client import ClientConfig
 
 
-def terms(url: str = "http://matte", api_key: str | None = None) -> Terms:
-    return Terms(url, api_key, timeout_s=75, connect_timeout_s=5, connections=3)
+def terms(url: str = "http://matte", api_key: str | None = None) -> ClientConfig:
+    return ClientConfig(url, api_key, timeout_s=75, connect_timeout_s=5, connections=3)
 
 
 @pytest.mark.parametrize(

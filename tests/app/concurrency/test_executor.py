@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.concurrency.executor import NICENESS, Workers
+from app.concurrency.executor import NICENESS, ContextThreadPool
 from app.observability.logs import request_id
 from tests.processes import ROOT
 
@@ -20,12 +20,12 @@ def waits() -> list[float]:
 
 
 @pytest.fixture
-def one_thread(waits: list[float]) -> Iterator[Workers]:
-    with Workers(1, "test", waits.append) as workers:
+def one_thread(waits: list[float]) -> Iterator[ContextThreadPool]:
+    with ContextThreadPool(1, "test", waits.append) as workers:
         yield workers
 
 
-async def test_work_knows_the_request_that_asked_for_it(one_thread: Workers) -> None:
+async def test_work_knows_the_request_that_asked_for_it(one_thread: ContextThreadPool) -> None:
     loop = asyncio.get_running_loop()
 
     async def request(identity: str) -> str:
@@ -36,7 +36,9 @@ async def test_work_knows_the_request_that_asked_for_it(one_thread: Workers) -> 
     assert await loop.run_in_executor(one_thread, request_id.get) == ""
 
 
-def test_waiting_work_is_counted_until_a_thread_begins_it(one_thread: Workers, waits: list[float]) -> None:
+def test_waiting_work_is_counted_until_a_thread_begins_it(
+    one_thread: ContextThreadPool, waits: list[float]
+) -> None:
     entered, opened = threading.Event(), threading.Event()
 
     def hold() -> bool:
@@ -56,7 +58,7 @@ def test_waiting_work_is_counted_until_a_thread_begins_it(one_thread: Workers, w
     assert all(seconds >= 0 for seconds in waits)
 
 
-def test_failed_work_raises_where_it_is_awaited(one_thread: Workers) -> None:
+def test_failed_work_raises_where_it_is_awaited(one_thread: ContextThreadPool) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         one_thread.submit(int, "x").result(30)
     assert one_thread.waiting == 0
@@ -64,7 +66,7 @@ def test_failed_work_raises_where_it_is_awaited(one_thread: Workers) -> None:
 
 def test_work_that_is_thrown_away_at_the_end_waits_no_more(waits: list[float]) -> None:
     entered, opened = threading.Event(), threading.Event()
-    workers = Workers(1, "test", waits.append)
+    workers = ContextThreadPool(1, "test", waits.append)
 
     def hold() -> None:
         entered.set()
@@ -79,7 +81,7 @@ def test_work_that_is_thrown_away_at_the_end_waits_no_more(waits: list[float]) -
     workers.shutdown()
 
 
-def test_threads_that_compute_give_way_to_the_one_that_answers(one_thread: Workers) -> None:
+def test_threads_that_compute_give_way_to_the_one_that_answers(one_thread: ContextThreadPool) -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -90,10 +92,10 @@ def test_process_that_is_nicer_already_keeps_its_niceness() -> None:
     """Nobody but root may take niceness back, and a pool whose threads fail to start does no work at all."""
     program = """
 import os
-from app.concurrency.executor import Workers
+from app.concurrency.executor import ContextThreadPool
 os.nice(10)
 os.getuid() or os.setuid(65534)
-print(Workers(1, "test", lambda _: None).submit(os.getpriority, os.PRIO_PROCESS, 0).result())
+print(ContextThreadPool(1, "test", lambda _: None).submit(os.getpriority, os.PRIO_PROCESS, 0).result())
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Places by bytes: in order, never more than there are, and always given back."""
+"""ConcurrencyLimiter by bytes: in order, never more than there are, and always given back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from app.concurrency.memory_budget import Budget
+from app.concurrency.memory_budget import MemoryBudget
 
 
 class Guest:
     """A task that stays in the budget until it is told to leave."""
 
-    def __init__(self, budget: Budget, amount: int, client: str = "") -> None:
+    def __init__(self, budget: MemoryBudget, amount: int, client: str = "") -> None:
         self.inside = asyncio.Event()
         self.leave = asyncio.Event()
         self.task = asyncio.ensure_future(self._visit(budget, amount, client))
 
-    async def _visit(self, budget: Budget, amount: int, client: str) -> float:
+    async def _visit(self, budget: MemoryBudget, amount: int, client: str) -> float:
         async with budget.reserve(amount, client) as waited_s:
             self.inside.set()
             await self.leave.wait()
@@ -30,7 +30,7 @@ async def settle() -> None:
 
 
 async def test_what_fits_comes_in_and_the_rest_waits_in_order() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     guests = [Guest(budget, amount) for amount in (4, 5, 3, 1)]
     await settle()
     # The last would fit, but does not overtake the third.
@@ -48,7 +48,7 @@ async def test_what_fits_comes_in_and_the_rest_waits_in_order() -> None:
 
 
 async def test_what_is_larger_than_all_comes_in_alone() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     small, giant, after = (Guest(budget, amount) for amount in (1, 1_000, 1))
     await settle()
     assert not giant.inside.is_set()
@@ -65,7 +65,7 @@ async def test_what_is_larger_than_all_comes_in_alone() -> None:
 
 
 async def test_one_that_gives_up_waiting_makes_room_for_those_behind_it() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     first, large, small = (Guest(budget, amount) for amount in (6, 8, 2))
     await settle()
     assert not small.inside.is_set()
@@ -79,7 +79,7 @@ async def test_one_that_gives_up_waiting_makes_room_for_those_behind_it() -> Non
 
 
 async def test_one_that_gives_up_in_the_moment_it_is_let_in_gives_its_place_back() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     first, second = Guest(budget, 10), Guest(budget, 10)
     await settle()
     first.leave.set()
@@ -92,7 +92,7 @@ async def test_one_that_gives_up_in_the_moment_it_is_let_in_gives_its_place_back
 
 
 async def test_one_that_gives_up_in_the_moment_a_place_is_freed_takes_none() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     first, second, third = Guest(budget, 10), Guest(budget, 10), Guest(budget, 4)
     await settle()
     first.leave.set()
@@ -106,7 +106,7 @@ async def test_one_that_gives_up_in_the_moment_a_place_is_freed_takes_none() -> 
 
 
 async def test_a_failure_inside_gives_the_place_back() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     with pytest.raises(RuntimeError):
         async with budget.reserve(7):
             raise RuntimeError
@@ -114,7 +114,7 @@ async def test_a_failure_inside_gives_the_place_back() -> None:
 
 
 async def test_clients_take_turns() -> None:
-    budget = Budget(1)
+    budget = MemoryBudget(1)
     first = Guest(budget, 1, "many")
     await settle()
     many = [Guest(budget, 1, "many") for _ in range(3)]
@@ -134,7 +134,7 @@ async def test_clients_take_turns() -> None:
 
 
 async def test_large_photo_keeps_its_turn_before_other_clients_small_ones() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     inside = Guest(budget, 6, "a")
     await settle()
     large, small = Guest(budget, 8, "b"), Guest(budget, 1, "c")
@@ -151,7 +151,7 @@ async def test_large_photo_keeps_its_turn_before_other_clients_small_ones() -> N
 
 
 async def test_client_who_left_the_queue_gets_no_turn() -> None:
-    budget = Budget(1)
+    budget = MemoryBudget(1)
     first = Guest(budget, 1, "a")
     await settle()
     gone, next_one = Guest(budget, 1, "b"), Guest(budget, 1, "c")
@@ -168,7 +168,7 @@ async def test_client_who_left_the_queue_gets_no_turn() -> None:
 
 
 async def test_no_more_photos_than_allowed_come_in_however_small() -> None:
-    budget = Budget(1_000, most=2)
+    budget = MemoryBudget(1_000, most=2)
     guests = [Guest(budget, 1) for _ in range(3)]
     await settle()
     assert [guest.inside.is_set() for guest in guests] == [True, True, False]

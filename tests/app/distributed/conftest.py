@@ -13,7 +13,7 @@ import pytest
 
 from app.imaging.output import MATTE
 from app.inference.registry import STAND_IN
-from app.inference.repository import Stored
+from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.matting import Quality
 from tests.portraits import plain, png
@@ -84,8 +84,8 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
 def order(tmp_path: Path) -> Callable[..., Any]:
     """An order whose network is `fakes.predict`; MATTE_MODEL_DIR is the folder in which workers find `go`."""
 
-    from app.distributed.job import Order
-    from app.distributed.pools import Crowd
+    from app.distributed.job import JobOptions
+    from app.distributed.pools import ClusterSpec
     from tests.app.distributed import fakes
 
     def make(source: Path | str, destination: Path | str = tmp_path / "out", **chosen: Any) -> Any:
@@ -94,11 +94,11 @@ def order(tmp_path: Path) -> Callable[..., Any]:
             "quality": Quality.STANDARD,
             "suffix": ".png",
             "key": "key",
-            "stored": Stored(tmp_path, STAND_IN, 0),
+            "stored": ModelVersion(tmp_path, STAND_IN, 0),
             "settings": Settings(model_dir=tmp_path, device="cpu", max_batch_size=1, lanes=2),
-            "crowd": Crowd(cpus=1),
+            "cluster_spec": ClusterSpec(cpus=1),
             "load": fakes.load,
         }
-        return Order(source=str(source), destination=str(destination), **(given | chosen))
+        return JobOptions(source=str(source), destination=str(destination), **(given | chosen))
 
     return make

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from app.distributed import job
-from app.distributed.pools import Crowd
+from app.distributed.pools import ClusterSpec
 from app.distributed.records import Outcome
 from tests.app.distributed import fakes
 from tests.app.distributed.fakes import DEADLY, HELD, Counted, Write
@@ -34,9 +34,12 @@ def test_photos_are_done_in_whole_and_split_alike(cluster, photos, order, tmp_pa
     for split in (False, True):
         out = tmp_path / str(split)
         asked = order(
-            source, out, address=cluster.address, crowd=Crowd(cpus=1, workers=1 + split, split=split)
+            source,
+            out,
+            address=cluster.address,
+            cluster_spec=ClusterSpec(cpus=1, workers=1 + split, split=split),
         )
-        asked = replace(asked, crowd=Crowd(cpus=1, split=split)) if not split else asked
+        asked = replace(asked, cluster_spec=ClusterSpec(cpus=1, split=split)) if not split else asked
         outcomes = list(job.outcomes(asked, job.plan(asked)))
         assert Counter(each.code for each in outcomes) == {"": 3, "failed_to_read_image": 1}
         files = sorted(out.rglob("*.png"))
@@ -74,7 +77,7 @@ def test_dead_node_loses_nothing_and_nothing_is_done_twice(cluster, photos, orde
 
 def test_photo_that_kills_its_worker_ends_as_a_failure_and_its_neighbours_are_done(cluster, photos, order):
     source = photos(a=60, b=70, deadly=DEADLY, y=80, z=90)
-    asked = order(source, address=cluster.address, crowd=Crowd(cpus=1, workers=1))
+    asked = order(source, address=cluster.address, cluster_spec=ClusterSpec(cpus=1, workers=1))
     outcomes = {each.id: each.code for each in job.outcomes(asked, job.plan(asked))}
     assert outcomes == {"a.png": "", "b.png": "", "deadly.png": "worker_lost", "y.png": "", "z.png": ""}
 

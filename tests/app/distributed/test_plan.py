@@ -122,7 +122,7 @@ def test_results_of_rows_are_noted_too(plan, rows, tmp_path):
 
 def test_where_no_photo_is_that_is_said_with_what_was_left_out(plan, tmp_path):
     (tmp_path / "others").mkdir()
-    with pytest.raises(StorageError, match="others: no photo found; JPEG, PNG and WebP are read"):
+    with pytest.raises(StorageError, match="others: no photo found; only JPEG, PNG and WebP are read"):
         plan("others")
     (tmp_path / "others" / "a.heic").write_bytes(b"x")
     with pytest.raises(StorageError, match=r"others: no photo found; 1 file left out: 1 \.heic"):
@@ -133,8 +133,8 @@ def test_where_no_photo_is_that_is_said_with_what_was_left_out(plan, tmp_path):
 def test_failed_rows_of_parquet_are_taken_out_and_tried_again(plan, tmp_path):
     first = plan(destination="out.parquet")
     assert isinstance(first.sink, Parquet)
-    shelf = first.sink.shelf(first.photos)
-    shelf.close([Outcome("a.jpg"), Outcome("b.jpg", "internal", "why")])
+    writer = first.sink.writer(first.photos)
+    writer.close([Outcome("a.jpg"), Outcome("b.jpg", "internal", "why")])
     again = plan(destination="out.parquet")
     assert (ids(again), again.skipped) == (["b.jpg", "in/c.jpg"], 1)
     assert parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist() == ["a.jpg"]

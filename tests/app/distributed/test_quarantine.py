@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("ray.data", reason="Ray is an extra: pip install -e '.[ray]'")
 
-from app.distributed.quarantine import ALONE_MAX, Attempts, survive
+from app.distributed.quarantine import ALONE_MAX, Quarantine, run_with_quarantine
 from app.distributed.records import Outcome, Photo
 from app.errors import UnreadableImage
 
@@ -14,14 +14,14 @@ PHOTOS = [Photo("a", "a.png"), Photo("b", "b.png"), Photo("c", "c.png")]
 class Worker:
     """Does PHOTOS, and remembers which."""
 
-    def __init__(self, book: Attempts, kept: frozenset[str] = frozenset()) -> None:
+    def __init__(self, book: Quarantine, kept: frozenset[str] = frozenset()) -> None:
         self.book = book
         self.kept = kept
         self.done: list[str] = []
 
     async def batch(self) -> dict[str, str]:
         """Codes by id."""
-        made = await survive(self.book, PHOTOS, lambda _photos: set(self.kept), self.do, 2)
+        made = await run_with_quarantine(self.book, PHOTOS, lambda _photos: set(self.kept), self.do, 2)
         self.book.finish(made)
         return {each.id: each.code for each in made}
 
@@ -31,11 +31,11 @@ class Worker:
 
 
 async def test_fresh_batch_is_done_together():
-    assert await Worker(Attempts()).batch() == {"a": "", "b": "", "c": ""}
+    assert await Worker(Quarantine()).batch() == {"a": "", "b": "", "c": ""}
 
 
 async def test_photo_that_kills_its_workers_is_given_up_alone():
-    book = Attempts()
+    book = Quarantine()
     book.together(["a", "b", "c"])  # A worker that died with all three in hand.
     for _ in range(ALONE_MAX):
         book.alone("b")  # ... and those that died with this one alone.
@@ -45,7 +45,7 @@ async def test_photo_that_kills_its_workers_is_given_up_alone():
 
 
 def test_photo_that_survives_has_all_its_chances_again():
-    book = Attempts()
+    book = Quarantine()
     for _ in range(5):
         assert book.alone("a")
         book.survived("a")
@@ -54,7 +54,7 @@ def test_photo_that_survives_has_all_its_chances_again():
 
 
 async def test_batch_whose_results_were_lost_on_the_way_is_not_done_again():
-    book = Attempts()
+    book = Quarantine()
     await Worker(book).batch()
     worker = Worker(book)
     assert await worker.batch() == {"a": "", "b": "", "c": ""}
@@ -62,7 +62,7 @@ async def test_batch_whose_results_were_lost_on_the_way_is_not_done_again():
 
 
 async def test_photo_whose_result_is_kept_is_not_done_again():
-    book = Attempts()
+    book = Quarantine()
     book.together(["a", "b", "c"])
     worker = Worker(book, kept=frozenset({"b"}))
     assert await worker.batch() == {"a": "", "b": "", "c": ""}
@@ -73,7 +73,7 @@ async def test_errors_are_their_own_photos_alone(caplog):
     async def do(photo: Photo) -> Outcome:
         raise {"a": UnreadableImage("no"), "b": FileNotFoundError("gone"), "c": KeyError("why")}[photo.id]
 
-    made = await survive(Attempts(), PHOTOS, lambda _photos: set(), do, 2)
+    made = await run_with_quarantine(Quarantine(), PHOTOS, lambda _photos: set(), do, 2)
     assert [(each.id, each.code) for each in made] == [
         ("a", "failed_to_read_image"),
         ("b", "storage"),

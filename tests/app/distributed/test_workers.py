@@ -12,14 +12,21 @@ import numpy as np
 
 from app.distributed import job, records
 from app.distributed.job import FAILURES_FILE, write_failures
-from app.distributed.quarantine import Attempts
+from app.distributed.quarantine import Quarantine
 from app.distributed.records import Outcome, Photo, outcomes_of, photo_table
-from app.distributed.workers import Decoder, Finisher, Network, Task, Whole, load_model
+from app.distributed.workers import (
+    DecodeActor,
+    FinishActor,
+    FullPipelineActor,
+    InferenceActor,
+    Task,
+    load_model,
+)
 from app.imaging.output import CUTOUT
 from app.inference.backends.base import LoadError
 from app.inference.predictor import Predictor
 from app.inference.registry import STAND_IN
-from app.inference.repository import Stored
+from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.contract import read_manifest
 from model.matting import Quality
@@ -43,7 +50,11 @@ def task(order, photos):
 
 def relayed(task, table):
     """All that three pools would make of a batch."""
-    decoder, network, finisher = Decoder(task, Attempts()), Network(task), Finisher(task, Attempts())
+    decoder, network, finisher = (
+        DecodeActor(task, Quarantine()),
+        InferenceActor(task),
+        FinishActor(task, Quarantine()),
+    )
     try:
         return [row for part in decoder(table) for row in outcomes_of(finisher(network(part)))]
     finally:
@@ -53,7 +64,7 @@ def relayed(task, table):
 
 def whole(task, table):
     """All that one pool would."""
-    worker = Whole(task, Attempts())
+    worker = FullPipelineActor(task, Quarantine())
     try:
         return [row for part in worker(table) for row in outcomes_of(part)]
     finally:
@@ -103,10 +114,10 @@ def test_keys_do_not_reach_the_workers(order, photos):
 def test_another_model_under_the_same_path_is_refused(tiny_artifact, task):
     manifest = read_manifest(tiny_artifact)
     made, _plan = task(settings=Settings(model_dir=tiny_artifact, device="cpu", cores=1))
-    assert load_model(replace(made, stored=Stored(tiny_artifact, manifest, 0))).manifest == manifest
+    assert load_model(replace(made, stored=ModelVersion(tiny_artifact, manifest, 0))).manifest == manifest
     other = replace(manifest, files={"saved_model/saved_model.pb": "0" * 64})
     with pytest.raises(LoadError, match="not the same model on every node"):
-        load_model(replace(made, stored=Stored(tiny_artifact, other, 0)))
+        load_model(replace(made, stored=ModelVersion(tiny_artifact, other, 0)))
 
 
 def test_failures_are_lines_of_json(order, photos, tmp_path):

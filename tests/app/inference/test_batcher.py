@@ -292,10 +292,10 @@ def test_hurry_lets_a_waiting_batch_go() -> None:
         b = batcher(Doubling(seconds=1), max_wait_s=50)
         inside = asyncio.ensure_future(b.submit(1))
         await asyncio.sleep(2)
-        b.hurry()
+        b.flush()
         assert (await inside).queue_s == pytest.approx(2)
         await b.close(1)
-        b.hurry()
+        b.flush()
 
     in_no_time(test)
 

@@ -5,44 +5,44 @@ import numpy as np
 import pytest
 
 from app.errors import OutOfMemory
-from app.inference.predictor import TRY_AGAIN_AFTER, Headroom, memory_errors
+from app.inference.predictor import TRY_AGAIN_AFTER, BatchSizeBackoff, memory_errors
 
 
 def test_half_is_taken_after_memory_ran_out_and_more_again_after_many_good_batches() -> None:
-    room = Headroom((1, 2, 4, 6))
+    room = BatchSizeBackoff((1, 2, 4, 6))
     assert room.limit == 6
-    assert room.ran_out(6)
+    assert room.failed(6)
     assert room.limit == 2
     for _ in range(TRY_AGAIN_AFTER - 1):
-        room.sufficed()
+        room.succeeded()
     assert room.limit == 2
-    room.sufficed()
+    room.succeeded()
     assert room.limit == 4
     for _ in range(3 * TRY_AGAIN_AFTER):
-        room.sufficed()
+        room.succeeded()
     assert room.limit == 6
 
 
 def test_a_batch_that_fails_starts_the_count_anew() -> None:
-    room = Headroom((1, 2, 4))
-    room.ran_out(4)
+    room = BatchSizeBackoff((1, 2, 4))
+    room.failed(4)
     for _ in range(TRY_AGAIN_AFTER - 1):
-        room.sufficed()
-    assert room.ran_out(2)
-    room.sufficed()
+        room.succeeded()
+    assert room.failed(2)
+    room.succeeded()
     assert room.limit == 1
 
 
 def test_lanes_that_fail_together_halve_once() -> None:
-    room = Headroom((1, 2, 4, 8))
-    assert room.ran_out(8)
-    assert room.ran_out(8)
+    room = BatchSizeBackoff((1, 2, 4, 8))
+    assert room.failed(8)
+    assert room.failed(8)
     assert room.limit == 4
 
 
 def test_nothing_is_smaller_than_one_picture() -> None:
-    room = Headroom((1, 2))
-    assert not room.ran_out(1)
+    room = BatchSizeBackoff((1, 2))
+    assert not room.failed(1)
 
 
 def _no_memory_in_opencv() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import InferenceFailed, OutOfMemory
 from app.inference import predictor
-from app.inference import predictor as headroom
+from app.inference import predictor as backoff
 from app.inference.backends import devices, openvino, select
 from app.inference.backends.base import Alphas, Batch, LoadError
 from app.inference.backends.devices import has_bfloat16
@@ -163,7 +163,7 @@ def test_larger_batches_are_tried_again_after_many_good_ones() -> None:
     model = stand_in(memory, (1, 2, 4))
     model.predict(random_batch(4))
     memory.room = 4
-    for _ in range(headroom.TRY_AGAIN_AFTER // 2):
+    for _ in range(backoff.TRY_AGAIN_AFTER // 2):
         model.predict(random_batch(4))
     memory.tried.clear()
     model.predict(random_batch(4))
@@ -183,7 +183,7 @@ def test_memory_that_is_too_short_for_one_picture_is_said() -> None:
 def test_model_that_does_not_even_fit_with_one_picture_is_refused_at_the_start(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = select.Network(Memory(room=0), "tensorflow", "float32")
+    network = select.LoadedNetwork(Memory(room=0), "tensorflow", "float32")
     monkeypatch.setattr(select, "network", lambda *_: network)
     with pytest.raises(LoadError, match="Memory is too short"):
         load(tiny_artifact, "tensorflow")

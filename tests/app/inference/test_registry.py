@@ -17,9 +17,9 @@ from app.concurrency.watchdog import Watchdog
 from app.errors import NotReady, UnknownModel
 from app.inference.backends.base import LoadError
 from app.inference.predictor import Predictor
-from app.inference.registry import DEFAULT, KEPT, SHADOW, Models, Source
-from app.inference.repository import Stored
-from app.inference.servable import Device, all_of
+from app.inference.registry import DEFAULT, KEPT, SHADOW, ModelRegistry, Source
+from app.inference.repository import ModelVersion
+from app.inference.servable import DeviceContext, all_of
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model.contract import ContractError, Manifest
@@ -39,22 +39,22 @@ class Folder:
     looks: int = 0
     unreadable: bool = False
 
-    def look(self) -> list[Stored]:
+    def scan(self) -> list[ModelVersion]:
         self.looks += 1
         if self.unreadable:
             raise ContractError("no such model directory")
         return [self._stored(label) for label in sorted(self.labels, key=_order)]
 
-    def load(self, stored: Stored) -> Predictor:
+    def load(self, stored: ModelVersion) -> Predictor:
         self.loaded.append(stored.label)
         if stored.label in self.broken:
             raise LoadError("it is broken")
         return Predictor(stored.manifest, "cpu", "float32", (1, 2), mean_colour)
 
-    def _stored(self, label: str) -> Stored:
+    def _stored(self, label: str) -> ModelVersion:
         name, version = label.split("@")
         files = {"saved_model/x": self.content * 64}
-        return Stored(Path(label), Manifest(name, version, 32, "stretch", files), int(version))
+        return ModelVersion(Path(label), Manifest(name, version, 32, "stretch", files), int(version))
 
 
 def _order(label: str) -> tuple[str, int]:
@@ -68,16 +68,16 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-Started = Callable[..., "asynccontextmanager[Models]"]
+Started = Callable[..., "asynccontextmanager[ModelRegistry]"]
 
 
 @pytest.fixture
 def started(threads: ThreadPoolExecutor) -> Started:
     @asynccontextmanager
-    async def start(folder: Folder, **chosen: object) -> AsyncIterator[Models]:
+    async def start(folder: Folder, **chosen: object) -> AsyncIterator[ModelRegistry]:
         settings = Settings(**({"model_poll_ms": 1} | chosen))  # type: ignore[arg-type]
-        device = Device(threads, Watchdog(60).pool("", 1), Metrics(), settings)
-        models = Models(Source(folder.look, folder.load), device)
+        device = DeviceContext(threads, Watchdog(60).pool("", 1), Metrics(), settings)
+        models = ModelRegistry(Source(folder.scan, folder.load), device)
         await models.start()
         try:
             yield models
@@ -87,7 +87,7 @@ def started(threads: ThreadPoolExecutor) -> Started:
     return start
 
 
-def roles(models: Models) -> dict[str, str]:
+def roles(models: ModelRegistry) -> dict[str, str]:
     return {served.manifest.label: role for served, role in models.all()}
 
 
@@ -256,8 +256,8 @@ async def test_single_artifact_is_not_watched(started: Started) -> None:
 
 async def test_nothing_is_used_before_something_is_loaded(threads: ThreadPoolExecutor) -> None:
     folder = Folder(["a@1"])
-    device = Device(threads, Watchdog(60).pool("", 1), Metrics(), Settings())
-    models = Models(Source(folder.look, folder.load), device)
+    device = DeviceContext(threads, Watchdog(60).pool("", 1), Metrics(), Settings())
+    models = ModelRegistry(Source(folder.scan, folder.load), device)
     with pytest.raises(NotReady), models.use():
         pass
     await models.close()

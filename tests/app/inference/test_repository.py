@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.repository import default_of, is_store, look
+from app.inference.repository import default_of, is_store, scan
 from model.contract import ContractError, Manifest
 
 
@@ -18,13 +18,13 @@ def put(folder: Path, name: str, version: str) -> Path:
 
 
 def labels(folder: Path) -> list[str]:
-    return [each.label for each in look(folder)]
+    return [each.label for each in scan(folder)]
 
 
 def test_artifact_by_itself_is_one_model(tmp_path: Path) -> None:
     put(tmp_path / "mine", "mine", "3")
     assert not is_store(tmp_path / "mine")
-    (only,) = look(tmp_path / "mine")
+    (only,) = scan(tmp_path / "mine")
     assert (only.label, only.number, only.path) == ("mine@3", 0, tmp_path / "mine")
 
 
@@ -68,7 +68,7 @@ def test_broken_manifest_does_not_hide_the_others(tmp_path: Path, caplog: pytest
 def test_store_of_broken_models_only_is_an_error(tmp_path: Path) -> None:
     (put(tmp_path / "a" / "2", "a", "2") / "manifest.json").write_text(json.dumps({}))
     with pytest.raises(ContractError, match="none of its versions can be served"):
-        look(tmp_path)
+        scan(tmp_path)
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -77,16 +77,16 @@ def test_folder_without_any_model_is_an_error(tmp_path: Path, exists: bool) -> N
     if exists:
         folder.mkdir()
     with pytest.raises(ContractError, match=r"empty"):
-        look(folder)
+        scan(folder)
 
 
 def test_default_is_the_newest_of_the_only_name_or_the_chosen_one(tmp_path: Path) -> None:
     for version in ("1", "2"):
         put(tmp_path / "b" / version, "b", version)
-    found = look(tmp_path)
+    found = scan(tmp_path)
     assert [default_of(found, wish).label for wish in ("", "b", "b@1")] == ["b@2", "b@2", "b@1"]
     with pytest.raises(ContractError, match=r"MATTE_DEFAULT_MODEL is 'b@3', and there is b@2, b@1"):
         default_of(found, "b@3")
     put(tmp_path / "a" / "1", "a", "1")
     with pytest.raises(ContractError, match=r"several models \(a, b\): set MATTE_DEFAULT_MODEL"):
-        default_of(look(tmp_path), "")
+        default_of(scan(tmp_path), "")

@@ -9,8 +9,8 @@ import pytest
 
 from app.concurrency.watchdog import Watchdog
 from app.inference.predictor import Predictor
-from app.inference.servable import Device, Served
-from app.inference.shadow_traffic import AT_ONCE, Comparison, Shadow, difference, views_for
+from app.inference.servable import DeviceContext, Servable
+from app.inference.shadow_traffic import AT_ONCE, Comparison, ShadowTraffic, difference, views_for
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model import matting
@@ -26,20 +26,20 @@ def manifest(side: int, geometry: str = "stretch") -> Manifest:
 
 
 @pytest.fixture
-def device() -> Iterator[Device]:
+def device() -> Iterator[DeviceContext]:
     with ThreadPoolExecutor(2) as threads:
-        yield Device(threads, Watchdog(60).pool("", 1), Metrics(), Settings())
+        yield DeviceContext(threads, Watchdog(60).pool("", 1), Metrics(), Settings())
 
 
-def candidate(device: Device, predict: object = mean_colour, side: int = 16) -> Served:
-    return Served(Predictor(manifest(side), "cpu", "float32", (1, 2), predict), device)  # type: ignore[arg-type]
+def candidate(device: DeviceContext, predict: object = mean_colour, side: int = 16) -> Servable:
+    return Servable(Predictor(manifest(side), "cpu", "float32", (1, 2), predict), device)  # type: ignore[arg-type]
 
 
 def plain(grey: int) -> np.ndarray:
     return np.full((*SIZE, 3), grey, np.uint8)
 
 
-def comparison(served: Served, answered: float) -> Comparison:
+def comparison(served: Servable, answered: float) -> Comparison:
     """Of a plain photo whose answer was the same alpha everywhere."""
 
     async def see() -> list[np.ndarray]:
@@ -56,10 +56,10 @@ def outcomes(metrics: Metrics) -> dict[str, float]:
     return {name: value for name, value in values.items() if value}
 
 
-async def test_difference_of_the_two_mattes_is_told(device: Device) -> None:
+async def test_difference_of_the_two_mattes_is_told(device: DeviceContext) -> None:
     """The candidate finds the photo's grey, 51 of 255; the answer was 0.5 everywhere."""
     served = candidate(device)
-    shadow = Shadow(1.0, device.metrics)
+    shadow = ShadowTraffic(1.0, device.metrics)
     assert (await comparison(served, 0.5).see())[0].shape == (16, 16, 3)
     shadow.compare(comparison(served, 0.5))
     await until(lambda: outcomes(device.metrics) == {"compared": 1})
@@ -68,34 +68,34 @@ async def test_difference_of_the_two_mattes_is_told(device: Device) -> None:
     await served.close()
 
 
-async def test_candidate_that_fails_is_counted_and_nothing_else(device: Device) -> None:
+async def test_candidate_that_fails_is_counted_and_nothing_else(device: DeviceContext) -> None:
     def fails(_batch: object) -> None:
         raise ValueError("no")
 
     served = candidate(device, fails)
-    Shadow(1.0, device.metrics).compare(comparison(served, 0.0))
+    ShadowTraffic(1.0, device.metrics).compare(comparison(served, 0.0))
     await until(lambda: outcomes(device.metrics) == {"failed": 1})
     await served.close()
 
 
-async def test_photos_are_passed_over_while_the_candidate_is_busy(device: Device, gate: Gate) -> None:
+async def test_photos_are_passed_over_while_the_candidate_is_busy(device: DeviceContext, gate: Gate) -> None:
     served = candidate(device, gate)
-    shadow = Shadow(1.0, device.metrics)
+    shadow = ShadowTraffic(1.0, device.metrics)
     for _ in range(AT_ONCE):
-        assert shadow.wants_one()
+        assert shadow.takes_next()
         shadow.compare(comparison(served, 0.0))
-    assert not shadow.wants_one()
+    assert not shadow.takes_next()
     assert outcomes(device.metrics) == {"passed_over": 1}
     gate.opened.set()
-    await until(shadow.wants_one)
+    await until(shadow.takes_next)
     await served.close()
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.25, 250), (1.0, 1000)])
 def test_share_of_the_photos_is_seen(share: float, expected: int) -> None:
-    shadow = Shadow(share, Metrics(), random.Random(0))
+    shadow = ShadowTraffic(share, Metrics(), random.Random(0))
     # Of 1,000 drawn with probability 1/4, the count is off by more than 5 standard deviations (14) never.
-    assert abs(sum(shadow.wants_one() for _ in range(1_000)) - expected) <= 70
+    assert abs(sum(shadow.takes_next() for _ in range(1_000)) - expected) <= 70
 
 
 def test_matte_of_two_views_is_their_mean() -> None:

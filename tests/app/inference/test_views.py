@@ -25,7 +25,7 @@ async def test_outputs_come_in_the_order_of_the_views() -> None:
 
 async def test_each_view_notes_its_wait_and_its_batch_one_after_the_other() -> None:
     batcher = Batcher(doubled, max_size=2, max_wait_s=0.0, max_queue=8)
-    with timing.collected() as noted:
+    with timing.collect() as noted:
         await servable.all_of(servable.begin(batcher, [1]))
     queue, infer = noted
     assert (queue.name, infer.name, infer.pictures) == ("queue", "infer", 1)

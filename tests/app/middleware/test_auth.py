@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
-from app.middleware.auth import CLIENT, HOW, KEY_NAME, Access, address_of
-from app.middleware.request_context import Observation, Records
+from app.middleware.auth import CLIENT, HOW, KEY_NAME, AuthMiddleware, address_of
+from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.response_headers import STRICT
 from app.observability.metrics import Metrics
 from app.security.api_keys import KeyRing, read_list
@@ -50,14 +50,14 @@ class Times:
         return 1_800_000_000.5 + self.seconds
 
 
-class House:
-    """Access around an app that says what it finds in the scope, with clocks that stand."""
+class ConnectionLimiter:
+    """AuthMiddleware around an app that says what it finds in the scope, with clocks that stand."""
 
     def __init__(self, keys: KeyRing | None = None, **settings: object) -> None:
         self.times = Times()
         self.metrics = Metrics()
         self.seen: list[dict[str, Any]] = []
-        access = Access(
+        access = AuthMiddleware(
             self._answer,
             settings=Settings(**settings),  # type: ignore[arg-type]
             keys=keys or KeyRing(),
@@ -66,7 +66,7 @@ class House:
             monotonic_ns=self.times.monotonic_ns,
             unix_s=self.times.unix_s,
         )
-        self._app = Observation(access, records=Records(self.metrics, []))
+        self._app = RequestContextMiddleware(access, access_log=AccessLog(self.metrics, []))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append({name: scope.get(name) for name in (CLIENT, KEY_NAME)})
@@ -124,7 +124,7 @@ async def test_every_route_that_takes_photos_wants_a_key(running: Running, path:
 
 
 async def test_missing_and_wrong_key_are_told_apart_in_words_and_counted() -> None:
-    house = House(KeyRing(read_list(["one"])))
+    house = ConnectionLimiter(KeyRing(read_list(["one"])))
     none, wrong = await house.ask(), await house.ask(key="two")
     assert none.json()["errors"][0]["detail"] == HOW
     assert wrong.json()["errors"][0]["detail"].startswith("What was sent is none of the service's keys.")
@@ -187,7 +187,7 @@ async def test_browsers_key_is_of_no_use_to_another_website(running: Running, si
 
 
 async def test_refused_upload_is_not_read() -> None:
-    house = House(KeyRing(read_list(["one"])))
+    house = ConnectionLimiter(KeyRing(read_list(["one"])))
 
     async def body() -> Any:
         yield b""
@@ -202,7 +202,7 @@ async def test_refused_upload_is_not_read() -> None:
 async def test_client_is_the_keys_name_else_the_address(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(line("shop", "two"))
-    house = House(KeyRing(read_list(["one"]), file))
+    house = ConnectionLimiter(KeyRing(read_list(["one"]), file))
     await house.ask(key="one")
     await house.ask(key="two")
     await house.ask("GET", "/healthz")
@@ -258,7 +258,7 @@ async def test_log_names_the_key_and_no_address(
 
 
 async def test_rate_is_told_with_every_answer_and_kept() -> None:
-    house = House(rate_per_minute=2)
+    house = ConnectionLimiter(rate_per_minute=2)
     first, second, third = [await house.ask() for _ in range(3)]
     assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
     assert [[answer.headers[name] for name in RATE] for answer in (first, second, third)] == [
@@ -279,7 +279,7 @@ async def test_rate_is_told_with_every_answer_and_kept() -> None:
 
 
 async def test_only_photos_cost_and_are_told_the_rate() -> None:
-    house = House(rate_per_minute=1)
+    house = ConnectionLimiter(rate_per_minute=1)
     for given in (("GET", "/v1/matte"), ("POST", "/v1/models"), ("GET", "/healthz")):
         for _ in range(3):
             answer = await house.ask(*given)
@@ -289,18 +289,18 @@ async def test_only_photos_cost_and_are_told_the_rate() -> None:
 
 
 async def test_without_a_rate_nothing_is_told_of_it() -> None:
-    answer = await House().ask()
+    answer = await ConnectionLimiter().ask()
     assert not {*RATE} & {*answer.headers}
 
 
 async def test_answer_of_the_last_resort_tells_the_rate_too() -> None:
-    answer = await House(rate_per_minute=1).ask("POST", "/v1/matte?broken")
+    answer = await ConnectionLimiter(rate_per_minute=1).ask("POST", "/v1/matte?broken")
     assert answer.status_code == 500
     assert {*RATE} <= {*answer.headers}
 
 
 async def test_each_address_has_its_own_rate_where_there_are_no_keys() -> None:
-    house = House(rate_per_minute=1)
+    house = ConnectionLimiter(rate_per_minute=1)
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]
     assert [(await house.ask(host=host)).status_code for host in hosts] == [200, 200, 200, 429]
 
@@ -308,14 +308,14 @@ async def test_each_address_has_its_own_rate_where_there_are_no_keys() -> None:
 async def test_each_key_has_its_own_rate_wherever_it_is_used(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(line("shop", "a", "rate=2") + line("desk", "b") + line("belt", "c", "rate=0"))
-    house = House(KeyRing(file=file), rate_per_minute=1)
+    house = ConnectionLimiter(KeyRing(file=file), rate_per_minute=1)
     hosts = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     statuses = {key: [(await house.ask(key=key, host=host)).status_code for host in hosts] for key in "abc"}
     assert statuses == {"a": [200, 200, 429], "b": [200, 429, 429], "c": [200, 200, 200]}
 
 
 async def test_wrong_key_costs_nobodys_rate() -> None:
-    house = House(KeyRing(read_list(["one"])), rate_per_minute=1)
+    house = ConnectionLimiter(KeyRing(read_list(["one"])), rate_per_minute=1)
     for _ in range(3):
         answer = await house.ask(key="two")
         assert answer.status_code == 401

@@ -5,7 +5,7 @@ import base64
 import pytest
 from starlette.datastructures import Headers
 
-from app.middleware.auth import is_foreign, secret_of
+from app.middleware.auth import is_cross_site, secret_of
 
 
 def basic(text: str | bytes) -> str:
@@ -64,4 +64,4 @@ BASIC = {"Authorization": basic(":one"), "Host": "photos.example:8000"}
 def test_what_a_browser_sends_for_another_website_is_told_apart(
     headers: dict[str, str], foreign: bool
 ) -> None:
-    assert is_foreign(Headers(headers)) == foreign
+    assert is_cross_site(Headers(headers)) == foreign

@@ -15,8 +15,8 @@ from app import main
 from app.api import rembg, removebg
 from app.main import create_app
 from app.middleware.admission import GUARDED
-from app.middleware.paths import PREFIX, Paths, prefix_of
-from app.server.connection_limits import House
+from app.middleware.paths import PREFIX, PathMiddleware, prefix_of
+from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
 from tests.app.served import opened
@@ -39,7 +39,7 @@ async def reached(**chosen: object) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole service over its own server, as it is started."""
     settings = Settings(**chosen)  # type: ignore[arg-type]
     app = create_app(settings, finds_standing)
-    server = Server(app, House(settings, app.state.metrics), settings)
+    server = Server(app, ConnectionLimiter(settings, app.state.metrics), settings)
     async with opened(server) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await app.state.loading
         yield client
@@ -236,7 +236,7 @@ async def test_scope_of_a_server_below_a_path_is_understood() -> None:
     async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         seen.append((scope["path"], scope[PREFIX]))
 
-    layer = Paths(app, routes=[Route("/v1/matte", app)], root_path="")
+    layer = PathMiddleware(app, routes=[Route("/v1/matte", app)], root_path="")
     for path in ("/x/v1/matte", "/v1/matte", "/x/y"):
         await layer({"type": "http", "path": path, "root_path": "/x"}, None, None)  # type: ignore[arg-type]
     assert seen == [("/v1/matte", "/x"), ("/v1/matte", "/x"), ("/y", "/x")]

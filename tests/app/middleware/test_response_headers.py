@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.middleware.admission import Admission
-from app.middleware.concurrency_limit import Places, Room
-from app.middleware.response_headers import _PIECE, Exchange
+from app.middleware.admission import AdmissionMiddleware
+from app.middleware.concurrency_limit import AdaptiveLimit, ConcurrencyLimiter
+from app.middleware.response_headers import _PIECE, MeasuredExchange
 from app.observability.metrics import Metrics
 from app.settings import Settings
 
@@ -26,7 +26,7 @@ async def test_a_body_goes_out_in_pieces_and_whole(size: int) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    exchange = Exchange(SCOPE, receive, send)
+    exchange = MeasuredExchange(SCOPE, receive, send)
     body = bytes(range(256)) * (size // 256 + 1)
     await exchange.send(dict(START))
     await exchange.send({"type": "http.response.body", "body": body[:size]})
@@ -44,7 +44,7 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
     waiting = asyncio.Event()
 
     async def answers(_scope: Scope, _receive: Receive, send: Send) -> None:
-        exchange = Exchange(SCOPE, receive, send)
+        exchange = MeasuredExchange(SCOPE, receive, send)
         await exchange.send(dict(START))
         await exchange.send({"type": "http.response.body", "body": b"x" * 10 * _PIECE})
 
@@ -54,16 +54,16 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
             waiting.set()
             await asyncio.Event().wait()
 
-    settings, room = Settings(request_timeout_ms=100), Room(64)
-    house = Admission(
+    settings, adaptive_limit = Settings(request_timeout_ms=100), AdaptiveLimit(64)
+    admission = AdmissionMiddleware(
         answers,
         settings=settings,
         metrics=metrics,
         check_ready=lambda: None,
-        room=room,
-        places=Places(room, settings.request_timeout_ms),
+        adaptive_limit=adaptive_limit,
+        limiter=ConcurrencyLimiter(adaptive_limit, settings.request_timeout_ms),
     )
-    inside = asyncio.ensure_future(house(SCOPE, receive, slow_client))
+    inside = asyncio.ensure_future(admission(SCOPE, receive, slow_client))
     await waiting.wait()
     assert metrics.registry.get_sample_value("matte_inflight") == 1
     await asyncio.wait({inside}, timeout=5)

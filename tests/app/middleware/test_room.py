@@ -1,4 +1,4 @@
-"""Under a lasting flood there are fewer places; a burst and a slow network take none away."""
+"""Under a lasting flood there are fewer slots; a burst and a slow network take none away."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 
 import pytest
 
-from app.middleware.concurrency_limit import LASTING_S, Room
+from app.middleware.concurrency_limit import LASTING_S, AdaptiveLimit
 
 
 def flood(
-    room: Room, *, per_second: float, offered: float, seconds: float, body_s: float = 0.0
+    adaptive_limit: AdaptiveLimit, *, per_second: float, offered: float, seconds: float, body_s: float = 0.0
 ) -> list[float]:
     """Waits of those answered by a server of such speed, whose clients take `body_s` to send their bodies."""
     draws = random.Random(1)
@@ -24,75 +24,75 @@ def flood(
             waiting.append(coming.popleft())
         while asked_at <= now:
             asked_at += draws.expovariate(offered)
-            if len(coming) + len(waiting) < room.places:
+            if len(coming) + len(waiting) < adaptive_limit.current:
                 coming.append(now + body_s)
             else:
-                room.refused(now)
+                adaptive_limit.record_rejection(now)
         if waiting and now >= served_at:
             served_at = now + 1 / per_second
             waits.append(now - waiting.popleft())
-            room.answered(now, body_s=body_s, wait_s=waits[-1])
+            adaptive_limit.record_response(now, body_s=body_s, wait_s=waits[-1])
     return waits
 
 
 def test_all_places_are_there_from_the_start() -> None:
-    assert Room(64, least=8, wait_s=1.0).places == 64
+    assert AdaptiveLimit(64, least=8, wait_s=1.0).current == 64
 
 
 def test_lasting_flood_leaves_as_many_places_as_are_served_in_the_time() -> None:
-    room = Room(64, least=8, wait_s=1.0)
-    waits = flood(room, per_second=20, offered=200, seconds=20)
-    assert 15 <= room.places <= 25
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
+    waits = flood(adaptive_limit, per_second=20, offered=200, seconds=20)
+    assert 15 <= adaptive_limit.current <= 25
     assert max(waits[-100:]) < 1.3
     assert len(waits) >= 0.99 * 20 * 20  # the server never ran dry
 
 
 def test_nobody_is_kept_out_when_the_bodies_are_what_takes_long() -> None:
-    room = Room(64, least=8, wait_s=0.5)
-    waits = flood(room, per_second=20, offered=200, seconds=20, body_s=2.0)
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=0.5)
+    waits = flood(adaptive_limit, per_second=20, offered=200, seconds=20, body_s=2.0)
     assert (
         len(waits) >= 0.95 * 20 * 18
-    )  # with half a second's places, ten, it would be served a quarter of that
+    )  # with half a second's slots, ten, it would be served a quarter of that
 
 
 def test_a_body_is_waited_for_as_long_as_bodies_take() -> None:
-    room = Room(64, wait_s=1.0)
-    assert room.patience_s == LASTING_S
-    room.answered(0.0, body_s=3.0, wait_s=0.0)
-    assert room.patience_s == LASTING_S + 6.0
+    adaptive_limit = AdaptiveLimit(64, wait_s=1.0)
+    assert adaptive_limit.body_grace_s == LASTING_S
+    adaptive_limit.record_response(0.0, body_s=3.0, wait_s=0.0)
+    assert adaptive_limit.body_grace_s == LASTING_S + 6.0
 
 
 def test_burst_that_finds_room_takes_no_place_away() -> None:
-    room = Room(64, least=8, wait_s=1.0)
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     for second in range(64):
-        room.answered(2.0 + second / 20, body_s=0.0, wait_s=2.0 + second / 20)
-    assert room.places == 64
+        adaptive_limit.record_response(2.0 + second / 20, body_s=0.0, wait_s=2.0 + second / 20)
+    assert adaptive_limit.current == 64
 
 
 def test_refusals_long_ago_take_no_place_away() -> None:
-    room = Room(64, least=8, wait_s=1.0)
-    room.refused(10.0)
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
+    adaptive_limit.record_rejection(10.0)
     for step in range(100):
-        room.answered(10.01 + LASTING_S + step / 100, body_s=0.0, wait_s=5.0)
-    assert room.places == 64
+        adaptive_limit.record_response(10.01 + LASTING_S + step / 100, body_s=0.0, wait_s=5.0)
+    assert adaptive_limit.current == 64
 
 
 def test_places_come_back_with_quick_answers() -> None:
-    room = Room(64, least=8, wait_s=1.0)
-    flood(room, per_second=20, offered=200, seconds=10)
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
+    flood(adaptive_limit, per_second=20, offered=200, seconds=10)
     for second in range(64):
-        room.answered(100.0 + second, body_s=0.0, wait_s=0.1)
-    assert room.places == 64
+        adaptive_limit.record_response(100.0 + second, body_s=0.0, wait_s=0.1)
+    assert adaptive_limit.current == 64
 
 
 @pytest.mark.parametrize(("least", "left"), [(8, 8), (100, 64)])
 def test_there_are_never_fewer_than_keep_the_service_busy(least: int, left: int) -> None:
-    room = Room(64, least=least, wait_s=0.001)
-    flood(room, per_second=20, offered=200, seconds=10)
-    assert room.places == left
+    adaptive_limit = AdaptiveLimit(64, least=least, wait_s=0.001)
+    flood(adaptive_limit, per_second=20, offered=200, seconds=10)
+    assert adaptive_limit.current == left
 
 
 def test_no_limit_to_the_wait_leaves_all_places() -> None:
-    room = Room(64, least=8, wait_s=0.0)
-    flood(room, per_second=20, offered=200, seconds=10)
-    assert room.places == 64
+    adaptive_limit = AdaptiveLimit(64, least=8, wait_s=0.0)
+    flood(adaptive_limit, per_second=20, offered=200, seconds=10)
+    assert adaptive_limit.current == 64

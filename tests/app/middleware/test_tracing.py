@@ -18,7 +18,7 @@ import pytest
 
 from app.api.routes import router
 from app.main import create_app
-from app.middleware.tracing import Tracing, connect
+from app.middleware.tracing import TracingMiddleware, connect
 from app.observability.logs import configure_logs
 from app.settings import Settings, SettingsError
 from tests.app.served import served
@@ -54,9 +54,9 @@ def provider(exporter: InMemorySpanExporter) -> Iterator[TracerProvider]:
 
 @asynccontextmanager
 async def traced(running: Running, provider: TracerProvider, **chosen: object) -> AsyncIterator[Service]:
-    """A running app behind `Tracing`, as main puts it there."""
+    """A running app behind `TracingMiddleware`, as main puts it there."""
     async with running(**chosen) as service:
-        app = Tracing(service.app, provider=provider, routes=router.routes)
+        app = TracingMiddleware(service.app, provider=provider, routes=router.routes)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             yield Service(service.app, client)

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.observability import gpu_metrics
-from app.observability.gpu_metrics import STALE_S, Devices
+from app.observability.gpu_metrics import STALE_S, GpuCollector
 from tests.conftest import until
 
 GPU = {"gpu": "0"}
@@ -83,14 +83,14 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     return fake
 
 
-def registry_of(devices: Devices) -> CollectorRegistry:
+def registry_of(devices: GpuCollector) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(devices)
     return registry
 
 
 def test_each_gpu_has_its_samples_in_base_units(nvml: FakeNvml) -> None:
-    devices = Devices(nvml)
+    devices = GpuCollector(nvml)
     devices.read()
     value = registry_of(devices).get_sample_value
     assert value("matte_gpu_info", {"gpu": "0", "name": "GPU model 0"}) == 1
@@ -102,7 +102,7 @@ def test_each_gpu_has_its_samples_in_base_units(nvml: FakeNvml) -> None:
 
 
 def test_what_a_gpu_does_not_tell_is_left_out(nvml: FakeNvml) -> None:
-    devices = Devices(nvml)
+    devices = GpuCollector(nvml)
     devices.read()
     value = registry_of(devices).get_sample_value
     assert value("matte_gpu_memory_used_bytes", {"gpu": "1"}) == 3_001
@@ -112,7 +112,7 @@ def test_what_a_gpu_does_not_tell_is_left_out(nvml: FakeNvml) -> None:
 
 def test_a_lost_driver_leaves_the_last_figures_and_then_none(nvml: FakeNvml) -> None:
     clock = Clock()
-    devices = Devices(nvml, clock)
+    devices = GpuCollector(nvml, clock)
     devices.read()
     nvml.failing = True
     clock.now += STALE_S

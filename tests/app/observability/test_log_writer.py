@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.observability import logs
-from app.observability.logs import JsonFormatter, PatientWriter
+from app.observability.logs import JsonFormatter, QueuedLogHandler
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def _patient(writing: int) -> logging.Logger:
-    handler = PatientWriter(writing)
+    handler = QueuedLogHandler(writing)
     handler.setFormatter(JsonFormatter())
     logger = logging.Logger("patient")
     logger.addHandler(handler)

@@ -7,27 +7,27 @@ from app.observability.timing import Stage
 
 
 def test_nothing_is_kept_where_nobody_collects() -> None:
-    timing.note("decode", 1.0, 2.0)
-    with timing.collected() as collection:
+    timing.record("decode", 1.0, 2.0)
+    with timing.collect() as collection:
         pass
-    timing.note("encode", 2.0, 3.0)
+    timing.record("encode", 2.0, 3.0)
     assert collection == []
 
 
 async def test_tasks_that_begin_inside_note_into_the_same_collection() -> None:
     async def work() -> None:
-        timing.note("infer", 1.0, 2.0, pictures=3)
+        timing.record("infer", 1.0, 2.0, pictures=3)
 
-    with timing.collected() as collection:
+    with timing.collect() as collection:
         await asyncio.create_task(work())
     assert collection == [Stage("infer", 1.0, 2.0, 3)]
 
 
 async def test_two_requests_collect_their_own() -> None:
     async def request(name: str) -> list[Stage]:
-        with timing.collected() as collection:
+        with timing.collect() as collection:
             await asyncio.sleep(0)
-            timing.note(name, 0.0, 1.0)
+            timing.record(name, 0.0, 1.0)
             await asyncio.sleep(0)
         return collection
 

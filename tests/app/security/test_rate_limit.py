@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 
-from app.security.rate_limit import RATE_MAX, Rates
+from app.security.rate_limit import RATE_MAX, RateLimiter
 
 S = 1_000_000_000  # nanoseconds
 START = 5_000_000 * S  # a machine that has run for two months
 
 
 def test_a_minutes_worth_may_come_at_once_and_one_more_has_to_wait() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     shares = [rates.ask("a", 6, START) for _ in range(7)]
     assert [share.remaining for share in shares] == [5, 4, 3, 2, 1, 0, 0]
     assert [share.wait_s for share in shares] == [None] * 6 + [10]
@@ -21,7 +21,7 @@ def test_a_minutes_worth_may_come_at_once_and_one_more_has_to_wait() -> None:
 
 @pytest.mark.parametrize("rate", [1, 2, 7, 13, 59, 60, 61, 1_000, 999_983, RATE_MAX])
 def test_who_waits_as_long_as_it_was_told_is_let_in(rate: int) -> None:
-    rates, now = Rates(), START
+    rates, now = RateLimiter(), START
     for _ in range(min(rate, 3_000)):
         rates.ask("a", rate, now)
     for _ in range(5):
@@ -32,7 +32,7 @@ def test_who_waits_as_long_as_it_was_told_is_let_in(rate: int) -> None:
 
 
 def test_wait_is_rounded_up_to_whole_seconds_and_never_too_short() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for _ in range(7):
         rates.ask("a", 7, START)  # one each 8.57 s
     assert rates.ask("a", 7, START).wait_s == 9
@@ -41,7 +41,7 @@ def test_wait_is_rounded_up_to_whole_seconds_and_never_too_short() -> None:
 
 
 def test_tokens_come_back_evenly_and_no_more_of_them_than_there_were() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for _ in range(60):
         rates.ask("a", 60, START)
     assert rates.ask("a", 60, START + 10 * S).remaining == 9
@@ -49,28 +49,28 @@ def test_tokens_come_back_evenly_and_no_more_of_them_than_there_were() -> None:
 
 
 def test_who_is_refused_pays_nothing() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     shares = [rates.ask("a", 1, START + step) for step in range(100)]
     assert [share.wait_s for share in shares[1:]] == [60] * 99
     assert rates.ask("a", 1, START + 60 * S).wait_s is None
 
 
 def test_in_the_long_run_a_client_gets_its_rate() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     times = range(START, START + 3_600 * S, S // 3)
     admitted = sum(rates.ask("a", 12, now).wait_s is None for now in times)
     assert admitted == 12 + 12 * 60 - 1  # the bucket, and an hour's worth but for the last one's moment
 
 
 def test_each_client_has_a_bucket_of_its_own() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     assert rates.ask("a", 1, START).wait_s is None
     assert rates.ask("b", 1, START).wait_s is None
     assert rates.ask("a", 1, START).wait_s == 60
 
 
 def test_a_lower_rate_holds_at_once() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for _ in range(50):
         rates.ask("a", 100, START)
     assert rates.ask("a", 2, START).remaining == 0
@@ -78,7 +78,7 @@ def test_a_lower_rate_holds_at_once() -> None:
 
 
 def test_full_buckets_are_forgotten() -> None:
-    rates = Rates()
+    rates = RateLimiter()
     for number in range(1_000):
         rates.ask(str(number), 60, START + number)
     assert len(rates) == 1_000
@@ -87,7 +87,7 @@ def test_full_buckets_are_forgotten() -> None:
 
 
 def test_so_many_clients_are_remembered_and_who_asked_longest_ago_is_forgotten_first() -> None:
-    rates, clock = Rates(most_clients=3), itertools.count(START)
+    rates, clock = RateLimiter(most_clients=3), itertools.count(START)
     for client in "abcad":  # b is forgotten: a has asked again
         rates.ask(client, 5, next(clock))
     assert len(rates) == 3

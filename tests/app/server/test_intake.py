@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.server.protocol import Buffers, Intake
+from app.server.protocol import Buffers, ReadBuffer
 
 
 class Wire(asyncio.Transport):
@@ -24,36 +24,36 @@ class Taken(asyncio.Protocol):
         self.lost.append(exc)
 
 
-class House:
-    """An intake with what is around it."""
+class ConnectionLimiter:
+    """An read_buffer with what is around it."""
 
     def __init__(self) -> None:
         self.wire, self.taken = Wire(), Taken()
-        self.intake = Intake(self.wire, self.taken, Buffers())
+        self.read_buffer = ReadBuffer(self.wire, self.taken, Buffers())
 
     def receive(self, data: bytes) -> None:
-        self.intake.get_buffer(-1)[: len(data)] = data
-        self.intake.buffer_updated(len(data))
+        self.read_buffer.get_buffer(-1)[: len(data)] = data
+        self.read_buffer.buffer_updated(len(data))
 
 
 def test_pieces_are_the_takers_own() -> None:
-    house = House()
-    assert house.wire.protocol is house.intake
-    house.receive(b"first")
-    house.receive(b"second")
-    assert house.taken.pieces == [b"first", b"second"]
+    limiter = ConnectionLimiter()
+    assert limiter.wire.protocol is limiter.read_buffer
+    limiter.receive(b"first")
+    limiter.receive(b"second")
+    assert limiter.taken.pieces == [b"first", b"second"]
 
 
 def test_little_is_read_of_a_head_and_much_of_a_body() -> None:
-    house = House()
-    head = len(house.intake.get_buffer(-1))
-    house.intake.expect_body()
-    assert len(house.intake.get_buffer(-1)) > 8 * head
-    house.intake.expect_head()
-    assert len(house.intake.get_buffer(-1)) == head
+    limiter = ConnectionLimiter()
+    head = len(limiter.read_buffer.get_buffer(-1))
+    limiter.read_buffer.expect_body()
+    assert len(limiter.read_buffer.get_buffer(-1)) > 8 * head
+    limiter.read_buffer.expect_head()
+    assert len(limiter.read_buffer.get_buffer(-1)) == head
 
 
 def test_taker_hears_of_the_end() -> None:
-    house = House()
-    house.intake.connection_lost(error := ConnectionResetError())
-    assert house.taken.lost == [error]
+    limiter = ConnectionLimiter()
+    limiter.read_buffer.connection_lost(error := ConnectionResetError())
+    assert limiter.taken.lost == [error]

@@ -12,10 +12,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.observability.metrics import Metrics
-from app.server import connection_limits as house
+from app.server import connection_limits as limiter
 from app.server import lingering_close, server
-from app.server.connection_limits import House
-from app.server.protocol import Outlet
+from app.server.connection_limits import ConnectionLimiter
+from app.server.protocol import ResponseTransport
 from app.settings import Settings
 from tests.app.served import opened
 from tests.conftest import until
@@ -30,7 +30,7 @@ READ = b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @dataclass
 class Server:
-    """An ASGI app behind this house's connections: /quick answers at once, /slow when `go` is set, /read reads, and
+    """An ASGI app behind this limiter's connections: /quick answers at once, /slow when `go` is set, /read reads, and
     /refuse answers without having read anything."""
 
     settings: Settings
@@ -38,7 +38,7 @@ class Server:
     metrics: Metrics = field(default_factory=Metrics)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     clients: list[str] = field(default_factory=list)
-    house: House = field(init=False)
+    limiter: ConnectionLimiter = field(init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,8 +75,8 @@ class Server:
 async def serving(**chosen: object) -> AsyncIterator[Server]:
     settings = Settings(**chosen)  # type: ignore[arg-type]
     made = Server(settings)
-    made.house = House(settings, made.metrics)
-    async with opened(server.Server(made, made.house, settings)) as made.port:
+    made.limiter = ConnectionLimiter(settings, made.metrics)
+    async with opened(server.Server(made, made.limiter, settings)) as made.port:
         try:
             yield made
         finally:
@@ -312,9 +312,9 @@ async def test_answer_that_nobody_reads_does_not_keep_a_closed_connection() -> N
 def test_more_connections_than_files_are_never_allowed(
     monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
-    monkeypatch.setattr(house, "_files_allowed", lambda: files)
-    assert house.FILES_KEPT_FREE == 64
-    assert house.House(Settings(max_connections=1_000), Metrics())._most == most
+    monkeypatch.setattr(limiter, "_files_allowed", lambda: files)
+    assert limiter.FILES_KEPT_FREE == 64
+    assert limiter.ConnectionLimiter(Settings(max_connections=1_000), Metrics())._most == most
 
 
 @pytest.mark.parametrize(("trusted", "client"), [("127.0.0.0/8", "203.0.113.7"), ("", "127.0.0.1")])
@@ -378,8 +378,8 @@ async def test_refused_body_is_cut_where_no_descriptor_is_left(monkeypatch: pyte
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with serving() as server, wire(server) as client:
-        await until(lambda: bool(server.house._since))
-        (connection,) = server.house._since
+        await until(lambda: bool(server.limiter._since))
+        (connection,) = server.limiter._since
         monkeypatch.setattr(type(connection.transport.get_extra_info("socket")), "dup", none_left)
         await client.send(REFUSED)
         await until(lambda: server.open == 0)
@@ -387,7 +387,7 @@ async def test_refused_body_is_cut_where_no_descriptor_is_left(monkeypatch: pyte
 
 
 async def test_refused_body_that_dawdles_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house, "LINGER_S", 0.05)
+    monkeypatch.setattr(limiter, "LINGER_S", 0.05)
     async with serving() as server, wire(server) as client:
         await client.send(REFUSED)
         await client.until_closed()
@@ -415,7 +415,7 @@ async def test_end_of_the_service_leaves_a_refused_client_time_to_read(
         server = await stack.enter_async_context(serving())
         async with wire(server) as client:
             await client.send(REFUSED)
-            await until(lambda: bool(server.house._lingering))
+            await until(lambda: bool(server.limiter._lingering))
             with caplog.at_level("INFO", "uvicorn.error"):
                 ending = asyncio.create_task(stack.aclose())
                 await until(lambda: "Shutting down" in caplog.text)
@@ -429,8 +429,8 @@ async def test_body_is_not_read_before_it_is_asked_for() -> None:
     async with serving() as server, wire(server) as client:
         await client.send(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE)
         client.writer.write(b"x" * LARGE)
-        await until(lambda: bool(server.house._busy))
-        (connection,) = server.house._busy
+        await until(lambda: bool(server.limiter._busy))
+        (connection,) = server.limiter._busy
         assert connection.flow.read_paused
         assert len(connection.cycle.body) <= 16 * 1024
 
@@ -467,16 +467,16 @@ class Written:
 
 
 def test_head_goes_out_with_what_follows_it() -> None:
-    transport, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
-    outlet = Outlet(transport, cycle, lambda: None)  # type: ignore[arg-type]
+    written, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
+    transport = ResponseTransport(written, cycle, lambda: None)  # type: ignore[arg-type]
     for piece in (b"head", b"body", b"more"):
-        outlet.write(piece)
-    assert transport.pieces == [b"headbody", b"more"]
+        transport.write(piece)
+    assert written.pieces == [b"headbody", b"more"]
 
 
 def test_head_of_an_answer_that_breaks_off_goes_out() -> None:
-    transport, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
-    outlet = Outlet(transport, cycle, lambda: None)  # type: ignore[arg-type]
-    outlet.write(b"head")
-    outlet.close()
-    assert transport.pieces == [b"head"]
+    written, cycle = Written(), SimpleNamespace(scope={"method": "GET"}, response_started=True)
+    transport = ResponseTransport(written, cycle, lambda: None)  # type: ignore[arg-type]
+    transport.write(b"head")
+    transport.close()
+    assert written.pieces == [b"head"]

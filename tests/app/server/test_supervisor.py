@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.server.supervisor import Member, count_gpus, share_of
+from app.server.supervisor import WorkerProcess, count_gpus, share_of
 from tests.portraits import pixels, plain, png
 from tests.processes import PATIENCE_S, Process, serving_quickly
 
@@ -33,10 +33,10 @@ def test_each_worker_has_cores_of_its_own(cores: int, count: int, shares: list[l
 
 
 def test_member_is_told_in_one_word() -> None:
-    member = Member(1, 2, 7)
-    assert Member.parse(str(member)) == member
+    member = WorkerProcess(1, 2, 7)
+    assert WorkerProcess.parse(str(member)) == member
     with pytest.raises(ValueError, match="NUMBER/COUNT:DESCRIPTOR"):
-        Member.parse("1/2")
+        WorkerProcess.parse("1/2")
 
 
 def test_gpus_are_those_that_the_process_may_open(tmp_path: Path) -> None:

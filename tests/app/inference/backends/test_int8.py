@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.inference.backends import select
-from app.inference.backends.base import LoadError, Place
+from app.inference.backends.base import ExecutionConfig, LoadError
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.devices import has_int8
 from app.inference.backends.openvino import OpenVinoModel
@@ -21,7 +21,7 @@ from tests.training import shallow_network
 from training.export import Card, Packing, Serving, export_network
 
 SIZE = 64
-PLACE = Place("cpu", threads=1, lanes=2)
+PLACE = ExecutionConfig("cpu", threads=1, lanes=2)
 
 
 @pytest.fixture(scope="module")

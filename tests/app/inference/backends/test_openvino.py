@@ -15,7 +15,7 @@ import pytest
 
 from app.concurrency.executor import NICENESS
 from app.inference.backends import openvino
-from app.inference.backends.base import Batch, LoadError, Place, Predict
+from app.inference.backends.base import Batch, ExecutionConfig, LoadError, Predict
 from app.inference.backends.devices import has_bfloat16
 from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
 from app.inference.backends.precision import TOLERANCE, probe_picture
@@ -34,14 +34,16 @@ def random_batch(count: int) -> Batch:
 
 
 def tiny(artifact: Path, lanes: int = 1) -> OpenVinoModel:
-    return OpenVinoModel(artifact / contract.SAVED_MODEL_DIR, TINY_SIZE, Place("cpu", threads=1, lanes=lanes))
+    return OpenVinoModel(
+        artifact / contract.SAVED_MODEL_DIR, TINY_SIZE, ExecutionConfig("cpu", threads=1, lanes=lanes)
+    )
 
 
 @pytest.fixture(scope="module")
 def exact() -> np.ndarray:
     """TensorFlow's alpha of the probe, by the built-in model."""
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
-    return TensorFlowModel(BUILT_IN, Place("cpu", 1)).exactly()(probe_picture(size))
+    return TensorFlowModel(BUILT_IN, ExecutionConfig("cpu", 1)).exactly()(probe_picture(size))
 
 
 def difference(run: Predict, exact: np.ndarray) -> float:
@@ -51,14 +53,16 @@ def difference(run: Predict, exact: np.ndarray) -> float:
 
 
 def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
-    model = OpenVinoModel(BUILT_IN, exact.shape[1], Place("cpu", 1))
+    model = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1))
     assert difference(model.exactly(), exact) < FLOAT32_NOISE
     assert difference(model.in_float32(), exact) < FLOAT32_NOISE
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_built_in_model_in_bfloat16_is_close_to_tensorflows_float32(exact: np.ndarray) -> None:
-    quick = OpenVinoModel(BUILT_IN, exact.shape[1], Place("cpu", 1)).narrowed("bfloat16", probe_picture(8))
+    quick = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1)).narrowed(
+        "bfloat16", probe_picture(8)
+    )
     assert FLOAT32_NOISE < difference(quick, exact) <= TOLERANCE
 
 
@@ -149,7 +153,7 @@ def test_failed_run_leaves_nobody_inside() -> None:
 
 def test_alphas_by_several_cores_are_those_by_one() -> None:
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
-    model = OpenVinoModel(BUILT_IN, size, Place("cpu", threads=1, lanes=2))
+    model = OpenVinoModel(BUILT_IN, size, ExecutionConfig("cpu", threads=1, lanes=2))
     ((by_one, *_), (by_two,)) = (model._compiled("float32", lanes, 2 // lanes) for lanes in (2, 1))
     picture = probe_picture(size)
     assert np.abs(by_one.run(picture) - by_two.run(picture)).max() < FLOAT32_NOISE
@@ -176,14 +180,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from app.inference.backends.openvino import OpenVinoModel
-from app.inference.backends.base import Place
+from app.inference.backends.base import ExecutionConfig
 
 path, size = Path(sys.argv[1]), int(sys.argv[2])
 begin = threading.Barrier(6)
 
 def load_and_run(number):
     begin.wait()
-    run = OpenVinoModel(path, size, Place("cpu", 1, lanes=2)).in_float32()
+    run = OpenVinoModel(path, size, ExecutionConfig("cpu", 1, lanes=2)).in_float32()
     with ThreadPoolExecutor(3) as lanes:
         together = threading.Barrier(3)
         def hammer(lane):
@@ -218,8 +222,8 @@ def test_nothing_that_reports_to_others_and_no_tensorflow_is_imported(tiny_artif
 import sys
 from pathlib import Path
 from app.inference.backends.openvino import OpenVinoModel
-from app.inference.backends.base import Place
-OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), Place("cpu", 1)).in_float32()
+from app.inference.backends.base import ExecutionConfig
+OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1)).in_float32()
 modules = {name.partition(".")[0] for name in sys.modules}
 print(sorted(modules & {"openvino_telemetry", "tensorflow", "openvino"}))
 import openvino.tools  # which can still be had
@@ -239,14 +243,14 @@ def test_openvinos_threads_give_way_to_the_one_that_answers(tiny_artifact: Path)
 import os, sys
 from pathlib import Path
 from app.inference.backends.openvino import OpenVinoModel
-from app.inference.backends.base import Place
+from app.inference.backends.base import ExecutionConfig
 
 def nicenesses():
     threads = (int(each.name) for each in Path("/proc/self/task").iterdir())
     return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
 
 before = nicenesses()
-run = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), Place("cpu", 1, lanes=2)).in_float32()
+run = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1, lanes=2)).in_float32()
 print(sorted(nice for thread, nice in nicenesses().items() if thread not in before))
 """
     arguments = [str(tiny_artifact / contract.SAVED_MODEL_DIR), str(TINY_SIZE)]
@@ -261,7 +265,7 @@ print(sorted(nice for thread, nice in nicenesses().items() if thread not in befo
 def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
     with pytest.raises(LoadError, match="not a SavedModel that OpenVINO runs"):
-        OpenVinoModel(tmp_path, TINY_SIZE, Place("cpu", 1)).in_float32()
+        OpenVinoModel(tmp_path, TINY_SIZE, ExecutionConfig("cpu", 1)).in_float32()
 
 
 def test_python_without_openvino_is_told_apart(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,8 +279,8 @@ def test_memory_that_is_too_short_is_said_as_python_says_it() -> None:
 import resource, sys
 from pathlib import Path
 from app.inference.backends.openvino import OpenVinoModel
-from app.inference.backends.base import Place
-model = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), Place("cpu", 1))
+from app.inference.backends.base import ExecutionConfig
+model = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1))
 model.exactly()  # The libraries are in memory now.
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000,) * 2)

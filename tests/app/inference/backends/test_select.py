@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.inference.backends import devices, select
-from app.inference.backends.base import LoadError, Place
+from app.inference.backends.base import ExecutionConfig, LoadError
 from app.inference.backends.devices import has_bfloat16
 from app.inference.backends.precision import Precision
-from app.inference.backends.select import OPENVINO, TENSORFLOW, Network, Runtime, device_for
+from app.inference.backends.select import OPENVINO, TENSORFLOW, LoadedNetwork, Runtime, device_for
 from model.contract import Manifest
 from tests.conftest import TINY_SIZE, mean_colour
 
@@ -19,9 +19,11 @@ from tests.conftest import TINY_SIZE, mean_colour
 FLOAT32_NOISE = 1e-5
 
 
-def network(artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32") -> Network:
+def network(
+    artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32"
+) -> LoadedNetwork:
     manifest = Manifest("tiny", "1", TINY_SIZE, "stretch", {})
-    return select.network(artifact, manifest, Place(device, threads=1, lanes=2), runtime, asked)
+    return select.network(artifact, manifest, ExecutionConfig(device, threads=1, lanes=2), runtime, asked)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_each_runtime_has_bfloat16(tiny_artifact: Path, asked: Runtime) -> None:
 
 def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Model:
-        def __init__(self, _path: Path, _place: Place) -> None: ...
+        def __init__(self, _path: Path, _place: ExecutionConfig) -> None: ...
 
         def in_float32(self) -> object:
             return mean_colour
@@ -63,8 +65,10 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         select, "sixteen_bits_of", lambda place: ("float16",) if place.device == "cuda" else ()
     )
-    assert network(tiny_artifact, "auto", "cuda") == Network(mean_colour, TENSORFLOW, "float32")
-    assert network(tiny_artifact, "auto", "cuda", asked="auto") == Network(mean_colour, TENSORFLOW, "float16")
+    assert network(tiny_artifact, "auto", "cuda") == LoadedNetwork(mean_colour, TENSORFLOW, "float32")
+    assert network(tiny_artifact, "auto", "cuda", asked="auto") == LoadedNetwork(
+        mean_colour, TENSORFLOW, "float16"
+    )
     assert [device_for("auto", "cuda"), device_for("tensorflow", "auto")] == ["cuda", "auto"]
 
 
@@ -95,7 +99,7 @@ def test_model_that_openvino_cannot_run_is_tensorflows(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Model:
-        def __init__(self, path: Path, _size: int, _place: Place, **_options: object) -> None:
+        def __init__(self, path: Path, _size: int, _place: ExecutionConfig, **_options: object) -> None:
             raise LoadError(f"{path}: no translation for an operation")
 
     monkeypatch.setattr(select, "OpenVinoModel", Model)

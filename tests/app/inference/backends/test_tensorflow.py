@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference.backends import tensorflow as tensorflow_model
-from app.inference.backends.base import Place
+from app.inference.backends.base import ExecutionConfig
 from app.inference.backends.precision import TOLERANCE, probe_picture
 from app.inference.backends.tensorflow import (
     TensorFlowModel,
@@ -20,7 +20,7 @@ from tests.conftest import TINY_SIZE
 
 
 def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
-    cpu, cuda = options_for(Place("cpu", 3)), options_for(Place("cuda", 1))
+    cpu, cuda = options_for(ExecutionConfig("cpu", 3)), options_for(ExecutionConfig("cuda", 1))
     assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
     assert cpu.device_count["GPU"] == 0
     assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
@@ -37,7 +37,7 @@ def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
         alpha = tf.reduce_mean(huge, axis=(1, 2, 3), keepdims=True)
     small = FrozenGraph(graph.as_graph_def(), image.name, alpha.name)
     with pytest.raises(MemoryError):
-        runner(small, Place("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
+        runner(small, ExecutionConfig("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
@@ -52,7 +52,7 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
 ) -> None:
     """On a CPU in place of the GPU, which calculates the same."""
     path = tiny_artifact / contract.SAVED_MODEL_DIR
-    exact = TensorFlowModel(path, Place("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
+    exact = TensorFlowModel(path, ExecutionConfig("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
     monkeypatch.setattr(tensorflow_model, "options_for", lambda _place: tensorflow().compat.v1.ConfigProto())
-    narrow = TensorFlowModel(path, Place("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
+    narrow = TensorFlowModel(path, ExecutionConfig("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
