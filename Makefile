@@ -52,7 +52,7 @@ audit: $(VENV)/.dev
 	.ci/audit
 
 sbom: $(VENV)/.release
-	$(BIN)/python docs/make_sbom.py
+	$(BIN)/python -m tests.tools.make_sbom
 
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
@@ -62,8 +62,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.bench_targets
 
 docs: $(VENV)/.dev
-	$(BIN)/python docs/make_pictures.py
-	$(BIN)/python docs/make_tables.py
+	$(BIN)/python -m tests.tools.make_pictures
+	$(BIN)/python -m tests.tools.make_tables
 
 # The lock pins every version for every extra and platform, and names no index. Needs uv.
 lock:

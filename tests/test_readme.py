@@ -12,8 +12,8 @@ import pytest
 import skimage.data
 
 from app.settings import BUILT_IN_MODEL
-from docs.make_tables import DOCUMENTS, with_tables
 from tests.processes import serving
+from tests.tools.make_tables import DOCUMENTS, with_tables
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

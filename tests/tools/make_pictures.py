@@ -25,7 +25,7 @@ from app.settings import BUILT_IN_MODEL
 from model import matting
 from training.pictures import as_grey, on_green
 
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 GAP = 12
 EDGE = (slice(20, 180), slice(110, 350))  # rows and columns of the photo
 EDGE_ZOOM = 2

@@ -15,7 +15,7 @@ from app import errors
 from app.settings import BUILT_IN_MODEL, PREFIX, Settings
 from model.contract import read_manifest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
 COLUMNS = ("SAD", "MSE", "MAD", "mIoU", "SAD-T", "MAD-T")
 
