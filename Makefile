@@ -7,7 +7,7 @@
 # make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
 # make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
-# make docs    README's picture, and the tables of README and MODEL_CARD
+# make docs    the pictures and the generated tables of README, MODEL_CARD and docs/
 # make clean   remove everything that these targets made, models and runs excepted
 
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
