@@ -17,9 +17,12 @@ import skimage.data
 
 from app.main import create_app
 from app.settings import BUILT_IN_MODEL, Settings
+from model.contract import read_manifest
+from model.u2net import u2net
 from tests.processes import serving
 from tests.tools.make_pictures import PICTURES, pictures
 from tests.tools.make_tables import DOCUMENTS, TABLES, with_tables
+from training.config import load_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +93,15 @@ def test_every_option_and_header_is_explained(path: str) -> None:
 def test_every_route_is_named() -> None:
     pages = "\n".join(page.read_text("utf-8") for page in PAGES)
     assert [path for path in create_app(Settings()).openapi()["paths"] if f" {path}`" not in pages] == []
+
+
+def test_recipe_for_own_portraits_fits_the_built_in_model() -> None:
+    commands = re.findall(r"^make train CONFIG=(\S+) .*INIT=(\S+)$", README, flags=re.MULTILINE)
+    assert len(commands) == 1
+    network = load_config(ROOT / commands[0][0]).network
+    manifest = read_manifest(ROOT / commands[0][1])
+    assert u2net(network.variant, width=network.width).name == manifest.architecture
+    assert (network.serve_size, network.geometry) == (manifest.input_size, manifest.geometry)
 
 
 @pytest.fixture(scope="module")
