@@ -7,7 +7,7 @@
 # make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
 # make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
-# make docs    README's picture, and the tables of README and MODEL_CARD
+# make docs    the pictures and the generated tables of README, MODEL_CARD and docs/
 # make clean   remove everything that these targets made, models and runs excepted
 
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell python$(v) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
@@ -52,7 +52,7 @@ audit: $(VENV)/.dev
 	.ci/audit
 
 sbom: $(VENV)/.release
-	$(BIN)/python docs/make_sbom.py
+	$(BIN)/python -m tests.tools.make_sbom
 
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
@@ -62,8 +62,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.bench_targets
 
 docs: $(VENV)/.dev
-	$(BIN)/python docs/make_pictures.py
-	$(BIN)/python docs/make_tables.py
+	$(BIN)/python -m tests.tools.make_pictures
+	$(BIN)/python -m tests.tools.make_tables
 
 # The lock pins every version for every extra and platform, and names no index. Needs uv.
 lock:

@@ -1,8 +1,7 @@
-"""docs/operations.md knows every metric, and its links lead somewhere."""
+"""docs/operations.md explains every metric."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,3 @@ NAMES = sorted(
 @pytest.mark.parametrize("name", NAMES)
 def test_each_metric_is_explained(name: str) -> None:
     assert f"`{name}`" in TEXT
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", TEXT))))
-def test_links_lead_somewhere(target: str) -> None:
-    assert (ROOT / "docs" / target).exists()

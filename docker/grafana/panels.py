@@ -75,7 +75,10 @@ ROWS: Final[dict[str, list[Panel]]] = {
             "499: the client left before its answer.",
         ),
         Panel(
-            "Errors by code", "reqps", {"{{code}}": rate("matte_errors_total", "code")}, "README lists them."
+            "Errors by code",
+            "reqps",
+            {"{{code}}": rate("matte_errors_total", "code")},
+            "docs/errors.md lists them.",
         ),
         Panel(
             "Time of a photo request",
@@ -103,7 +106,7 @@ ROWS: Final[dict[str, list[Panel]]] = {
     ],
     "Saturation": [
         Panel(
-            "In the house",
+            "Requests in progress",
             "none",
             {"inside": now("matte_inflight"), "limit": now("matte_inflight_limit")},
             "At the limit (MATTE_MAX_QUEUE) the next one gets 429.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from docs import make_sbom
+from tests.tools import make_sbom
 
 
 def test_packages_that_the_service_needs_are_found_through_others() -> None:

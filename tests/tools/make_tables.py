@@ -1,4 +1,4 @@
-"""Writes the tables of README and MODEL_CARD from the code and the built-in model's manifest.
+"""Writes the tables of README, MODEL_CARD and docs/ from the code and the built-in model's manifest.
 
     make docs
 
@@ -15,8 +15,10 @@ from app import errors
 from app.settings import BUILT_IN_MODEL, PREFIX, Settings
 from model.contract import read_manifest
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "MODEL_CARD.md")
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = tuple(
+    ROOT / name for name in ("README.md", "MODEL_CARD.md", "docs/settings.md", "docs/errors.md")
+)
 COLUMNS = ("SAD", "MSE", "MAD", "mIoU", "SAD-T", "MAD-T")
 
 

@@ -1,6 +1,6 @@
 """Makes README's picture of the page: a real browser, the real service, the built-in model.
 
-    .venv/bin/python docs/make_screenshot.py
+    .venv/bin/python -m tests.tools.make_screenshot
 
 Needs Chromium (on Debian the package `chromium`). The photo is the one of make_pictures.py.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import skimage.data
 from playwright.sync_api import expect, sync_playwright
 
-PICTURE = Path(__file__).parent / "pictures" / "page.jpg"
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "page.jpg"
 VIEW = {"width": 1280, "height": 860}
 PATIENCE_MS = 60_000
 JPEG_QUALITY = 85
