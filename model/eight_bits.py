@@ -1,6 +1,6 @@
 """A convolution's kernel in 8 bits: how artifacts store it, and how the service multiplies by it.
 
-In: a kernel float32 `[..., C]`, output channels last. Out: int8 values and a scale for every output channel, or that
+In: a kernel float32 `[h,w,I,C]`, output channels last. Out: int8 values and a scale for every output channel, or that
 8 bits are too few for this kernel.
 """
 
@@ -19,9 +19,13 @@ In the official networks it is 3 to 5, but 11 to 17 where a convolution sees a c
 which it takes for a bias: one weight of 5.6 on a channel of 226 beside others of 0.02. The scale for such a weight
 rounds the others away; of the official lite network's alphas it moves them by 0.1 on average."""
 
+PICTURE_CHANNELS: Final = 3
+"""The convolution that sees these takes a hundredth of the time and its errors go through all others: in 8 bits it
+moves the official lite network's alphas of a hard photo by 0.048 on average instead of 0.015."""
+
 
 def in_8_bits(kernel: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Values int8 `[..., C]` and scales float32 `[C]`: the largest of each output channel is LARGEST, so a kernel
+    """Values int8 `[h,w,I,C]` and scales float32 `[C]`: the largest of each output channel is LARGEST, so a kernel
     that was stored so comes out as it was stored. Scales that leave the largest out and round the rest finer were
     tried and give the same alphas."""
     largest = np.abs(kernel).max(axis=_inside(kernel))
@@ -30,7 +34,10 @@ def in_8_bits(kernel: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
 
 
 def bears_8_bits(kernel: NDArray[np.float32]) -> bool:
-    """Whether most output channels keep their smaller weights in 8 bits. The factors of channels do not matter."""
+    """Whether most output channels keep their smaller weights in 8 bits, of a kernel that does not see the picture
+    itself. The factors of channels do not matter."""
+    if kernel.shape[-2] <= PICTURE_CHANNELS:
+        return False
     largest = np.abs(kernel).max(axis=_inside(kernel))
     typical = np.sqrt(np.square(kernel, dtype=np.float64).mean(axis=_inside(kernel)))
     return bool(np.median(largest / np.where(typical > 0, typical, 1)) < TOO_LOPSIDED)

@@ -1,11 +1,11 @@
 """A U²-Net as OpenVINO has read it, and the ranges of its activations, come in; the same network in 8 bits goes out.
 
 OpenVINO multiplies in 8 bits between two FakeQuantize operations, or one and a constant of int8. So one is put behind
-the picture and behind each activation that convolutions see, and each kernel becomes int8 with a scale for every
+each activation that convolutions see, and each kernel becomes int8 with a scale for every
 output channel. Activations that are joined are rounded alike, since the convolution behind them knows one range.
 
 What stays in float: enlarging, the kernels that make logits, and what follows these; and the few convolutions whose
-kernels do not bear 8 bits, with what they see. Only CPUs that add up products
+kernels do not bear 8 bits, with what they see, the first one's picture among it. Only CPUs that add up products
 of bytes by themselves (VNNI, AMX) gain by it; others add them in 16 bits, which overflow.
 """
 
@@ -22,8 +22,6 @@ from model.contract import Activations
 from model.eight_bits import bears_8_bits, in_8_bits
 
 LEVELS: Final = 256
-# What the brightest and the darkest byte become in the network's normalisation by ImageNet's means and deviations.
-PICTURE_RANGE: Final = ((0 - 0.485) / 0.229, (1 - 0.406) / 0.225)
 _PASSES_ON: Final = frozenset({"Interpolate", "MaxPool", "Transpose", "Convert"})
 _SEES_8_BITS: Final = frozenset({"Convolution", "MaxPool", "Concat", "Add"})
 
@@ -34,13 +32,13 @@ def quantise(model: Any, activations: Activations) -> None:
     exact = _exact(model)
     ranges = _joined(model, _ranges(model, activations), exact)
     for node in model.get_ordered_ops():
-        kind, name = node.get_type_name(), node.get_friendly_name()
+        name = node.get_friendly_name()
         if name in ranges:
-            _round(node, (0.0, ranges[name]), _SEES_8_BITS, exact)
-        elif kind == "Interpolate" and (origin := _origin(node).get_friendly_name()) in ranges:
-            _round(node, (0.0, ranges[origin]), {"Concat"}, exact)
-        elif kind == "Convolution" and _source(node, 0).get_type_name() in ("Divide", "Multiply"):
-            _round(_source(node, 0), PICTURE_RANGE, {"Convolution"}, exact)
+            _round(node, ranges[name], _SEES_8_BITS, exact)
+        elif (
+            node.get_type_name() == "Interpolate" and (origin := _origin(node).get_friendly_name()) in ranges
+        ):
+            _round(node, ranges[origin], {"Concat"}, exact)
     for node in _convolutions(model):
         if node.get_friendly_name() not in exact:
             _narrow(node)
@@ -135,9 +133,9 @@ def _origin(node: Any) -> Any:
     return node
 
 
-def _round(node: Any, ends: tuple[float, float], users: Collection[str], exact: Collection[str]) -> None:
-    """What `node` gives to operations of these kinds, except the `exact`, is rounded to LEVELS steps between
-    `ends`."""
+def _round(node: Any, largest: float, users: Collection[str], exact: Collection[str]) -> None:
+    """What `node` gives to operations of these kinds, except the `exact`, is rounded to LEVELS steps from
+    0 to `largest`."""
     from openvino import opset13 as ops
 
     takers = [
@@ -146,7 +144,7 @@ def _round(node: Any, ends: tuple[float, float], users: Collection[str], exact: 
         if end.get_node().get_type_name() in users and end.get_node().get_friendly_name() not in exact
     ]
     if takers:
-        low, high = np.float32(ends[0]), np.float32(ends[1])
+        low, high = np.float32(0), np.float32(largest)
         rounded = ops.fake_quantize(node.output(0), low, high, low, high, LEVELS)
         for end in takers:
             end.replace_source_output(rounded.output(0))
@@ -172,7 +170,7 @@ def _narrow(convolution: Any) -> None:
     from openvino import opset13 as ops
 
     values, scale = in_8_bits(_kernel(convolution))
-    bytes_ = np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    bytes_ = np.ascontiguousarray(values.transpose(3, 2, 0, 1))
     restored = ops.multiply(
         ops.convert(ops.constant(bytes_), "f32"), ops.constant(scale.reshape(-1, 1, 1, 1))
     )
@@ -180,9 +178,9 @@ def _narrow(convolution: Any) -> None:
 
 
 def _kernel(convolution: Any) -> NDArray[np.float32]:
-    """float32 `[I,h,w,O]`."""
+    """float32 `[h,w,I,O]`, as artifacts store it."""
     kernel: NDArray[np.float32] = _source(convolution, 1).get_data().astype(np.float32)
-    return np.moveaxis(kernel, 0, -1)
+    return kernel.transpose(2, 3, 1, 0)
 
 
 def _source(node: Any, number: int) -> Any:

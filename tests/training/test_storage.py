@@ -8,7 +8,7 @@ from training.storage import StoredWeight, restored_by_name
 
 
 @pytest.mark.parametrize(
-    ("layer", "narrow"), [("stage1.rebnconvin.conv_s1", True), ("side1", False), ("outconv", False)]
+    ("layer", "narrow"), [("stage1.rebnconv1.conv_s1", True), ("side1", False), ("outconv", False)]
 )
 def test_kernels_that_make_logits_keep_all_bits(layer, narrow):
     convolution = keras.layers.Conv2D(4, 3, name=layer)
