@@ -39,7 +39,8 @@ def top_level(path: Path) -> set[str]:
 def test_app_knows_of_model_its_contract_and_pixels_but_not_its_network(path: Path) -> None:
     used = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("model.")}
     assert used <= {
-        f"model.{name}" for name in ("contract", "decoder_errors", "kernels", "matting", "transforms")
+        f"model.{name}"
+        for name in ("contract", "decoder_errors", "eight_bits", "kernels", "matting", "transforms")
     }
 
 
@@ -85,7 +86,7 @@ def test_contract_needs_only_the_standard_library() -> None:
     assert top_level(ROOT / "model" / "contract.py") <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("name", ["confidence", "kernels", "matting", "refine", "transforms"])
+@pytest.mark.parametrize("name", ["confidence", "eight_bits", "kernels", "matting", "refine", "transforms"])
 def test_the_shared_pixel_recipe_needs_only_numpy_and_opencv(name: str) -> None:
     used = top_level(ROOT / "model" / f"{name}.py")
     assert used <= {"model", "numpy", "cv2"} | sys.stdlib_module_names

@@ -15,6 +15,7 @@
     validation, watch, progress   what a person sees meanwhile (history, plots, pictures, TensorBoard)
     export                        best average -> artifact directory, checked against the network
     storage, calibration          weights in 32, 16 or 8 bits; what 8 bits cost on calibration_photos
+    trimming                      a SavedModel without what only its writer needs
     evaluate, mattes, protocol    the artifact on a split, as served or as P3M-10k's own test
     metrics, connectivity, score  P3M-10k's definitions, for ours and for any tool's mattes
     inspection, pair_check        a look at a data set before hours are spent on it (findings, contact_sheet)

@@ -43,6 +43,7 @@ from training.initial_weights import load_artifact_weights
 from training.layout import weight_name
 from training.run_dir import load_trained
 from training.storage import Storage, StoredWeight, restored_by_name
+from training.trimming import trim
 
 # What the SavedModel may differ by from the network with the weights as they are stored, in any pixel of the alpha:
 # less than one of 255 grey levels. A wrong graph does not keep to it.
@@ -275,6 +276,7 @@ class ServedMatte(tf.Module):
 
 def _save(module: ServedMatte, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+    trim(path)
     # Written at the wall clock's whim and read by nobody: without it equal exports are equal on disk.
     (path / "fingerprint.pb").unlink(missing_ok=True)
 

@@ -13,15 +13,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from model.eight_bits import bears_8_bits, in_8_bits
 from training.layout import weight_name
 
 Storage = Literal["int8", "float16", "float32"]
 
 SCALE_SUFFIX: Final = "_scale"  # of the name of a variable that holds a kernel's scales
-LARGEST: Final = 127  # of int8's magnitudes, the same to both sides of 0
 BLOCK_KERNEL: Final = ".conv_s1.kernel"
-"""How the names of the kernels end that are stored in 8 bits: those that batch norm follows. The seven that make
-logits are a few thousand values, and nothing comes after them that would even out an error."""
+"""How the names of the kernels end that are stored in 8 bits, if they bear it: those that batch norm follows. The
+seven that make logits are a few thousand values, and nothing comes after them that would even out an error."""
 
 
 class StoredWeight:
@@ -31,25 +31,18 @@ class StoredWeight:
     def __init__(self, weight: keras.Variable, storage: Storage) -> None:
         name = weight_name(weight)
         self.parts: list[tf.Variable]
-        if storage == "int8" and name.endswith(BLOCK_KERNEL):
-            values, scale = in_8_bits(np.asarray(weight.value))
+        value = np.asarray(weight.value)
+        if storage == "int8" and name.endswith(BLOCK_KERNEL) and bears_8_bits(value):
+            values, scale = in_8_bits(value)
             self.parts = [_variable(values, name), _variable(scale, name + SCALE_SUFFIX)]
         else:
             narrow = storage == "float16" and name.endswith("kernel")
-            self.parts = [_variable(tf.cast(weight.value, "float16" if narrow else "float32"), name)]
+            self.parts = [_variable(tf.cast(value, "float16" if narrow else "float32"), name)]
 
     def restored(self) -> tf.Tensor:
         """float32, the shape of the weight."""
         values = tf.cast(self.parts[0], tf.float32)
         return values * self.parts[1] if len(self.parts) > 1 else values
-
-
-def in_8_bits(kernel: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Values int8 `[..., C]` and scales float32 `[C]` of a kernel `[..., C]`: the largest of each output channel is
-    LARGEST. Scales that leave the largest out and round the rest finer were tried and give the same alphas."""
-    largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
-    scale = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
-    return np.rint(kernel / scale).astype(np.int8), scale
 
 
 def restored_by_name(variables: list[tf.Variable]) -> dict[str, tf.Tensor]:

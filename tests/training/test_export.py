@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from model.contract import ACTIVATIONS_FILE, SAVED_MODEL_DIR, read_activations, verify
 from model.u2net import u2net
-from tests.training import shallow_network
+from tests.training import constant_channel, shallow_network
 from training import export
 from training.calibration import Cost
 from training.export import Card, ExportError, Packing, Serving, export_network
@@ -55,6 +55,16 @@ def test_8_bits_quarter_the_file_say_what_they_cost_and_hold_the_ranges(network,
     assert ACTIVATIONS_FILE in verify(tmp_path / "narrow").files
     assert len(read_activations(tmp_path / "narrow").sum) == 3
     assert read_activations(tmp_path / "whole") is None
+
+
+def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(network, photos, tmp_path, monkeypatch):
+    constant_channel.put_into(network)
+    exported = export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("int8", photos))
+    assert exported.stored.mean < exported.in_8_bits.mean < export.INT8_TOLERANCE
+    monkeypatch.setattr("model.eight_bits.TOO_LOPSIDED", np.inf)
+    monkeypatch.setattr(export, "INT8_TOLERANCE", 1.0)
+    spoilt = export_network(network, SERVING, tmp_path / "spoilt", CARD, packing=Packing("int8", photos))
+    assert spoilt.in_8_bits.mean > 3 * exported.in_8_bits.mean
 
 
 def test_training_goes_on_from_8_bits_as_they_are_served(network, photos, tmp_path):

@@ -106,8 +106,11 @@ def import_weights(
     photos: Annotated[
         Path | None,
         typer.Option(
+            "--photos",
+            "--calibrate",
+            metavar="DIR",
             help="Folder of some dozen photos, as people send them: 8 bits need them, and training, where the "
-            "file has no batch norm statistics."
+            "file has no batch norm statistics.",
         ),
     ] = None,
     storage: Annotated[

@@ -22,6 +22,7 @@ from typing import Final
 from platformdirs import user_cache_path
 
 from app.inference.backends.devices import CPU_INFO
+from model import eight_bits
 
 BYTES_MAX: Final = 1 << 30  # of all entries; those that were not used for the longest time go first
 SUFFIX: Final = ".compiled"
@@ -126,8 +127,8 @@ def _machine() -> str:
 
 @cache
 def _own_code() -> str:
-    """What this package does to networks before OpenVINO compiles them, as a digest of its modules."""
+    """A digest of the modules that change networks before OpenVINO compiles them."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(eight_bits.__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

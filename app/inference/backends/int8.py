@@ -1,10 +1,11 @@
 """A U²-Net as OpenVINO has read it, and the ranges of its activations, come in; the same network in 8 bits goes out.
 
 OpenVINO multiplies in 8 bits between two FakeQuantize operations, or one and a constant of int8. So one is put behind
-the picture and behind each activation that convolutions see, and each kernel becomes int8 with a scale for every
+each activation that convolutions see, and each kernel becomes int8 with a scale for every
 output channel. Activations that are joined are rounded alike, since the convolution behind them knows one range.
 
-What stays in float: enlarging, the kernels that make logits, and what follows these. Only CPUs that add up products
+What stays in float: enlarging, the kernels that make logits, and what follows these; and the few convolutions whose
+kernels do not bear 8 bits, with what they see, the first one's picture among it. Only CPUs that add up products
 of bytes by themselves (VNNI, AMX) gain by it; others add them in 16 bits, which overflow.
 """
 
@@ -18,11 +19,9 @@ from numpy.typing import NDArray
 
 from app.inference.backends.base import LoadError
 from model.contract import Activations
+from model.eight_bits import bears_8_bits, in_8_bits
 
 LEVELS: Final = 256
-LARGEST: Final = 127  # of int8's magnitudes, the same to both sides of 0
-# What the brightest and the darkest byte become in the network's normalisation by ImageNet's means and deviations.
-PICTURE_RANGE: Final = ((0 - 0.485) / 0.229, (1 - 0.406) / 0.225)
 _PASSES_ON: Final = frozenset({"Interpolate", "MaxPool", "Transpose", "Convert"})
 _SEES_8_BITS: Final = frozenset({"Convolution", "MaxPool", "Concat", "Add"})
 
@@ -30,17 +29,19 @@ _SEES_8_BITS: Final = frozenset({"Convolution", "MaxPool", "Concat", "Add"})
 def quantise(model: Any, activations: Activations) -> None:
     """Change an `openvino.Model` of fixed shapes. Raises LoadError where `activations` are not this network's."""
     _enlarge_by_rows_and_columns(model)
-    ranges = _joined(model, _ranges(model, activations))
+    exact = _exact(model)
+    ranges = _joined(model, _ranges(model, activations), exact)
     for node in model.get_ordered_ops():
-        kind, name = node.get_type_name(), node.get_friendly_name()
+        name = node.get_friendly_name()
         if name in ranges:
-            _round(node, (0.0, ranges[name]), _SEES_8_BITS)
-        elif kind == "Interpolate" and (origin := _origin(node).get_friendly_name()) in ranges:
-            _round(node, (0.0, ranges[origin]), {"Concat"})
-        elif kind == "Convolution" and _source(node, 0).get_type_name() in ("Divide", "Multiply"):
-            _round(_source(node, 0), PICTURE_RANGE, {"Convolution"})
+            _round(node, ranges[name], _SEES_8_BITS, exact)
+        elif (
+            node.get_type_name() == "Interpolate" and (origin := _origin(node).get_friendly_name()) in ranges
+        ):
+            _round(node, ranges[origin], {"Concat"}, exact)
     for node in _convolutions(model):
-        _narrow(node)
+        if node.get_friendly_name() not in exact:
+            _narrow(node)
     model.validate_nodes_and_infer_types()
 
 
@@ -90,8 +91,22 @@ def _adds(node: Any, kind: str) -> bool:
     return all(end.get_source_output().get_node().get_type_name() == kind for end in node.inputs())
 
 
-def _joined(model: Any, ranges: dict[str, float]) -> dict[str, float]:
-    """The same, where activations that some Concat joins have the largest range of all of them."""
+def _exact(model: Any) -> frozenset[str]:
+    """The names of the convolutions that stay in float, and of the Concats that none but they see."""
+    found: set[str] = set()
+    for node in model.get_ordered_ops():
+        constant = node.get_type_name() == "Convolution" and _source(node, 1).get_type_name() == "Constant"
+        if constant and not bears_8_bits(_kernel(node)):
+            found.add(node.get_friendly_name())
+            joins = _source(node, 0)
+            if joins.get_type_name() == "Concat" and len(joins.output(0).get_target_inputs()) == 1:
+                found.add(joins.get_friendly_name())
+    return frozenset(found)
+
+
+def _joined(model: Any, ranges: dict[str, float], exact: Collection[str]) -> dict[str, float]:
+    """The same, where activations that some Concat joins have the largest range of all of them. Those that are
+    `exact` do not count."""
     group = {name: name for name in ranges}
 
     def head(name: str) -> str:
@@ -100,7 +115,7 @@ def _joined(model: Any, ranges: dict[str, float]) -> dict[str, float]:
         return name
 
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "Concat":
+        if node.get_type_name() == "Concat" and node.get_friendly_name() not in exact:
             names = [_origin(_source(node, i)).get_friendly_name() for i in range(node.get_input_size())]
             if all(name in group for name in names):
                 for name in names[1:]:
@@ -118,13 +133,18 @@ def _origin(node: Any) -> Any:
     return node
 
 
-def _round(node: Any, ends: tuple[float, float], users: Collection[str]) -> None:
-    """What `node` gives to operations of these kinds is rounded to LEVELS steps between `ends`."""
+def _round(node: Any, largest: float, users: Collection[str], exact: Collection[str]) -> None:
+    """What `node` gives to operations of these kinds, except the `exact`, is rounded to LEVELS steps from
+    0 to `largest`."""
     from openvino import opset13 as ops
 
-    takers = [end for end in node.output(0).get_target_inputs() if end.get_node().get_type_name() in users]
+    takers = [
+        end
+        for end in node.output(0).get_target_inputs()
+        if end.get_node().get_type_name() in users and end.get_node().get_friendly_name() not in exact
+    ]
     if takers:
-        low, high = np.float32(ends[0]), np.float32(ends[1])
+        low, high = np.float32(0), np.float32(largest)
         rounded = ops.fake_quantize(node.output(0), low, high, low, high, LEVELS)
         for end in takers:
             end.replace_source_output(rounded.output(0))
@@ -146,16 +166,21 @@ def _convolutions(model: Any) -> Iterator[Any]:
 
 
 def _narrow(convolution: Any) -> None:
-    """Its kernel `[O,I,h,w]` as int8 `q` and scales `[O,1,1,1]`. One that was stored in 8 bits comes out as it was
-    stored: the largest of each output channel is LARGEST in both."""
+    """Its kernel becomes int8 `[O,I,h,w]` and scales `[O,1,1,1]`."""
     from openvino import opset13 as ops
 
-    kernel: NDArray[np.float32] = _source(convolution, 1).get_data().astype(np.float32)
-    largest = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True)
-    scale = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
-    values = np.clip(np.rint(kernel / scale), -LARGEST, LARGEST).astype(np.int8)
-    restored = ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scale))
+    values, scale = in_8_bits(_kernel(convolution))
+    bytes_ = np.ascontiguousarray(values.transpose(3, 2, 0, 1))
+    restored = ops.multiply(
+        ops.convert(ops.constant(bytes_), "f32"), ops.constant(scale.reshape(-1, 1, 1, 1))
+    )
     convolution.input(1).replace_source_output(restored.output(0))
+
+
+def _kernel(convolution: Any) -> NDArray[np.float32]:
+    """float32 `[h,w,I,O]`, as artifacts store it."""
+    kernel: NDArray[np.float32] = _source(convolution, 1).get_data().astype(np.float32)
+    return kernel.transpose(2, 3, 1, 0)
 
 
 def _source(node: Any, number: int) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -17,16 +19,15 @@ from app.inference.backends.precision import TOLERANCE
 from model import contract
 from model.contract import Activations, ContractError
 from model.u2net import u2net
-from tests.training import shallow_network
+from tests.training import constant_channel, shallow_network
 from training.export import Card, Packing, Serving, export_network
 
 SIZE = 64
 PLACE = ExecutionConfig("cpu", threads=1, lanes=2)
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calibrated")
+def calibrated(folder: Path, *, odd: bool = False) -> Path:
+    """An artifact of a small network; if `odd`, with a channel that is the same everywhere."""
     draws = np.random.default_rng(4)
     (folder / "photos").mkdir()
     for i in range(3):
@@ -35,10 +36,18 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     with pytest.MonkeyPatch.context() as patch:
         shallow_network.use(patch)
+        keras.utils.set_random_seed(0)
         network = u2net("lite")
+    if odd:
+        constant_channel.put_into(network)
     card = Card("narrow", "1", "", "")
     export_network(network, Serving(SIZE), folder / "model", card, packing=Packing("int8", folder / "photos"))
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return calibrated(tmp_path_factory.mktemp("calibrated"))
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +70,47 @@ def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.
     assert 0 < np.abs(narrow - exact).mean() < TOLERANCE
 
 
-def test_every_kernel_that_does_not_make_logits_is_of_bytes(artifact: Path) -> None:
+def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
+    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = calibrated(tmp_path, odd=True)
+    model = opened(odd, contract.read_activations(odd))
+    exact = model.exactly()(picture)
+    kept = np.abs(model.narrowed("int8", picture)(picture) - exact).mean()
+    monkeypatch.setattr("model.eight_bits.TOO_LOPSIDED", np.inf)
+    spoilt = np.abs(model.narrowed("int8", picture)(picture) - exact).mean()
+    assert 0 < kept < TOLERANCE
+    assert spoilt > 3 * kept
+
+
+def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(tmp_path: Path) -> None:
+    odd = calibrated(tmp_path, odd=True)
+    narrow = opened(odd, contract.read_activations(odd))._in("int8")
+
+    def source(node: Any, number: int) -> Any:
+        return node.input(number).get_source_output().get_node()
+
+    convolutions = [
+        node
+        for node in narrow.get_ordered_ops()
+        if node.get_type_name() == "Convolution" and list(node.output(0).get_shape())[1] > 1
+    ]
+    _first, exact = [node for node in convolutions if source(node, 1).get_type_name() == "Constant"]
+    joined = source(exact, 0)
+    assert [source(joined, i).get_type_name() for i in (0, 1)] == ["Interpolate", "Relu"]
+    others = [source(node, 0) for node in convolutions if source(node, 1).get_type_name() != "Constant"]
+    for seen in others:
+        sources = [source(seen, i) for i in (0, 1)] if seen.get_type_name() == "Concat" else [seen]
+        assert {each.get_type_name() for each in sources} <= {"FakeQuantize", "MaxPool"}
+
+
+def test_every_kernel_is_of_bytes_that_sees_no_picture_and_makes_no_logits(artifact: Path) -> None:
     model = opened(artifact, contract.read_activations(artifact))
     narrow = model._in("int8")
     kernels = {
         tuple(node.output(0).get_shape()): node.input(1).get_source_output().get_node().get_type_name()
         for node in narrow.get_ordered_ops()
-        if node.get_type_name() == "Convolution"
+        if node.get_type_name() == "Convolution" and list(node.input(0).get_shape())[1] > 3
     }
     assert {kind for shape, kind in kernels.items() if shape[1] > 1} == {"Multiply"}
     enlarged = [node for node in narrow.get_ordered_ops() if node.get_type_name() == "Interpolate"]
