@@ -23,7 +23,7 @@ from app.options import read_output
 from app.rendering import render
 from app.settings import BUILT_IN_MODEL
 from model import matting
-from training.pictures import as_grey, on_green
+from training.data.images import as_grey, on_green
 
 PICTURES = Path(__file__).parent / "pictures"
 GAP = 12

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"environ", "getenv", "putenv", "environb"}
+
+# What each part of training/ may import of the others; the root's modules are parts of their own.
+TRAINING = {
+    "losses": set(),
+    "metrics": set(),
+    "config": {"losses"},
+    "weights": set(),
+    "data": {"config"},
+    "engine": {"config", "data", "losses", "metrics", "weights"},
+    "inspection": {"data"},
+    "evaluation": {"data", "metrics", "weights"},
+    "export": {"config", "data", "engine", "evaluation", "weights"},
+    "cli": {"config", "data", "engine", "evaluation", "export", "inspection"},
+    "__main__": {"cli", "engine"},
+    "__init__": set(),
+}
 
 
 def sources(package: str) -> list[Path]:
@@ -73,6 +90,41 @@ def test_environment_is_read_only_by_the_settings(path: Path) -> None:
 @pytest.mark.parametrize("path", sources("training"), ids=lambda path: path.name)
 def test_training_never_imports_app(path: Path) -> None:
     assert "app" not in top_level(path)
+
+
+def part_of(module: str) -> str:
+    """The part of training/ that a dotted name is in; "" of training itself."""
+    return [*module.split("."), ""][1]
+
+
+def modules_of(path: Path, package: str) -> set[str]:
+    """The modules of `package` that a file imports, also where a name of them is imported."""
+    known = {".".join(each.relative_to(ROOT).with_suffix("").parts) for each in sources(package)}
+    return imports(path) & known
+
+
+@pytest.mark.parametrize("path", sources("training"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_parts_of_training_import_each_other_only_as_the_table_says(path: Path) -> None:
+    own = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    used = {part_of(name) for name in modules_of(path, "training")} - {own}
+    assert used <= TRAINING[own]
+
+
+def test_the_table_of_trainings_parts_has_no_circle_and_no_arrow_that_nobody_takes() -> None:
+    TopologicalSorter(TRAINING).prepare()  # raises CycleError
+    taken = {
+        (part_of(".".join(path.relative_to(ROOT).with_suffix("").parts)), part_of(name))
+        for path in sources("training")
+        for name in modules_of(path, "training")
+    }
+    assert {(own, other) for own, others in TRAINING.items() for other in others} <= taken
+
+
+@pytest.mark.parametrize("package", ["training", "model"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources(package)}
+    # Also what is imported for its types alone, or late, inside of a function.
+    TopologicalSorter({name: modules_of(path, package) for name, path in modules.items()}).prepare()
 
 
 @pytest.mark.parametrize("path", sources("model"), ids=lambda path: path.name)

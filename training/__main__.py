@@ -8,8 +8,9 @@ from typing import Final
 import typer
 from rich.markup import escape
 
-from training.commands import artifact, console, data, quality, run
-from training.tensorflow_start import with_tensorflow
+from training import cli as commands
+from training.cli import console
+from training.engine.tensorflow_start import with_tensorflow
 
 # What is not among the packages of the service alone: the extra `train` of pyproject.toml brings it.
 EXTRA: Final = frozenset({"keras", "matplotlib", "tensorboard"})
@@ -20,14 +21,14 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cli.command()(data.inspect)
-cli.command()(with_tensorflow(run.train))
-cli.command()(run.plot)
-cli.command()(with_tensorflow(artifact.export))
-cli.command()(with_tensorflow(quality.evaluate))
-cli.command()(quality.score)
-cli.command("import-weights")(with_tensorflow(artifact.import_weights))
-cli.command("to-onnx")(with_tensorflow(artifact.to_onnx))
+cli.command()(commands.inspect)
+cli.command()(with_tensorflow(commands.train))
+cli.command()(commands.plot)
+cli.command()(with_tensorflow(commands.export))
+cli.command()(with_tensorflow(commands.evaluate))
+cli.command()(commands.score)
+cli.command("import-weights")(with_tensorflow(commands.import_weights))
+cli.command("to-onnx")(with_tensorflow(commands.to_onnx))
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ from app.network.sixteen_bits import in_16_bits
 from app.network.tensorflow_model import frozen, runner
 from model.contract import SAVED_MODEL_DIR, read_manifest
 from model.u2net import u2net
-from training.export import Card, Serving, export_network
-from training.to_onnx import to_onnx
+from training.export.artifact import Card, Serving, export_network
+from training.export.to_onnx import to_onnx
 
 YARDSTICK_SIZE = 320
 

@@ -22,14 +22,14 @@ import tensorflow as tf
 from rich.console import Console
 
 from tests.training.p3m_folders import write_backgrounds, write_data_set
-from training.cache import build
 from training.config import PhaseConfig, TrainConfig, load_config
-from training.dataset import Pair, Sources, list_backgrounds, list_pairs
-from training.hosts import choose_strategy
-from training.loop import set_precision
-from training.samples import training_samples
-from training.state import TrainState
-from training.step import Step, Told, compiled_step
+from training.data.cache import build
+from training.data.dataset import Pair, Sources, list_backgrounds, list_pairs
+from training.data.input_pipeline import training_samples
+from training.engine.distributed import choose_strategy
+from training.engine.state import TrainState
+from training.engine.train_step import Step, Told, compiled_step
+from training.engine.trainer import set_precision
 
 P3M_SIZE = (1350, 1320)
 PAIRS = 96

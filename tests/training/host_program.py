@@ -14,7 +14,7 @@ from tests.training.small_network import small_network
 
 
 class Recorder:
-    """Stands for `training.progress.Progress`."""
+    """Stands for `training.engine.progress.Progress`."""
 
     def __init__(self, stop_at):
         self.losses, self.state, self._stop_at = {}, None, stop_at
@@ -40,11 +40,11 @@ def main(folder, index, ports, stop_at=None):
         os.environ["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": int(index)}}
         )
-    from training import loop
-    from training import state as states
     from training.config import load_config
-    from training.dataset import Sources, TrainData, list_pairs
-    from training.run_dir import RunError, claim
+    from training.data.dataset import Sources, TrainData, list_pairs
+    from training.engine import state as states
+    from training.engine import trainer as loop
+    from training.engine.run_dir import RunError, claim
 
     states.build_network = small_network
     recorder = Recorder(stop_at and int(stop_at))

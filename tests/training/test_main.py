@@ -171,7 +171,9 @@ def test_what_needs_no_plots_runs_without_them(arguments, tmp_path, tiny_artifac
     assert (code, err) == (0, ""), out
 
 
-@pytest.mark.parametrize("module", ["training.export", "training.import_weights", "training.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["training.export.artifact", "training.export.import_weights", "training.evaluation.evaluate"]
+)
 def test_modules_of_commands_without_plots_load_without_them(module, tmp_path):
     program = WITHOUT_EXTRA.replace("from training.__main__ import main\nmain()", f"import {module}")
     code, _, err = command_line(program, tmp_path)

@@ -19,20 +19,21 @@ import training
 from model.contract import verify
 from tests.training import shallow_network
 from tests.training.p3m_folders import write_backgrounds, write_data_set
-from training import loop
 from training.__main__ import cli
 from training.config import load_config
-from training.dataset import Sources, TrainData, list_pairs
-from training.history import read_history
-from training.images import DataError
-from training.initial_weights import load_artifact_weights
-from training.layout import weight_name
-from training.loop import train
-from training.mattes import load_network
-from training.progress import Progress
-from training.run_dir import Checkpoints, RunError, claim, load_trained
-from training.run_pictures import Pictures
-from training.state import TrainState, build_network
+from training.data.dataset import Sources, TrainData, list_pairs
+from training.data.fingerprint import Pictures
+from training.data.images import DataError
+from training.engine import trainer as loop
+from training.engine.checkpoints import Checkpoints, load_trained
+from training.engine.history import read_history
+from training.engine.progress import Progress
+from training.engine.run_dir import RunError, claim
+from training.engine.state import TrainState, build_network
+from training.engine.trainer import train
+from training.evaluation.predict import load_network
+from training.weights.artifact_weights import load_artifact_weights
+from training.weights.layout import weight_name
 
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
 STEPS = 8
@@ -219,7 +220,7 @@ def test_a_run_begun_with_a_model_takes_its_weights_and_remembers_it(
     """The steps themselves are another test's: here the run stops before its first."""
     run = folder / "begun"
     states = []
-    monkeypatch.setattr("training.loop._Run.to_the_end", lambda self: states.append(self._state))
+    monkeypatch.setattr("training.engine.trainer._Run.to_the_end", lambda self: states.append(self._state))
     claim(run, SMOKE, config, small_artifact)
     claim(run, SMOKE, config)
     with Progress() as progress:

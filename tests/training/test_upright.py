@@ -5,17 +5,17 @@ import PIL.Image
 import pytest
 from rich.console import Console
 
+from tests.training.data.test_images import STORED, exif_of
 from tests.training.p3m_folders import write_backgrounds, write_data_set
 from tests.training.small_network import small_network
-from tests.training.test_images import STORED, exif_of
-from training.cache import build, read_cached
 from training.config import AugmentConfig
-from training.contact_sheet import contact_sheet
-from training.dataset import Sources, list_backgrounds, list_pairs
-from training.inspection import inspect
-from training.mattes import read_sample
-from training.samples import training_samples
-from training.validation import ValidationSet
+from training.data.cache import build, read_cached
+from training.data.dataset import Sources, list_backgrounds, list_pairs
+from training.data.input_pipeline import training_samples
+from training.engine.validation import ValidationSet
+from training.evaluation.predict import read_sample
+from training.inspection.contact_sheet import contact_sheet
+from training.inspection.inspect import inspect
 
 SILENT = Console(quiet=True)
 

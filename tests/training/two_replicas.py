@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tests.training.small_network import small_network
-from training import state as states
 from training.config import PhaseConfig, TrainConfig
-from training.step import Told, compiled_step
+from training.engine import state as states
+from training.engine.train_step import Told, compiled_step
 
 CONFIG = TrainConfig(
     phases=(PhaseConfig(32, 20),), batch_size=4, learning_rate=0.01, warmup_steps=1, clip_norm=0.1
