@@ -24,7 +24,7 @@ TRAINING = {
     "evaluation": {"data", "metrics", "weights"},
     "export": {"config", "data", "engine", "evaluation", "weights"},
     "cli": {"config", "data", "engine", "evaluation", "export", "inspection"},
-    "__main__": {"cli", "engine"},
+    "__main__": {"cli"},
     "__init__": set(),
 }
 

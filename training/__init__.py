@@ -1,9 +1,10 @@
 """Makes the SavedModels that the service serves. Where things are:
 
-    cli             the commands of `python -m training`, with their options
     config          a run as a TOML document (configs/*.toml)
     losses          deep supervision on soft alphas
     metrics         P3M-10k's metrics of one matte: SAD, MSE, MAD, GRAD, CONN; and IoU
+
+    cli/            the commands, a file each for `train`, `inspect`, `evaluate`, `export` and what belongs to them
 
     data/           folders of photos and mattes -> batches
         dataset         folders -> pairs of paths
@@ -11,14 +12,14 @@
         findings        what can be wrong with a pair
         fingerprint     which pictures a run is trained on
         cache           pictures decoded and shrunk once
-        augmentation    crop, turn, mirror, second person, new background, light, blur, JPEG, noise
+        augmentation    crop, turn, mirror, second person, new background, colour, blur, JPEG, noise
         input_pipeline  pairs -> batches (tf.data), the same however a run is cut or shared
 
     weights/        U²-Net's weights, in memory and in files
         layout, storage     many weights as one vector; in 32, 16 or 8 bits, as an artifact stores them
         artifact_weights    an artifact's weights read again
         batch_norm          fused for training, folded for inference, its statistics measured again from photos
-        official            the official names, their order, and the architecture that they tell
+        official            the official names, their order, and the architecture behind channel counts
         file_formats        what a file is, by its content; pytorch_checkpoint, onnx_weights read it
 
     engine/         the training run

@@ -3,6 +3,9 @@
 In: predicted and true alpha `[H,W]` at the picture's own size, each uint8 in 0..255 or floating point in 0..1, and
 for the metrics by region a trimap uint8 `[H,W]` of 0, 128 and 255. Out: one number per metric and image; a data set's
 figure is their mean. All arithmetic is in float64, on k/255 where a matte has 8 bits.
+
+CONN is how much of a matte is connected with its largest part (Rhemann et al., CVPR 2009). P3M weighs no distance in,
+and charges only pixels that are at least CONN_TOLERANCE above the level up to which they are connected.
 """
 
 from __future__ import annotations
@@ -127,8 +130,8 @@ def _check(predicted: Alpha, truth: Alpha, trimap: Trimap | None) -> None:
 
 
 # P3M's own values, to the last bit: its 0.3 is 0.30000000000000004.
-THRESHOLDS: Final = np.arange(0, 1.1, 0.1)
-TOLERANCE: Final = 0.15
+CONN_THRESHOLDS: Final = np.arange(0, 1.1, 0.1)
+CONN_TOLERANCE: Final = 0.15
 
 Pixel: TypeAlias = tuple[int, int]  # row, column
 
@@ -147,13 +150,13 @@ def connected_level(shared: NDArray[np.float64]) -> NDArray[np.float32]:
 
     `shared`: the lesser of the two mattes. Thresholds that nothing reaches are left out.
     """
-    reached = (shared >= THRESHOLDS[1]).view(np.uint8)
+    reached = (shared >= CONN_THRESHOLDS[1]).view(np.uint8)
     if not reached.any():
         return np.ones(shared.shape, np.float32)
     # All else is at the first level, so that the people's box is enough to label.
     left, top, width, height = cv2.boundingRect(reached)
     box = slice(top, top + height), slice(left, left + width)
-    level = np.full(shared.shape, THRESHOLDS[0], np.float32)
+    level = np.full(shared.shape, CONN_THRESHOLDS[0], np.float32)
     level[box] = _level_in_box(np.ascontiguousarray(shared[box]))
     return level
 
@@ -163,7 +166,7 @@ def _level_in_box(shared: NDArray[np.float64]) -> NDArray[np.float32]:
     connected = np.ones(shared.shape, np.bool_)
     core: Pixel = (0, 0)  # a guess until the first labelling
     above = -1
-    for below, threshold in pairwise(THRESHOLDS):
+    for below, threshold in pairwise(CONN_THRESHOLDS):
         reached = shared >= threshold
         before, above = above, int(np.count_nonzero(reached))
         if above == before:
@@ -210,4 +213,4 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _connectedness(alpha: NDArray[np.float64], level: NDArray[np.float32]) -> NDArray[np.float64]:
     """1, less what a pixel has above its level, if that is worth a charge."""
     excess = alpha - level
-    return 1 - excess * (excess >= TOLERANCE)
+    return 1 - excess * (excess >= CONN_TOLERANCE)

@@ -20,6 +20,6 @@ def killed(_progress, step, _loss, _size):
 
 if __name__ == "__main__":
     STEP = int(sys.argv.pop(1))
-    Progress.step = killed
+    Progress.on_step_end = killed
     VARIANTS["lite"] = SHALLOW
     main()

@@ -186,8 +186,8 @@ def test_mattes_are_scored_without_tensorflow(tmp_path):
         cv2.imwrite(str(tmp_path / name / "a.png"), np.full((4, 5), 51 if name == "mattes" else 0, np.uint8))
     program = (
         "import sys; sys.argv[0] = 'training'\n"
-        "from training.__main__ import cli\n"
-        "cli(standalone_mode=False)\n"
+        "from training.cli.app import app\n"
+        "app(standalone_mode=False)\n"
         "assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", program, "score", "mattes", "truths", "--json", "scores.json"]

@@ -30,7 +30,7 @@ from training.data.masks import read_portrait
 
 HEADER: Final = struct.Struct("<3i")
 # Of how pictures are read: what was made by another way of reading is made anew.
-READING: Final = 2
+READER_VERSION: Final = 2
 ASPECT_EXPECTED: Final = 1.4  # of a portrait, for the estimate of the space that is needed
 
 
@@ -38,7 +38,7 @@ class CacheError(RuntimeError):
     """The cache cannot be made; the message says why."""
 
 
-def build(
+def build_cache(
     pairs: Sequence[Pair], backgrounds: Sequence[Path], folder: Path, shorter_side: int, console: Console
 ) -> Sources:
     """Make what is missing, with a bar, and return the files. Raises CacheError, or ImageError naming a file."""
@@ -71,7 +71,7 @@ def read_cached(path: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _name(source: tuple[Path, ...], shorter_side: int) -> str:
     facts = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in source]
-    return hashlib.sha256(repr((READING, facts, shorter_side)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((READER_VERSION, facts, shorter_side)).encode()).hexdigest()[:32]
 
 
 def _pixels(source: tuple[Path, ...]) -> NDArray[np.uint8]:

@@ -25,8 +25,8 @@ from typing import Final
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 MASK_SUFFIXES: Final = (*PHOTO_SUFFIXES, ".bmp", ".tif", ".tiff")
 # What file managers leave behind; so do names that begin with a dot (`._photo.jpg`, `.DS_Store`).
-LEFT_BEHIND: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_SPOKEN: Final = re.compile(r"[-_ ](mask|matte|alpha|trimap)$", re.IGNORECASE)
+SYSTEM_FILES: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_MASK_ENDING: Final = re.compile(r"[-_ ](mask|matte|alpha|trimap)$", re.IGNORECASE)
 
 # Where each of P3M-10k's splits keeps its images.
 IMAGE_FOLDERS: Final = {
@@ -59,7 +59,7 @@ Files = Mapping[str, Sequence[Path]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class SplitFiles:
     """A split's files by the stems of their pairs, the first of each being the one that is used; and how many files
     of other suffixes are beside them, by folder and suffix."""
 
@@ -69,7 +69,7 @@ class Listing:
     others: Mapping[str, Mapping[str, int]]
 
     @property
-    def doubled(self) -> tuple[Sequence[Path], ...]:
+    def duplicates(self) -> tuple[Sequence[Path], ...]:
         """Where several files have one stem."""
         kinds = (self.images, self.masks, self.trimaps)
         return tuple(paths for files in kinds for paths in files.values() if len(paths) > 1)
@@ -83,7 +83,7 @@ class Split:
     pairs: tuple[Pair, ...]
     images_without_alpha: tuple[str, ...]
     alphas_without_image: tuple[str, ...]
-    listing: Listing
+    listing: SplitFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def list_pairs(root: Path, split: str) -> Split:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder")
-    if is_own(root):
+    if is_own_folder(root):
         return _own_split(root, split)
     if split not in IMAGE_FOLDERS:
         raise DatasetError(f"unknown split {split!r}: use one of {', '.join(IMAGE_FOLDERS)}")
@@ -126,12 +126,12 @@ def list_pairs(root: Path, split: str) -> Split:
     return _paired(folder, IMAGE_FOLDERS[split], split)
 
 
-def splits_of(root: Path) -> tuple[str, ...]:
+def split_names(root: Path) -> tuple[str, ...]:
     """The splits that `root` may have: one's own folder's, or P3M-10k's."""
-    return OWN_SPLITS if is_own(root) else tuple(IMAGE_FOLDERS)
+    return OWN_SPLITS if is_own_folder(root) else tuple(IMAGE_FOLDERS)
 
 
-def is_own(root: Path) -> bool:
+def is_own_folder(root: Path) -> bool:
     return all((root / name).is_dir() for name in OWN_FOLDERS)
 
 
@@ -159,7 +159,9 @@ def _paired(folder: Path, image_folder: str, split: str) -> Split:
         for stem in sorted(images.keys() & masks.keys())
     )
     if not pairs:
-        seen = "; ".join(f"{name}/ has {kinds_in(folder / name)}" for name in (image_folder, "mask"))
+        seen = "; ".join(
+            f"{name}/ has {describe_suffixes_in(folder / name)}" for name in (image_folder, "mask")
+        )
         raise DatasetError(
             f"{folder}: no image has a mask of the same stem: {seen}. Photos are read from "
             f"{', '.join(PHOTO_SUFFIXES)}, masks from {', '.join(MASK_SUFFIXES)}"
@@ -173,34 +175,34 @@ def _paired(folder: Path, image_folder: str, split: str) -> Split:
     )
 
 
-def list_files(folder: Path, image_folder: str) -> Listing:
+def list_files(folder: Path, image_folder: str) -> SplitFiles:
     """The pictures in a split's folder."""
-    photos = pictures_in(folder / image_folder, PHOTO_SUFFIXES)
+    photos = list_pictures(folder / image_folder, PHOTO_SUFFIXES)
     images = _by_stem((path.stem, path) for path in photos)
     masks, trimaps = (_layers_of(images, folder / name) for name in ("mask", "trimap"))
     suffixes = {image_folder: PHOTO_SUFFIXES, "mask": MASK_SUFFIXES, "trimap": MASK_SUFFIXES}
     others = {name: _others(folder / name, read) for name, read in suffixes.items()}
-    return Listing(images, masks, trimaps, {name: kinds for name, kinds in others.items() if kinds})
+    return SplitFiles(images, masks, trimaps, {name: kinds for name, kinds in others.items() if kinds})
 
 
 def _layers_of(images: Files, folder: Path) -> Files:
     """Masks or trimaps by their photos' stems; the exact stem comes first. None without the folder."""
-    found = pictures_in(folder, MASK_SUFFIXES) if folder.is_dir() else []
-    named = [(_stem_among(images, path.stem), path) for path in found]
+    found = list_pictures(folder, MASK_SUFFIXES) if folder.is_dir() else []
+    named = [(_photo_stem(images, path.stem), path) for path in found]
     return _by_stem(sorted(named, key=lambda each: each[0] != each[1].stem))
 
 
-def pictures_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def list_pictures(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files of these suffixes, sorted by name. Raises DatasetError when there is no such folder."""
     return [path for path in _files_in(folder) if path.suffix.lower() in suffixes]
 
 
-def kinds_in(folder: Path) -> str:
+def describe_suffixes_in(folder: Path) -> str:
     """How many files of which suffix, in words: "40 .webp, 3 .heic"."""
-    return in_words(Counter(path.suffix.lower() for path in _files_in(folder)))
+    return describe_suffixes(Counter(path.suffix.lower() for path in _files_in(folder)))
 
 
-def in_words(kinds: Mapping[str, int]) -> str:
+def describe_suffixes(kinds: Mapping[str, int]) -> str:
     """The same of a count by suffix, the most first."""
     ranked = sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in ranked) or "no files"
@@ -208,13 +210,13 @@ def in_words(kinds: Mapping[str, int]) -> str:
 
 def _files_in(folder: Path) -> list[Path]:
     try:
-        return sorted(p for p in folder.iterdir() if not (_is_left_behind(p.name) or p.is_dir()))
+        return sorted(p for p in folder.iterdir() if not (_is_system_file(p.name) or p.is_dir()))
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(f"{folder}: no such folder") from None
 
 
-def _is_left_behind(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LEFT_BEHIND
+def _is_system_file(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
 
 
 def _others(folder: Path, suffixes: Sequence[str]) -> Mapping[str, int]:
@@ -222,9 +224,9 @@ def _others(folder: Path, suffixes: Sequence[str]) -> Mapping[str, int]:
     return Counter(path.suffix.lower() for path in files if path.suffix.lower() not in suffixes)
 
 
-def _stem_among(images: Files, stem: str) -> str:
+def _photo_stem(images: Files, stem: str) -> str:
     """The photo's stem that a mask's `stem` means; the mask's own where it means none."""
-    plain = _SPOKEN.sub("", stem)
+    plain = _MASK_ENDING.sub("", stem)
     return plain if stem not in images and plain in images else stem
 
 
@@ -257,4 +259,4 @@ def list_backgrounds(folder: Path) -> tuple[Path, ...]:
 
 def _is_background(path: Path) -> bool:
     """By its name below the folder."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not any(map(_is_left_behind, path.parts))
+    return path.suffix.lower() in PHOTO_SUFFIXES and not any(map(_is_system_file, path.parts))

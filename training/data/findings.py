@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """The value is the heading of its list; the order is the order of the lists."""
 
     NO_PAIR = "split that cannot be used"
@@ -36,10 +36,18 @@ class Kind(StrEnum):
     LONE_TRIMAP = "trimap without pair"
 
 
-WARNINGS: Final = frozenset({Kind.OTHER_FORMAT, Kind.LEAK, Kind.REPEATED, Kind.ORIENTED, Kind.LONE_TRIMAP})
+WARNINGS: Final = frozenset(
+    {
+        FindingKind.OTHER_FORMAT,
+        FindingKind.LEAK,
+        FindingKind.REPEATED,
+        FindingKind.ORIENTED,
+        FindingKind.LONE_TRIMAP,
+    }
+)
 
 
-class Oddity(StrEnum):
+class AllowableProblem(StrEnum):
     """The problems that a person may know to be none, by the names that `train --allow` takes."""
 
     TWICE = "twice"
@@ -49,31 +57,32 @@ class Oddity(StrEnum):
     INVERTED = "inverted"
 
     @property
-    def kind(self) -> Kind:
-        return Kind[self.name]
+    def kind(self) -> FindingKind:
+        return FindingKind[self.name]
 
 
 MEANING: Final = {
-    Kind.NO_PAIR: "Its folder is there, but the folders or the pairs that it should hold are not.",
-    Kind.NO_MASK: "Left out of training. Is the copy complete?",
-    Kind.NO_IMAGE: "Left out of training. Is the copy complete?",
-    Kind.TWICE: "Only the first of them is used.",
-    Kind.UNREADABLE: "Training stops at it.",
-    Kind.SIZE_MISMATCH: "Mask and trimap must be as high and as wide as the photo is when a viewer shows it.",
-    Kind.COLOURED: "A mask is grey; is this a photo or a cut-out?",
-    Kind.UNCLEAR: "Save the matte alone: 8 bits, grey, without an alpha channel.",
-    Kind.SCALE: "Alpha is value/255, of 16 bits value/65535. Masks of 0 and 1 must be multiplied by 255.",
-    Kind.EMPTY: "Every pixel is 0: the network learns that nobody is there.",
-    Kind.FAINT: "Alpha is value/255: nothing here is wholly of the person.",
-    Kind.FULL: "Every pixel is 255: the network learns that everything is of the person.",
-    Kind.INVERTED: "The border is opaque and the middle is not. The person must be white, the background black.",
-    Kind.NO_TRIMAP: "Scores within the trimap (SAD-T …) are given only where every pair has one.",
-    Kind.ODD_TRIMAP: "A trimap is 0 (background), 128 (unknown) and 255 (opaque).",
-    Kind.OTHER_FORMAT: "Not read. Photos are JPEG, PNG or WebP; masks and trimaps may be TIFF or BMP, too.",
-    Kind.LEAK: "If one of them is train, it has seen what it is judged by: figures are too good.",
-    Kind.REPEATED: "It counts twice.",
-    Kind.ORIENTED: "The photo is turned upright wherever it is read; is its mask upright, too?",
-    Kind.LONE_TRIMAP: "Not used.",
+    FindingKind.NO_PAIR: "Its folder is there, but the folders or the pairs that it should hold are not.",
+    FindingKind.NO_MASK: "Left out of training. Is the copy complete?",
+    FindingKind.NO_IMAGE: "Left out of training. Is the copy complete?",
+    FindingKind.TWICE: "Only the first of them is used.",
+    FindingKind.UNREADABLE: "Training stops at it.",
+    FindingKind.SIZE_MISMATCH: "Mask and trimap must be as high and as wide as the photo is when a viewer shows it.",
+    FindingKind.COLOURED: "A mask is grey; is this a photo or a cut-out?",
+    FindingKind.UNCLEAR: "Save the matte alone: 8 bits, grey, without an alpha channel.",
+    FindingKind.SCALE: "Alpha is value/255, of 16 bits value/65535. Masks of 0 and 1 must be multiplied by 255.",
+    FindingKind.EMPTY: "Every pixel is 0: the network learns that nobody is there.",
+    FindingKind.FAINT: "Alpha is value/255: nothing here is wholly of the person.",
+    FindingKind.FULL: "Every pixel is 255: the network learns that everything is of the person.",
+    FindingKind.INVERTED: "The border is opaque and the middle is not. The person must be white, the background "
+    "black.",
+    FindingKind.NO_TRIMAP: "Scores within the trimap (SAD-T …) are given only where every pair has one.",
+    FindingKind.ODD_TRIMAP: "A trimap is 0 (background), 128 (unknown) and 255 (opaque).",
+    FindingKind.OTHER_FORMAT: "Not read. Photos are JPEG, PNG or WebP; masks and trimaps may be TIFF or BMP, too.",
+    FindingKind.LEAK: "If one of them is train, it has seen what it is judged by: figures are too good.",
+    FindingKind.REPEATED: "It counts twice.",
+    FindingKind.ORIENTED: "The photo is turned upright wherever it is read; is its mask upright, too?",
+    FindingKind.LONE_TRIMAP: "Not used.",
 }
 
 
@@ -81,7 +90,7 @@ MEANING: Final = {
 class Finding:
     """`file` is relative to the data set's root, with `/`; `stem` is empty where the finding is about a folder."""
 
-    kind: Kind
+    kind: FindingKind
     split: str
     stem: str
     file: str

@@ -1,4 +1,4 @@
-"""Which pictures a run is trained on: enough to tell, when it is taken up again, whether they are still the same.
+"""The fingerprint of a run's pictures: enough to say, when the run is resumed, whether they are still the same.
 
 In: the pairs and backgrounds of a run. Out: how many there are, and digests of their names and of their files' sizes.
 Paths are not looked at: data may move.
@@ -17,7 +17,7 @@ from training.data.dataset import Pair
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FilesDigest:
     """How many pictures, and SHA-256 over their names and over their files' sizes in bytes."""
 
     count: int
@@ -26,44 +26,48 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Of a run; the names of the fields are those of messages."""
+class DataFingerprint:
+    """The fingerprint of a run's pictures. Messages and pictures.json use the names of the fields."""
 
-    training: Group
-    validation: Group
-    backgrounds: Group
+    training: FilesDigest
+    validation: FilesDigest
+    backgrounds: FilesDigest
 
     @classmethod
     def of(
         cls, training: Sequence[Pair], validation: Sequence[Pair], backgrounds: Sequence[Path]
-    ) -> Pictures:
-        return cls(_pairs(training), _pairs(validation), _group([(path.name, path) for path in backgrounds]))
+    ) -> DataFingerprint:
+        return cls(
+            _pairs_digest(training),
+            _pairs_digest(validation),
+            _files_digest([(path.name, path) for path in backgrounds]),
+        )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     def changed_since(self, record: str) -> str:
-        """What is not as `to_json` recorded it, in words; "" where all is."""
+        """Say what differs from an earlier `to_json`; "" where nothing does."""
         before = json.loads(record)
         return ", ".join(
-            f"{name}: {_difference(Group(**before[name]), getattr(self, name))}"
+            f"{name}: {_difference(FilesDigest(**before[name]), getattr(self, name))}"
             for name in (field.name for field in dataclasses.fields(self))
-            if Group(**before[name]) != getattr(self, name)
+            if FilesDigest(**before[name]) != getattr(self, name)
         )
 
 
-def _difference(before: Group, now: Group) -> str:
+def _difference(before: FilesDigest, now: FilesDigest) -> str:
     if before.count != now.count:
         return f"{now.count} instead of {before.count}"
     return f"{now.count} of the same names, but other files" if before.names == now.names else "other names"
 
 
-def _pairs(pairs: Sequence[Pair]) -> Group:
+def _pairs_digest(pairs: Sequence[Pair]) -> FilesDigest:
     files = [(pair.stem, path) for pair in pairs for path in (pair.image, pair.alpha)]
-    return dataclasses.replace(_group(files), count=len(pairs))
+    return dataclasses.replace(_files_digest(files), count=len(pairs))
 
 
-def _group(files: Sequence[tuple[str, Path]]) -> Group:
+def _files_digest(files: Sequence[tuple[str, Path]]) -> FilesDigest:
     names = "\n".join(name for name, _ in files)
     sizes = "\n".join(str(path.stat().st_size if path.exists() else 0) for _, path in files)
-    return Group(len(files), *(hashlib.sha256(text.encode()).hexdigest() for text in (names, sizes)))
+    return FilesDigest(len(files), *(hashlib.sha256(text.encode()).hexdigest() for text in (names, sizes)))

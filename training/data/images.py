@@ -26,7 +26,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from model.decoder_errors import DECODER_ERRORS
-from training.data.findings import Kind
+from training.data.findings import FindingKind
 
 PHOTO_FORMATS: Final = ("JPEG", "PNG", "WEBP")
 MASK_FORMATS: Final = (*PHOTO_FORMATS, "BMP", "TIFF")
@@ -61,7 +61,7 @@ class DataError(ValueError):
 class ImageError(DataError):
     """A file is missing, cannot be decoded, or is not what it should be: `kind` says which, `reason` how."""
 
-    def __init__(self, path: Path, reason: str, kind: Kind = Kind.UNREADABLE) -> None:
+    def __init__(self, path: Path, reason: str, kind: FindingKind = FindingKind.UNREADABLE) -> None:
         super().__init__(path, reason, kind)  # what it is made of again in another process
         self.path, self.reason, self.kind = path, reason, kind
 
@@ -70,7 +70,7 @@ class ImageError(DataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class ImageHeader:
     """What a file's header tells: `size` (height, width) of the upright picture, how many channels are stored, and
     EXIF's orientation (1 is upright)."""
 
@@ -80,7 +80,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedImage:
     """A decoded picture as it is stored. `deep` are its 16-bit values where Pillow keeps only 8 of them: uint16
     `[H,W,C]` in the order RGBA."""
 
@@ -102,19 +102,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return found.upright(_rgb(path, found.picture))
 
 
-def measure(path: Path, formats: tuple[str, ...]) -> Measures:
+def read_header(path: Path, formats: tuple[str, ...]) -> ImageHeader:
     """By the header alone; a file that does not end as its format asks is decoded all the same. Raises ImageError."""
     with _named(path), path.open("rb") as file, PIL.Image.open(file, formats=formats) as opened:
         orientation = _orientation(opened)
         size = opened.size if orientation in _SIDEWAYS else opened.size[::-1]
-        measures = Measures(size, _channels(opened), orientation)
+        header = ImageHeader(size, _channels(opened), orientation)
         suspect = not _ends_well(file, opened.format)
     if suspect:
         decode(path, formats)
-    return measures
+    return header
 
 
-def decode(path: Path, formats: tuple[str, ...]) -> Decoded:
+def decode(path: Path, formats: tuple[str, ...]) -> DecodedImage:
     """Read a file to its last pixel. Raises ImageError."""
     with _named(path):
         data = path.read_bytes()
@@ -124,7 +124,7 @@ def decode(path: Path, formats: tuple[str, ...]) -> Decoded:
             orientation = _orientation(opened)
             deep = _deep_pixels(data) if _is_deep(opened) and opened.mode in ("LA", "RGB", "RGBA") else None
             opened.load()
-            return Decoded(opened, orientation, deep)
+            return DecodedImage(opened, orientation, deep)
 
 
 def upright(pixels: NDArray[Scalar], orientation: int) -> NDArray[Scalar]:

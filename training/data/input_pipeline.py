@@ -4,8 +4,8 @@ In: files of photos and alphas, and which of a batch's samples this host takes. 
 image float32 `[b,S,S,3]` in 0..255, alpha float32 `[b,S,S,1]` in 0..1, and index of the pair int64 `[b]`.
 
 Sample k is a pure function of (seed, k): the order within an epoch, the augmentation and the background all come from
-stateless draws. So a run resumed at step n sees exactly the samples that an uninterrupted run sees, with no shuffle
-buffer to restore, and hosts share a batch without a word to each other.
+stateless random numbers. So a run resumed at step n sees exactly the samples that an uninterrupted run sees, with no
+shuffle buffer to restore, and hosts share a batch without any communication.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ Portrait = tuple[tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The replicas `first` ≤ r < `first + count` of `total`, whose samples a host makes."""
+class ReplicaRange:
+    """The replicas that a host makes samples for: `first` ≤ r < `first + count` of `total`."""
 
     first: int = 0
     count: int = 1
     total: int = 1
 
 
-ALL = Share()
+ALL_REPLICAS = ReplicaRange()
 
 
-def training_samples(
+def training_batches(
     sources: Sources,
     settings: AugmentConfig,
     *,
@@ -55,41 +55,41 @@ def training_samples(
     seed: int,
     first_step: int,
     last_step: int,
-    share: Share = ALL,
+    replicas: ReplicaRange = ALL_REPLICAS,
 ) -> tf.data.Dataset:
     """The batches of a host's replicas, in turn, for the steps `first_step` ≤ step < `last_step`.
 
     `batch_size` is over all replicas, and must be a multiple of their number.
     """
-    sample = _sample_of(sources, settings, size, seed)
-    per_replica = batch_size // share.total
-    per_host = per_replica * share.count
+    sample = _sample_function(sources, settings, size, seed)
+    per_replica = batch_size // replicas.total
+    per_host = per_replica * replicas.count
 
     def own(i: tf.Tensor) -> tf.Tensor:
         """The host's i-th sample as a sample of the run."""
-        return i // per_host * batch_size + share.first * per_replica + i % per_host
+        return i // per_host * batch_size + replicas.first * per_replica + i % per_host
 
     indices = tf.data.Dataset.range(first_step * per_host, last_step * per_host)
     samples = indices.map(lambda i: sample(own(i)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return samples.batch(per_replica, drop_remainder=True).prefetch(2 * share.count)
+    return samples.batch(per_replica, drop_remainder=True).prefetch(2 * replicas.count)
 
 
-def named_unreadable(batches: Iterator[Batch], sources: Sources) -> Iterator[Batch]:
-    """`batches`; where one cannot be made, DataError names every file that cannot be read, and why."""
+def name_unreadable_files(batches: Iterator[Batch], sources: Sources) -> Iterator[Batch]:
+    """Yield `batches`. Where one cannot be made, raise a DataError that names every unreadable file, and why."""
     try:
         yield from batches
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         with ThreadPoolExecutor() as pool:
             reasons = [
-                *pool.map(_why_unreadable, zip(sources.images, sources.alphas, strict=False)),
-                *(pool.map(_why_unreadable, zip(sources.backgrounds)) if sources.alphas else ()),
+                *pool.map(_unreadable_reason, zip(sources.images, sources.alphas, strict=False)),
+                *(pool.map(_unreadable_reason, zip(sources.backgrounds)) if sources.alphas else ()),
             ]
         if not any(reasons):
             raise
         raise DataError("\n".join(reason for reason in reasons if reason)) from error
 
 
-def _why_unreadable(files: tuple[Path, ...]) -> str:
+def _unreadable_reason(files: tuple[Path, ...]) -> str:
     """Of a photo with its mask, or of a background; "" when it can be read."""
     try:
         read_image(*files) if len(files) == 1 else read_portrait(*files)
@@ -98,7 +98,9 @@ def _why_unreadable(files: tuple[Path, ...]) -> str:
     return ""
 
 
-def _sample_of(sources: Sources, settings: AugmentConfig, size: int, seed: int) -> Callable[..., Sample]:
+def _sample_function(
+    sources: Sources, settings: AugmentConfig, size: int, seed: int
+) -> Callable[..., Sample]:
     """The function from k to a sample."""
     count = len(sources.images)
     portrait, background = _cached(sources) if not sources.alphas else _from_files(sources)

@@ -16,8 +16,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from training.data.findings import Kind
-from training.data.images import MASK_FORMATS, Decoded, ImageError, decode, read_image, to_8_bits
+from training.data.findings import FindingKind
+from training.data.images import MASK_FORMATS, DecodedImage, ImageError, decode, read_image, to_8_bits
 
 Pixels = NDArray[np.uint8]
 
@@ -59,7 +59,7 @@ def read_alpha_bytes(path: Path) -> Pixels:
         what = "no value is above 1; multiply by 255"
         if layers.deep:
             what = f"16 bits, but no value is above {layers.largest}"
-        raise ImageError(path, what, Kind.SCALE)
+        raise ImageError(path, what, FindingKind.SCALE)
     return matte
 
 
@@ -81,7 +81,7 @@ def read_portrait(image: Path, alpha: Path) -> tuple[Pixels, Pixels]:
     """A pair's photo `[H,W,3]` and mask `[H,W]`. Raises ImageError, also where their sizes differ."""
     photo, matte = read_image(image), read_alpha_bytes(alpha)
     if photo.shape[:2] != matte.shape:
-        raise ImageError(alpha, sizes_differ("mask", matte.shape, photo.shape[:2]), Kind.SIZE_MISMATCH)
+        raise ImageError(alpha, sizes_differ("mask", matte.shape, photo.shape[:2]), FindingKind.SIZE_MISMATCH)
     return photo, matte
 
 
@@ -98,9 +98,9 @@ def _matte(path: Path, layers: _Layers) -> tuple[Pixels, bool]:
     grey, alpha = layers.grey, layers.alpha
     if alpha is None or _is_constant(alpha):
         if grey is None:
-            raise ImageError(path, "red, green and blue differ", Kind.COLOURED)
+            raise ImageError(path, "red, green and blue differ", FindingKind.COLOURED)
         if alpha is not None and _is_constant(grey) and alpha[0, 0] not in (grey[0, 0], 255):
-            raise ImageError(path, "transparent and of one colour throughout", Kind.UNCLEAR)
+            raise ImageError(path, "transparent and of one colour throughout", FindingKind.UNCLEAR)
         return grey, False
     if grey is not None and _alike(grey, alpha):
         return alpha, True
@@ -108,8 +108,10 @@ def _matte(path: Path, layers: _Layers) -> tuple[Pixels, bool]:
     if not len(seen) or bool((np.ptp(seen, axis=0) <= ROUNDING).all()):
         return alpha, True
     if grey is None:
-        raise ImageError(path, "a cut-out in colour; save its alpha channel alone", Kind.COLOURED)
-    raise ImageError(path, "its grey values and its alpha channel are two different mattes", Kind.UNCLEAR)
+        raise ImageError(path, "a cut-out in colour; save its alpha channel alone", FindingKind.COLOURED)
+    raise ImageError(
+        path, "its grey values and its alpha channel are two different mattes", FindingKind.UNCLEAR
+    )
 
 
 def _alike(one: Pixels, other: Pixels) -> bool:
@@ -128,11 +130,11 @@ def _read(path: Path) -> _Layers:
     if picture.mode.startswith("I;16"):
         return _deep_layers(found, np.asarray(picture, np.uint16)[:, :, None])
     if picture.mode in ("I", "F"):
-        raise ImageError(path, "32 bits per value; save it with 8 or 16", Kind.UNCLEAR)
+        raise ImageError(path, "32 bits per value; save it with 8 or 16", FindingKind.UNCLEAR)
     return _plain_layers(found, picture)
 
 
-def _deep_layers(found: Decoded, pixels: NDArray[np.uint16]) -> _Layers:
+def _deep_layers(found: DecodedImage, pixels: NDArray[np.uint16]) -> _Layers:
     """Of `[H,W,C]`: grey, grey and alpha, colour, or colour and alpha."""
     colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
     stored = pixels[:, :, :colours]
@@ -141,7 +143,7 @@ def _deep_layers(found: Decoded, pixels: NDArray[np.uint16]) -> _Layers:
     return _Layers(plain[:, :, :colours], alpha, int(stored.max()), deep=True)
 
 
-def _plain_layers(found: Decoded, picture: PIL.Image.Image) -> _Layers:
+def _plain_layers(found: DecodedImage, picture: PIL.Image.Image) -> _Layers:
     """A palette counts by its colours, and one bit per pixel means 0 and 255. A colour declared transparent in a file
     without alpha channel says nothing that the colour itself does not."""
     indexed = picture.mode in ("P", "PA")

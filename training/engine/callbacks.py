@@ -1,4 +1,4 @@
-"""What a run leaves to look at in its directory: history.csv, curves, a sheet of mattes, TensorBoard.
+"""What happens after steps and validations: history.csv, curves, a sheet of mattes, TensorBoard.
 
 `<run>/tensorboard` is for `tensorboard --logdir`; everything else is for any viewer. A resumed run goes on in the
 same files.
@@ -17,24 +17,24 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from training.engine.history import History, plot_history
-from training.engine.train_step import Told
+from training.engine.train_step import StepResult
 
 EVERY_STEPS: Final = 10  # a point in TensorBoard's curves is the mean over so many steps
 
 
-class Watch:
-    """Begin it after the state is restored: rows of steps that a crash undid are dropped."""
+class RunCallbacks:
+    """Create it after the state is restored: rows of steps that a crash undid are dropped."""
 
     def __init__(self, run_dir: Path, step: int) -> None:
         self._run_dir = run_dir
         self._history = History(run_dir / "history.csv", up_to_step=step)
         self._board = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
         self._since_validation: list[float] = []
-        self._since_point: list[Told] = []
+        self._since_point: list[StepResult] = []
 
-    def step(self, step: int, told: Told, learning_rate: float) -> None:
-        self._since_validation.append(told.loss)
-        self._since_point.append(told)
+    def on_step_end(self, step: int, result: StepResult, learning_rate: float) -> None:
+        self._since_validation.append(result.loss)
+        self._since_point.append(result)
         if step % EVERY_STEPS == 0:
             points, self._since_point = self._since_point, []
             with self._board.as_default(step=step):
@@ -42,7 +42,7 @@ class Watch:
                 tf.summary.scalar("train/gradient_norm", np.mean([each.gradient_norm for each in points]))
                 tf.summary.scalar("train/learning_rate", learning_rate)
 
-    def validated(
+    def on_validation_end(
         self,
         step: int,
         size: int,
@@ -50,7 +50,7 @@ class Watch:
         learning_rate: float,
         sheet: NDArray[np.uint8],
     ) -> bool:
-        """True when this validation is the best so far at its input size."""
+        """Write everything; True when this validation is the best so far at its input size."""
         losses, self._since_validation = self._since_validation, []
         loss = float(np.mean(losses)) if losses else float("nan")
         best = self._history.add(step, size, loss, scores, learning_rate)

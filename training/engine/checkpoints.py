@@ -1,14 +1,6 @@
-"""A run on disk.
+"""The checkpoints of a run: `last` for an exact resume, `best` for the export.
 
-<run>/config.toml            the run's document, as given; a run is only resumed with the same values
-<run>/pictures.json          which pictures it is trained on, and validated: how many, and digests
-<run>/init_from.txt          the model whose weights it began with, where it began with one
-<run>/checkpoints/last/      everything, for an exact resume
-<run>/checkpoints/best/      the average of the best validation of the last phase
-<run>/history.csv            a row per validation
-<run>/curves.png             history.csv as a picture
-<run>/validation.png         mattes of the last validation
-<run>/tensorboard/           the same for TensorBoard, and every step's loss
+In: a run's directory and its TrainState. Out: the state saved or restored; or a trained network to export.
 """
 
 from __future__ import annotations

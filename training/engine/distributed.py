@@ -23,7 +23,7 @@ from training.engine.state import TrainState
 TF_CONFIG: Final = "TF_CONFIG"
 
 # What a collective operation raises when another host's process has ended.
-_PEER_LOST: Final = (
+_LOST_HOST_ERRORS: Final = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.InternalError,
@@ -59,8 +59,8 @@ def _check(described: str) -> None:
         raise RunError(f"{TF_CONFIG} must be like {example}, with an index for each worker, not {described}")
 
 
-def devices_in_words() -> str:
-    """On what this host computes: "on the CPU (no GPU found)", "on 2 GPUs (NVIDIA H200)"."""
+def describe_devices() -> str:
+    """Say on what this host computes: "on the CPU (no GPU found)", "on 2 GPUs (NVIDIA H200)"."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "on the CPU (no GPU found)"
@@ -79,8 +79,8 @@ def host_count(strategy: tf.distribute.Strategy) -> int:
     return len(resolver.cluster_spec().as_dict().get("worker", [])) if resolver is not None else 1
 
 
-def share_state(strategy: tf.distribute.Strategy, state: TrainState) -> None:
-    """Every host takes the vectors of host 0, which may have restored them."""
+def broadcast_state(strategy: tf.distribute.Strategy, state: TrainState) -> None:
+    """Set every host's vectors to those of host 0, which may have restored them."""
     if host_count(strategy) == 1:
         return
     mine = host_index(strategy) == 0
@@ -93,8 +93,8 @@ def share_state(strategy: tf.distribute.Strategy, state: TrainState) -> None:
         vector.assign(received(tf.constant(vector.numpy())))
 
 
-def check_agreement(strategy: tf.distribute.Strategy, what: str, digest: str) -> None:
-    """Raises RunError, on every host, unless all hosts have the same `digest` (hexadecimal) of `what`."""
+def check_hosts_agree(strategy: tf.distribute.Strategy, what: str, digest: str) -> None:
+    """Check that all hosts have the same `digest` (hexadecimal) of `what`. Raises RunError, on every host, if not."""
     hosts = host_count(strategy)
     if hosts == 1:
         return
@@ -123,11 +123,11 @@ def _sum_over_hosts(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Te
 
 
 @contextmanager
-def lost_hosts_named(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns TensorFlow's long report of a peer that went away into a RunError that says what to do."""
+def name_lost_hosts(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turn TensorFlow's long report of a host that went away into a RunError that says what to do."""
     try:
         yield
-    except _PEER_LOST as error:
+    except _LOST_HOST_ERRORS as error:
         if host_count(strategy) == 1:
             raise
         raise RunError(

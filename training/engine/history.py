@@ -1,4 +1,4 @@
-"""`history.csv` of a run: a row per validation."""
+"""`history.csv` of a run, a row per validation, and its curves as a picture."""
 
 from __future__ import annotations
 

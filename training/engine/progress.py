@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live bar with images per second, time left and loss, and a line per validation.
+"""A run in the terminal: a live bar with images per second, time left and loss, and a line per validation.
 
 Where the output is a file instead of a terminal, a line every LOG_EVERY_S seconds stands in for the bar.
 """
@@ -50,7 +50,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def start(
+    def on_train_begin(
         self,
         config: TrainConfig,
         data: TrainData,
@@ -73,7 +73,7 @@ class Progress:
             + (f"; this is host {host}, figures and checkpoints are with host 0" if host else "")
         )
 
-    def step(self, step: int, loss: float, size: int) -> None:
+    def on_step_end(self, step: int, loss: float, size: int) -> None:
         self._losses.append(loss)
         rate = f"{(self._bar.tasks[0].speed or 0.0) * self._batch:.1f}"
         shown = f"{sum(self._losses) / len(self._losses):.4f}"
@@ -84,8 +84,8 @@ class Progress:
             minutes = "?" if left is None else f"{left / 60:.0f}"
             self.console.print(f"step {step:6d}  {size}px  loss {shown}  {rate} img/s  {minutes} min left")
 
-    def ended(self, run_dir: Path, *, finished: bool) -> None:
-        """What to do next."""
+    def on_train_end(self, run_dir: Path, *, finished: bool) -> None:
+        """Say what to do next."""
         next_ = (
             f"done: python -m training export {run_dir} ARTIFACT_DIR"
             if finished
@@ -93,7 +93,7 @@ class Progress:
         )
         self.console.print(next_, markup=False)
 
-    def validated(self, step: int, scores: Mapping[str, float], *, best: bool) -> None:
+    def on_validation_end(self, step: int, scores: Mapping[str, float], *, best: bool) -> None:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         said = "  (best)" if best else ""
         if not all(map(math.isfinite, scores.values())):

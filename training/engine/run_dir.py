@@ -1,7 +1,7 @@
-"""A run on disk.
+"""A run's directory, and which run it belongs to.
 
 <run>/config.toml            the run's document, as given; a run is only resumed with the same values
-<run>/pictures.json          which pictures it is trained on, and validated: how many, and digests
+<run>/pictures.json          the fingerprint of its pictures: how many, and digests
 <run>/init_from.txt          the model whose weights it began with, where it began with one
 <run>/checkpoints/last/      everything, for an exact resume
 <run>/checkpoints/best/      the average of the best validation of the last phase
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from model.contract import verify
 from training.config import TrainConfig, load_config
-from training.data.fingerprint import Pictures
-from training.weights.batch_norm import check_measured
+from training.data.fingerprint import DataFingerprint
+from training.weights.batch_norm import check_statistics_measured
 
 
 class RunError(RuntimeError):
@@ -30,20 +30,20 @@ def check_claim(
     document: Path,
     config: TrainConfig,
     init_from: Path | None = None,
-    pictures: Pictures | None = None,
+    pictures: DataFingerprint | None = None,
     *,
     data_changed: bool = False,
 ) -> None:
-    """Whether `claim` would be granted; writes nothing. Raises what it raises."""
+    """Check, without writing anything, that `claim` would succeed. Raises what it raises."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; --run-dir is the folder that a run lives in")
-    copy, note = run_dir / "config.toml", run_dir / "init_from.txt"
-    origin = _origin(init_from, config.freeze)
+    copy, weights_note = run_dir / "config.toml", run_dir / "init_from.txt"
+    origin = _first_weights(init_from, config.freeze)
     if not copy.exists():
         return
     if load_config(copy).digest() != config.digest():
         raise RunError(f"{run_dir} was begun with other values than {document}; give another --run-dir")
-    if origin and origin != (note.read_text(encoding="utf-8") if note.exists() else ""):
+    if origin and origin != (weights_note.read_text(encoding="utf-8") if weights_note.exists() else ""):
         raise RunError(f"{run_dir} was not begun with the weights of {init_from}; give another --run-dir")
     if pictures and not data_changed and (run_dir / "checkpoints" / "last" / "checkpoint").exists():
         _check_pictures(run_dir, pictures)
@@ -54,7 +54,7 @@ def claim(
     document: Path,
     config: TrainConfig,
     init_from: Path | None = None,
-    pictures: Pictures | None = None,
+    pictures: DataFingerprint | None = None,
     *,
     data_changed: bool = False,
 ) -> None:
@@ -68,14 +68,14 @@ def claim(
     check_claim(run_dir, document, config, init_from, pictures, data_changed=data_changed)
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "config.toml").exists():
-        if origin := _origin(init_from, config.freeze):
+        if origin := _first_weights(init_from, config.freeze):
             _write(run_dir / "init_from.txt", origin.encode())
         _write(run_dir / "config.toml", document.read_bytes())
     if pictures:
         _write(run_dir / "pictures.json", pictures.to_json().encode())
 
 
-def _check_pictures(run_dir: Path, pictures: Pictures) -> None:
+def _check_pictures(run_dir: Path, pictures: DataFingerprint) -> None:
     record = run_dir / "pictures.json"
     if not record.exists():
         return  # a run of before there was such a record
@@ -93,10 +93,10 @@ def _write(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _origin(init_from: Path | None, freeze: str) -> str:
+def _first_weights(init_from: Path | None, freeze: str) -> str:
     """`name@version <SHA-256>` of an artifact; "" for none."""
     if init_from is None:
         return ""
     manifest = verify(init_from)
-    check_measured(manifest, freeze)
+    check_statistics_measured(manifest, freeze)
     return f"{manifest.label} {manifest.sha256}\n"

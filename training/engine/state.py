@@ -15,8 +15,7 @@ from training.weights.artifact_weights import load_artifact_weights
 from training.weights.batch_norm import with_folded_batch_norm, with_fused_batch_norm
 from training.weights.layout import Layout, weight_name
 
-# The loss scale of float16: halved by a gradient that is not finite, doubled after so many that are.
-LOSS_SCALE_FIRST: Final = 2.0**15
+LOSS_SCALE_FIRST: Final = 2.0**15  # of float16; `optimizer` halves and doubles it
 
 ENCODER_STAGES = ("stage1.", "stage2.", "stage3.", "stage4.", "stage5.", "stage6.")
 
@@ -54,8 +53,8 @@ class TrainState:
         """Everything that a resumed run needs, by name."""
         return {name: each for name, each in vars(self).items() if isinstance(each, tf.Variable)}
 
-    def begin_with(self, artifact: Path) -> Manifest:
-        """Take an artifact's weights. Raises ContractError or InitialWeightsError."""
+    def load_artifact(self, artifact: Path) -> Manifest:
+        """Set the weights to an artifact's. Raises ContractError or ArtifactWeightsError."""
         manifest = load_artifact_weights(artifact, self.network)
         for latest, average, layout, values in (
             (self.weights, self.average, self.layout, self.network.trainable_variables),

@@ -44,13 +44,13 @@ def start_tensorflow() -> None:
                 import tensorflow as tf
 
                 tf.config.list_physical_devices()
-            tell = NVIDIA_GPUS.is_dir() and not tf.config.list_physical_devices("GPU")
+            gpu_unseen = NVIDIA_GPUS.is_dir() and not tf.config.list_physical_devices("GPU")
         except ModuleNotFoundError:
             raise  # says enough
         except BaseException:
             _show(notes)
             raise
-        if tell:
+        if gpu_unseen:
             _show(notes)
 
 

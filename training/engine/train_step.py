@@ -1,7 +1,11 @@
 """One training step as one compiled function, the same for one CPU, several GPUs and several hosts.
 
+AdamW, the weights' average and the loss scale are written on flat vectors, instead of keras.optimizers.AdamW(use_ema=
+True) in a LossScaleOptimizer, because a vector is one all-reduce message per step, resumes exactly to the bit, and
+takes a handful of large operations where U²-Net's 800 weights would take thousands of small ones.
+
 In: a host's part of a batch, per replica image float32 `[b,S,S,3]` in 0..255 and alpha float32 `[b,S,S,1]` in 0..1.
-Out: the state is one step further; what there is to tell of it is the same on every host.
+Out: the state one step further, and a StepResult, which is the same on every host.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import tensorflow as tf
 
 from model.u2net import normalise
 from training.config import TrainConfig
-from training.engine.optimizer import update, value
+from training.engine.optimizer import apply_gradient, read_variable
 from training.engine.state import TrainState
 from training.losses import deep_supervision_loss
 
@@ -23,48 +27,48 @@ Backward = Callable[
 ]
 
 # (image, alpha, does this host want to stop: 0 or 1) -> [loss, gradient's norm, hosts' replicas that want to stop]
-Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a step told: the mean loss over all replicas, the gradient's norm, whether any host wants to stop."""
+class StepResult:
+    """The mean loss over all replicas, the gradient's norm, and whether any host wants to stop."""
 
     loss: float
     gradient_norm: float
     stop: bool
 
     @classmethod
-    def read(cls, told: tf.Tensor) -> Told:
-        """Waits for the device."""
-        loss, norm, stopping = told.numpy().tolist()
+    def read(cls, result: tf.Tensor) -> StepResult:
+        """Wait for the device, and read what TrainStep returned."""
+        loss, norm, stopping = result.numpy().tolist()
         return cls(loss, norm, stopping > 0)
 
 
-def compiled_step(strategy: tf.distribute.Strategy, state: TrainState, config: TrainConfig) -> Step:
-    """The step of this strategy; a new input size is compiled anew."""
+def compile_train_step(strategy: tf.distribute.Strategy, state: TrainState, config: TrainConfig) -> TrainStep:
+    """Build the step of this strategy; TensorFlow compiles it again for each input size."""
     replicas = strategy.num_replicas_in_sync
     backward = _backward(state, config, replicas)
 
     def on_replica(image: tf.Tensor, alpha: tf.Tensor, stopping: tf.Tensor) -> tf.Tensor:
-        weights, moving = value(state.weights), value(state.moving)
-        gradient, moved, loss = backward(image, alpha, weights, moving, value(state.loss_scale))
-        told = tf.stack([loss, stopping])
+        weights, moving = read_variable(state.weights), read_variable(state.moving)
+        gradient, moved, loss = backward(image, alpha, weights, moving, read_variable(state.loss_scale))
+        sums = tf.stack([loss, stopping])
         if replicas > 1:
             # Before clipping, so that the norm is that of the whole batch's gradient.
             context = tf.distribute.get_replica_context()
             # Of the statistics their change, so that what is frozen stays the same to the bit.
-            gradient, change, told = context.all_reduce(
-                tf.distribute.ReduceOp.SUM, [gradient, moved - moving, told]
+            gradient, change, sums = context.all_reduce(
+                tf.distribute.ReduceOp.SUM, [gradient, moved - moving, sums]
             )
             moved = moving + change / replicas
-        norm = update(state, config, gradient, moved)
-        return tf.stack([told[0], norm, told[1]])
+        norm = apply_gradient(state, config, gradient, moved)
+        return tf.stack([sums[0], norm, sums[1]])
 
     @tf.function(reduce_retracing=False)
     def step(image: tf.Tensor, alpha: tf.Tensor, stopping: tf.Tensor) -> tf.Tensor:
-        told = strategy.run(on_replica, args=(image, alpha, stopping))
-        return strategy.experimental_local_results(told)[0]
+        result = strategy.run(on_replica, args=(image, alpha, stopping))
+        return strategy.experimental_local_results(result)[0]
 
     return step
 

@@ -1,8 +1,8 @@
-"""The training run: steps, validations and checkpoints in turn, from one CPU to several hosts.
+"""The training loop: steps, validations and checkpoints in turn, on one device or many, on one host or several.
 
 In: a TrainConfig, the data and a run directory. Out: checkpoints and everything to look at in that directory. A run
-that exists is taken up where it was: weights, average, optimiser and data order continue as if it had never stopped.
-Keras `fit` is not used: it fails across hosts (keras #20585).
+that exists is resumed: weights, average, optimiser and data order continue as if it had never stopped. SIGINT and
+SIGTERM end it between two steps. Keras `fit` is not used: it fails across hosts (keras #20585).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ import tensorflow as tf
 
 from training.config import PhaseConfig, TrainConfig
 from training.data.dataset import Pair, TrainData
-from training.data.input_pipeline import Share, named_unreadable, training_samples
-from training.engine.callbacks import Watch
+from training.data.input_pipeline import ReplicaRange, name_unreadable_files, training_batches
+from training.engine.callbacks import RunCallbacks
 from training.engine.checkpoints import Checkpoints
 from training.engine.distributed import (
-    check_agreement,
+    broadcast_state,
+    check_hosts_agree,
     choose_strategy,
-    devices_in_words,
+    describe_devices,
     host_count,
     host_index,
-    lost_hosts_named,
-    share_state,
+    name_lost_hosts,
 )
 from training.engine.optimizer import learning_rate
 from training.engine.progress import Progress
 from training.engine.run_dir import RunError
 from training.engine.state import TrainState
-from training.engine.train_step import Step, Told, compiled_step
+from training.engine.train_step import StepResult, TrainStep, compile_train_step
 from training.engine.validation import ValidationSet
 
 
@@ -59,26 +59,25 @@ def train(
             f"batch_size {config.batch_size} cannot be shared by {replicas} replicas "
             f"in {config.micro_batches} micro_batches"
         )
-    with lost_hosts_named(strategy):
-        check_agreement(strategy, "document", config.digest())
-        check_agreement(strategy, "training pictures", _names_digest(data.train))
+    with name_lost_hosts(strategy):
+        check_hosts_agree(strategy, "document", config.digest())
+        check_hosts_agree(strategy, "training pictures", _names_digest(data.train))
         with strategy.scope():
             state = TrainState(config)
         checkpoints = Checkpoints(run_dir, state)
         origin = _restore_or_begin(strategy, state, checkpoints, init_from)
-        progress.start(
+        progress.on_train_begin(
             config,
             data,
             state,
             origin=origin,
-            device=devices_in_words(),
+            device=describe_devices(),
             replicas=replicas,
             host=host_index(strategy),
         )
-        run = _Run(config, data, strategy, state, checkpoints, run_dir, progress)
-        finished = run.to_the_end()
+        finished = _TrainingLoop(config, data, strategy, state, checkpoints, run_dir, progress).run()
         if host_index(strategy) == 0:
-            progress.ended(run_dir, finished=finished)
+            progress.on_train_end(run_dir, finished=finished)
         return finished
 
 
@@ -87,28 +86,28 @@ def _restore_or_begin(
 ) -> str:
     """Where the run's weights are from, in words; a checkpoint comes before `init_from`."""
     if host_index(strategy) > 0:
-        share_state(strategy, state)
+        broadcast_state(strategy, state)
         return f"from host 0, at step {int(state.step.numpy())}"
     if checkpoints.restore_last():
         origin = f"resumed at step {int(state.step.numpy())}"
     elif init_from is not None:
-        origin = f"from the weights of {state.begin_with(init_from).label}"
+        origin = f"from the weights of {state.load_artifact(init_from).label}"
     else:
         origin = "from scratch"
-    share_state(strategy, state)
+    broadcast_state(strategy, state)
     return origin
 
 
 @dataclass(frozen=True, slots=True)
-class _Launched:
+class _PendingStep:
     """A step that the device may still be computing."""
 
     step: int
-    told: tf.Tensor
+    result: tf.Tensor
     indices: tf.Tensor  # of the pairs in its batch
 
 
-class _Run:
+class _TrainingLoop:
     def __init__(
         self,
         config: TrainConfig,
@@ -121,12 +120,12 @@ class _Run:
     ) -> None:
         self._config, self._data, self._strategy, self._state = config, data, strategy, state
         self._checkpoints, self._progress = checkpoints, progress
-        self._step: Step = compiled_step(strategy, state, config)
+        self._step: TrainStep = compile_train_step(strategy, state, config)
         self._now = int(state.step.numpy())
-        self._watch = Watch(run_dir, self._now) if host_index(strategy) == 0 else None
+        self._callbacks = RunCallbacks(run_dir, self._now) if host_index(strategy) == 0 else None
 
-    def to_the_end(self) -> bool:
-        """False when a signal stopped it."""
+    def run(self) -> bool:
+        """Train all phases that are left; False when a signal stopped it."""
         try:
             with stop_on_signal() as stopping:
                 return all(
@@ -134,35 +133,35 @@ class _Run:
                     for end, phase in remaining_phases(self._config, self._now)
                 )
         finally:
-            if self._watch is not None:
-                self._watch.close()
+            if self._callbacks is not None:
+                self._callbacks.close()
 
     def _phase(self, end: int, phase: PhaseConfig, stopping: Callable[[], bool]) -> bool:
         """Steps at one input size until step `end`; False when a signal stopped it.
 
-        The loss of a step is read after the next one was launched, so that a GPU never waits to be asked; before a
+        The loss of a step is read after the next one was launched, so that a GPU never waits for Python; before a
         validation or a checkpoint it is read at once, so that no bad step is ever kept.
         """
         validation: ValidationSet | None = None
-        before: _Launched | None = None
-        # Several hosts stop when the step tells all of them that one wants to.
+        previous: _PendingStep | None = None
+        # Several hosts stop together, when a step's result says that one of them wants to.
         alone = host_count(self._strategy) == 1
-        for image, alpha, indices in named_unreadable(self._batches(end, phase), self._data.sources):
-            launched = _Launched(
+        for image, alpha, indices in name_unreadable_files(self._batches(end, phase), self._data.sources):
+            pending = _PendingStep(
                 self._now + 1, self._step(image, alpha, tf.constant(float(stopping()))), indices
             )
             self._now += 1
-            stop = self._settle(before, phase) or (alone and stopping())
-            before = launched
+            stop = self._finish(previous, phase) or (alone and stopping())
+            previous = pending
             validate = self._now % self._config.validate_every == 0 or self._now == end
             save = self._now % self._config.checkpoint_every == 0 or self._now == end
             if validate or save or stop:
-                stop |= self._settle(before, phase)
-                before = None
-            if validate and self._watch is not None:
+                stop |= self._finish(previous, phase)
+                previous = None
+            if validate and self._callbacks is not None:
                 validation = validation or self._validation_set(phase)
                 self._validate(validation, phase.input_size)
-            if (save or stop) and self._watch is not None:
+            if (save or stop) and self._callbacks is not None:
                 self._checkpoints.save_last()
             if stop:
                 return False
@@ -173,7 +172,7 @@ class _Run:
 
         def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
-            return training_samples(
+            return training_batches(
                 self._data.sources,
                 self._config.augment,
                 size=phase.input_size,
@@ -181,23 +180,23 @@ class _Run:
                 seed=self._config.seed,
                 first_step=first,
                 last_step=end,
-                share=Share(context.input_pipeline_id * local, local, context.num_replicas_in_sync),
+                replicas=ReplicaRange(context.input_pipeline_id * local, local, context.num_replicas_in_sync),
             )
 
         return iter(self._strategy.distribute_datasets_from_function(own))
 
-    def _settle(self, launched: _Launched | None, phase: PhaseConfig) -> bool:
-        """Wait for a step and tell of it; True when some host wants to stop. Raises RunError for a loss that is not
+    def _finish(self, pending: _PendingStep | None, phase: PhaseConfig) -> bool:
+        """Wait for a step and report it; True when some host wants to stop. Raises RunError for a loss that is not
         finite."""
-        if launched is None:
+        if pending is None:
             return False
-        told = Told.read(launched.told)
-        if not math.isfinite(told.loss):
-            raise RunError(self._not_finite(launched))
-        self._progress.step(launched.step, told.loss, phase.input_size)
-        if self._watch is not None:
-            self._watch.step(launched.step, told, self._rate(launched.step))
-        return told.stop
+        result = StepResult.read(pending.result)
+        if not math.isfinite(result.loss):
+            raise RunError(self._not_finite(pending))
+        self._progress.on_step_end(pending.step, result.loss, phase.input_size)
+        if self._callbacks is not None:
+            self._callbacks.on_step_end(pending.step, result, self._rate(pending.step))
+        return result.stop
 
     def _rate(self, step: int) -> float:
         """The learning rate that a step was made with."""
@@ -210,18 +209,20 @@ class _Run:
     def _validate(self, validation: ValidationSet, size: int) -> None:
         self._state.averaged_network()
         scores = validation.score()
-        assert self._watch is not None
-        best = self._watch.validated(self._now, size, scores, self._rate(self._now), validation.sheet())
+        assert self._callbacks is not None
+        best = self._callbacks.on_validation_end(
+            self._now, size, scores, self._rate(self._now), validation.sheet()
+        )
         if best:
             self._checkpoints.save_best()
-        self._progress.validated(self._now, scores, best=best)
+        self._progress.on_validation_end(self._now, scores, best=best)
 
-    def _not_finite(self, launched: _Launched) -> str:
-        local = self._strategy.experimental_local_results(launched.indices)
+    def _not_finite(self, pending: _PendingStep) -> str:
+        local = self._strategy.experimental_local_results(pending.indices)
         stems = [self._data.train[int(i)].stem for part in local for i in part]
         where = " of this host" if host_count(self._strategy) > 1 else ""
         return (
-            f"the loss is not finite at step {launched.step}; the batch{where} was {', '.join(stems)}. "
+            f"the loss is not finite at step {pending.step}; the batch{where} was {', '.join(stems)}. "
             "Lower learning_rate, or use precision = float32; the last checkpoint is from before."
         )
 
@@ -250,7 +251,7 @@ def remaining_phases(config: TrainConfig, done: int) -> Iterator[tuple[int, Phas
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """A question that turns true after SIGINT or SIGTERM; a second signal acts at once."""
+    """Yield a function that returns True after SIGINT or SIGTERM; a second signal acts at once."""
     received: list[float] = []
 
     def remember(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""A quick look at a network during training: its mattes at the network's own size against the shrunken truth.
+"""Validation during training: mattes at the network's own size against the shrunken truth.
 
 Not the figures to publish: those come from `training.evaluation.evaluate`, on an exported artifact at full size.
 """
@@ -20,7 +20,7 @@ from training.data.images import as_grey, on_green
 from training.data.masks import read_portrait
 from training.metrics import mean_iou
 
-BATCH: Final = 8
+BATCH_SIZE: Final = 8
 SHEET_PICTURES: Final = 12
 
 
@@ -39,9 +39,9 @@ class ValidationSet:
 
     def score(self) -> dict[str, float]:
         """Mean MAD and mIoU over the pairs, with the network's weights of now."""
-        for i in range(0, len(self._images), BATCH):
-            matte = self._matte(tf.constant(self._images[i : i + BATCH]))
-            self._predicted[i : i + BATCH] = matte.numpy()[:, :, :, 0]
+        for i in range(0, len(self._images), BATCH_SIZE):
+            matte = self._matte(tf.constant(self._images[i : i + BATCH_SIZE]))
+            self._predicted[i : i + BATCH_SIZE] = matte.numpy()[:, :, :, 0]
         pairs = [
             (predicted[box], truth[box])
             for predicted, truth, box in zip(self._predicted, self._alphas, self._boxes, strict=True)

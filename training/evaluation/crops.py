@@ -1,7 +1,7 @@
-"""What of a validation picture is scored: the whole, or a part that stands for photos the split has none of.
+"""The part of a validation picture that is scored: the whole, or a crop that stands for photos the split has none of.
 
-In: image uint8 `[H,W,3]`, alpha float32 `[H,W]` and perhaps a trimap uint8 `[H,W]`. Out: the same, cut; None where
-the picture has no such part.
+In: image uint8 `[H,W,3]`, alpha float32 `[H,W]` and perhaps a trimap uint8 `[H,W]`. Out: the same, cropped; None
+where the picture has no such part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOBODY_ALPHA_MAX: Final = 0.02
 NOBODY_AREA_MIN: Final = 0.15  # of the picture: smaller strips are walls and sky
 
 
-class Cut(StrEnum):
+class Crop(StrEnum):
     """`landscape`: the upper part, as wide as the picture, in 4:3. `nobody`: the largest strip beside or above the
     people; its true matte is empty."""
 
@@ -41,12 +41,12 @@ class Sample:
         return Sample(np.ascontiguousarray(self.image[box]), self.alpha[box], trimap)
 
 
-def cut_out(sample: Sample, cut: Cut) -> Sample | None:
-    """The part of `sample` that `cut` asks for."""
+def crop_sample(sample: Sample, crop: Crop) -> Sample | None:
+    """Crop a sample; None where it has no such part."""
     height, width = sample.alpha.shape
-    if cut is Cut.WHOLE:
+    if crop is Crop.WHOLE:
         return sample
-    if cut is Cut.LANDSCAPE:
+    if crop is Crop.LANDSCAPE:
         return sample.part(slice(0, min(height, round(width / LANDSCAPE))), slice(0, width))
     strip = _strip_without_people(sample.alpha)
     return None if strip is None else sample.part(*strip)

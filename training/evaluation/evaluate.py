@@ -25,14 +25,14 @@ from model.matting import Matte
 from model.transforms import to_8_bits
 from training.data.dataset import DatasetError, list_pairs
 from training.evaluation.crops import Sample
-from training.evaluation.predict import BATCH, mattes
+from training.evaluation.predict import BATCH_SIZE, predict_mattes
 from training.evaluation.protocol import RESIZE, SERVED, Protocol
 from training.metrics import score_matte
 
 Scores = Mapping[str, float]
 
-# What the service says of a matte, beside what the truth says of it.
-JUDGEMENTS: Final = frozenset({"confidence", "person"})
+# What the service itself estimates of a matte: these are no metrics, and are not recorded.
+SERVICE_ESTIMATES: Final = frozenset({"confidence", "person"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def evaluate_artifact(
     manifest = verify(artifact)
     pairs = list_pairs(data_root, split).pairs
     with ThreadPoolExecutor() as pool:
-        groups = mattes(artifact, manifest, pairs, protocol, pool)
-        shown = track(groups, f"{manifest.label} on {split}", total=-(-len(pairs) // BATCH))
+        groups = predict_mattes(artifact, manifest, pairs, protocol, pool)
+        shown = track(groups, f"{manifest.label} on {split}", total=-(-len(pairs) // BATCH_SIZE))
         images = {
             stem: score
             for stems, samples, made in shown
@@ -76,7 +76,7 @@ def evaluate_artifact(
             )
         }
     if not images:
-        raise DatasetError(f"no picture of {split} has a part to cut: {protocol.cut}")
+        raise DatasetError(f"no picture of {split} has a part to cut: {protocol.crop}")
     return Evaluation(
         model=manifest.label,
         split=split,
@@ -132,7 +132,7 @@ def record(artifact: Path, evaluation: Evaluation, protocol: Protocol = SERVED) 
         f"{place}/{group}{name}": float(f"{value:.5g}")
         for group, scores in groups.items()
         for name, value in scores.items()
-        if name not in JUDGEMENTS
+        if name not in SERVICE_ESTIMATES
     }
     others = {k: v for k, v in manifest.metrics.items() if not k.startswith(f"{place}/")}
     manifest = dataclasses.replace(manifest, metrics={**others, **found})

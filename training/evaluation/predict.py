@@ -24,14 +24,14 @@ from model.matting import Matte
 from model.transforms import stretch, to_8_bits
 from model.u2net import normalise
 from training.data.dataset import Pair
-from training.data.findings import Kind
+from training.data.findings import FindingKind
 from training.data.images import ImageError
 from training.data.masks import read_portrait, read_trimap, sizes_differ
-from training.evaluation.crops import Sample, cut_out
+from training.evaluation.crops import Sample, crop_sample
 from training.evaluation.protocol import RESIZE_SIDE_MAX, RESIZE_STEP, Protocol, Sizing
-from training.weights.artifact_weights import rebuilt_network
+from training.weights.artifact_weights import rebuild_network
 
-BATCH: Final = 8
+BATCH_SIZE: Final = 8
 
 Image = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
@@ -40,23 +40,23 @@ Alpha = NDArray[np.float32]
 Network = Callable[[Image], Alpha]
 
 # images of any size -> their mattes
-MatteMaker = Callable[[Sequence[Image]], list[Matte]]
+MattePredictor = Callable[[Sequence[Image]], list[Matte]]
 
 
-def mattes(
+def predict_mattes(
     artifact: Path, manifest: Manifest, pairs: Sequence[Pair], protocol: Protocol, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[str], list[Sample], list[Matte]]]:
     """Stems, samples and mattes of a batch at a time; pictures without the part that is asked for are left out."""
     if protocol.sizing is Sizing.SERVED:
-        make = served_maker(load_network(artifact), manifest, protocol, pool)
+        make = served_predictor(load_network(artifact), manifest, protocol, pool)
     else:
-        make = resize_maker(load_open_network(artifact, manifest))
+        make = resize_predictor(load_any_size_network(artifact, manifest))
 
     def read(pair: Pair) -> Sample | None:
-        return cut_out(read_sample(pair), protocol.cut)
+        return crop_sample(read_sample(pair), protocol.crop)
 
-    for i in range(0, len(pairs), BATCH):
-        group = pairs[i : i + BATCH]
+    for i in range(0, len(pairs), BATCH_SIZE):
+        group = pairs[i : i + BATCH_SIZE]
         found = [
             (pair.stem, sample) for pair, sample in zip(group, pool.map(read, group), strict=True) if sample
         ]
@@ -64,9 +64,9 @@ def mattes(
         yield stems, samples, make([sample.image for sample in samples])
 
 
-def served_maker(
+def served_predictor(
     network: Network, manifest: Manifest, protocol: Protocol, pool: ThreadPoolExecutor
-) -> MatteMaker:
+) -> MattePredictor:
     """The service's own recipe, at the artifact's square."""
 
     def finish(image: Image, views: list[Image], given: list[Alpha]) -> Matte:
@@ -86,7 +86,7 @@ def served_maker(
     return make
 
 
-def resize_maker(network: Network) -> MatteMaker:
+def resize_predictor(network: Network) -> MattePredictor:
     """One picture after the other, each at its own size."""
 
     def matte(image: Image) -> Matte:
@@ -117,9 +117,9 @@ def load_network(artifact: Path) -> Network:
     return network
 
 
-def load_open_network(artifact: Path, manifest: Manifest) -> Network:
+def load_any_size_network(artifact: Path, manifest: Manifest) -> Network:
     """The same network for squares and oblongs of any size that 32 divides."""
-    model = rebuilt_network(artifact)
+    model = rebuild_network(artifact)
 
     def network(images: Image) -> Alpha:
         # Not compiled: Keras's upsampling wants sizes that it knows, and almost every picture has its own.
@@ -135,5 +135,7 @@ def read_sample(pair: Pair) -> Sample:
     image, alpha = read_portrait(pair.image, pair.alpha)
     trimap = read_trimap(pair.trimap) if pair.trimap else None
     if pair.trimap and trimap is not None and trimap.shape != alpha.shape:
-        raise ImageError(pair.trimap, sizes_differ("trimap", trimap.shape, alpha.shape), Kind.SIZE_MISMATCH)
+        raise ImageError(
+            pair.trimap, sizes_differ("trimap", trimap.shape, alpha.shape), FindingKind.SIZE_MISMATCH
+        )
     return Sample(image, alpha.astype(np.float32) / np.float32(255), trimap)

@@ -8,7 +8,7 @@ from typing import Final
 
 from model.contract import Manifest
 from model.matting import Quality
-from training.evaluation.crops import Cut
+from training.evaluation.crops import Crop
 
 # P3M's test at RESIZE (Li et al., their core/test.py): half of each side, a multiple of 32, at most this.
 RESIZE_SIDE_MAX: Final = 1600
@@ -29,7 +29,7 @@ class Protocol:
 
     refined: bool = True
     quality: Quality = Quality.STANDARD
-    cut: Cut = Cut.WHOLE
+    crop: Crop = Crop.WHOLE
     sizing: Sizing = Sizing.SERVED
 
     def describe(self, manifest: Manifest) -> str:
@@ -41,7 +41,7 @@ class Protocol:
             parts += [f"quality {self.quality}"] * (self.quality is not Quality.STANDARD)
         else:
             parts += [f"resize: half of each side, a multiple of {RESIZE_STEP}, at most {RESIZE_SIDE_MAX}"]
-        parts += [f"cut {self.cut}"] * (self.cut is not Cut.WHOLE)
+        parts += [f"cut {self.crop}"] * (self.crop is not Crop.WHOLE)
         return ", ".join(parts)
 
 

@@ -24,7 +24,7 @@ from training.data.dataset import list_pairs
 from training.data.images import as_grey, on_green
 from training.evaluation.crops import Sample
 from training.evaluation.evaluate import Evaluation, Scores
-from training.evaluation.predict import mattes
+from training.evaluation.predict import predict_mattes
 from training.evaluation.protocol import Protocol
 
 matplotlib.use("Agg")
@@ -174,7 +174,7 @@ def _write_panels(
     pairs = [pair for pair in list_pairs(data_root, evaluation.split).pairs if pair.stem in stems]
     names = {}
     with ThreadPoolExecutor() as pool:
-        for found, samples, made in mattes(artifact, verify(artifact), pairs, protocol, pool):
+        for found, samples, made in predict_mattes(artifact, verify(artifact), pairs, protocol, pool):
             for stem, sample, matte in zip(found, samples, made, strict=True):
                 names[stem] = f"{stems.index(stem) + 1:02d}-{stem}.jpg"
                 cv2.imwrite(str(folder / names[stem]), panels(sample, matte)[:, :, ::-1])

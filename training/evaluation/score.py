@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from training.data.dataset import MASK_SUFFIXES, pictures_in
-from training.data.findings import Kind
+from training.data.dataset import MASK_SUFFIXES, list_pictures
+from training.data.findings import FindingKind
 from training.data.images import ImageError
 from training.data.masks import read_alpha_bytes, read_prediction, read_trimap
 from training.metrics import BACKGROUND, FOREGROUND, UNKNOWN, score_matte
@@ -97,7 +97,7 @@ def score_folders(
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in pictures_in(folder, MASK_SUFFIXES):
+    for path in list_pictures(folder, MASK_SUFFIXES):
         if path.stem in found:
             raise ScoreError(f"{folder}: {found[path.stem].name} and {path.name} have the same stem")
         found[path.stem] = path
@@ -151,7 +151,7 @@ def _trimap(path: Path) -> NDArray[np.uint8]:
     if odd := sorted(set(values.tolist()) - {BACKGROUND, UNKNOWN, FOREGROUND}):
         shown = ", ".join(map(str, odd[:SHOWN])) + (" …" if len(odd) > SHOWN else "")
         what = f"a trimap has {BACKGROUND}, {UNKNOWN} and {FOREGROUND} only, this has {shown}"
-        raise ImageError(path, what, Kind.ODD_TRIMAP)
+        raise ImageError(path, what, FindingKind.ODD_TRIMAP)
     return trimap
 
 

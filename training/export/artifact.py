@@ -40,7 +40,7 @@ from training.export.calibration import (
     squares,
     with_quantised_activations,
 )
-from training.export.parity_images import check_pictures
+from training.export.parity_images import parity_images
 from training.weights.artifact_weights import load_artifact_weights
 from training.weights.batch_norm import with_folded_batch_norm
 from training.weights.layout import weight_name
@@ -134,7 +134,7 @@ def export_run(
     override those of its document.
 
     Raises ExportError, ConfigError, FileNotFoundError, PhotosError, ImageError, or for `blend` ContractError or
-    InitialWeightsError.
+    ArtifactWeightsError.
     """
     config = load_config(run_dir / "config.toml")
     network, _ = load_trained(run_dir, config, last=last)
@@ -181,7 +181,7 @@ def _build(network: keras.Model, serving: Serving, building: Path, card: Card, p
     _check_parity(stored, serving, building / SAVED_MODEL_DIR)
     photos = packing.photos
     seen = list(squares(photos_in(photos), serving.size, serving.geometry)) if photos else []
-    judged = seen or [check_pictures(serving.size)]
+    judged = seen or [parity_images(serving.size)]
     exact = alphas(with_folded_batch_norm(network), judged, serving.sharpness)
     rounded = None
     if packing.storage != "float32":
@@ -282,7 +282,7 @@ def _save(module: ServedMatte, path: Path) -> None:
 
 
 def _check_parity(network: keras.Model, serving: Serving, saved_model: Path) -> None:
-    images = check_pictures(serving.size)
+    images = parity_images(serving.size)
     loaded = tf.saved_model.load(str(saved_model))
     exported = loaded.signatures[SIGNATURE](**{INPUT_NAME: tf.constant(images)})[OUTPUT_NAME].numpy()
     expected = alphas(network, [images], serving.sharpness)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from model.contract import Activations
 from model.transforms import to_model_input
 from model.u2net import normalise
-from training.data.dataset import pictures_in
+from training.data.dataset import list_pictures
 from training.data.images import read_image
 from training.weights.batch_norm import with_folded_batch_norm
 
@@ -121,7 +121,7 @@ def photos_in(folder: Path) -> list[Path]:
     """Up to PHOTOS photos of a folder, spread over their sorted names. Raises PhotosError if there is none."""
     if not folder.is_dir():
         raise PhotosError(f"{folder}: no such folder of photos")
-    found = pictures_in(folder, tuple(SUFFIXES))
+    found = list_pictures(folder, tuple(SUFFIXES))
     if not found:
         raise PhotosError(
             f"{folder}: holds no photo ({', '.join(sorted(SUFFIXES))}); give a folder of some dozen"

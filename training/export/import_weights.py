@@ -20,9 +20,9 @@ from model.contract import file_sha256
 from model.u2net import BATCH_NORM_EPSILON, u2net
 from training.export.artifact import Card, Exported, ExportError, Packing, Serving, export_network
 from training.export.calibration import photos_in, squares
-from training.weights.batch_norm import MEASURED, STATISTICS, UNMEASURED, measure
+from training.weights.batch_norm import MEASURED, STATISTICS, UNMEASURED, measure_statistics
 from training.weights.file_formats import read_weights
-from training.weights.official import COUNTER, Weights, WeightsError, architecture_of, unfolded
+from training.weights.official import COUNTER, Weights, WeightsError, detect_architecture, unfold_batch_norm
 
 SIZE: Final = 320  # the side that the official networks were trained at
 GEOMETRY: Final = "stretch"
@@ -69,26 +69,26 @@ def import_weights(
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from None
     if pictures:
-        measure(network, squares(pictures, serving.size, serving.geometry))
+        measure_statistics(network, squares(pictures, serving.size, serving.geometry))
     card = _card(file, artifact, weights, card or NO_CARD, len(pictures))
     return export_network(network, serving, artifact, card, packing=packing, overwrite=overwrite)
 
 
 def _network(weights: Weights, variant: str | None) -> keras.Model:
-    found = architecture_of(weights.tensors)
+    found = detect_architecture(weights.tensors)
     if variant is not None and variant != found.variant:
         raise WeightsError(f"it holds the variant {found}, not {variant}: leave --variant out")
     network = u2net(found.variant, width=found.width)
-    tensors = unfolded(weights.tensors, BATCH_NORM_EPSILON) if weights.folded else weights.tensors
+    tensors = unfold_batch_norm(weights.tensors, BATCH_NORM_EPSILON) if weights.folded else weights.tensors
     assign_official(network, tensors)
     return network
 
 
 def _card(file: Path, artifact: Path, weights: Weights, card: Card, photos: int) -> Card:
     """`card`, completed by what file and place tell; `photos`: on how many the statistics were measured."""
-    told = STATISTICS.sub("", weights.data) if weights.folded else weights.data
+    data_text = STATISTICS.sub("", weights.data) if weights.folded else weights.data
     data = card.data or "; ".join(
-        filter(None, [told, f"imported from {file.name} (SHA-256 {file_sha256(file)[:16]}…)"])
+        filter(None, [data_text, f"imported from {file.name} (SHA-256 {file_sha256(file)[:16]}…)"])
     )
     if weights.folded:
         data += f"; {MEASURED.format(photos) if photos else UNMEASURED}"

@@ -1,4 +1,4 @@
-"""Pictures on which two forms of a network are compared: any network for people has something to say of them.
+"""Pictures on which two forms of a network are compared: any network for people finds somebody in them.
 
 On noise, discs and clouds a trained network's alpha is 0 everywhere, whatever is wrong with its copy.
 """
@@ -23,7 +23,7 @@ _BUST: Final = (
 )
 
 
-def check_pictures(size: int) -> NDArray[np.uint8]:
+def parity_images(size: int) -> NDArray[np.uint8]:
     """uint8 `[2,size,size,3]`: a drawn person before a plain ground, and the same under noise."""
     y, x = np.mgrid[0:size, 0:size] / size
     person = np.stack([np.full_like(x, 90), np.full_like(x, 120), 100 + 80 * x], axis=2)

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from model.contract import INPUT_NAME, OUTPUT_NAME, Manifest, verify
 from model.u2net import CHANNEL_MEAN, CHANNEL_STD
 from training.evaluation.predict import load_network
-from training.export.parity_images import check_pictures
-from training.weights.artifact_weights import rebuilt_network
-from training.weights.batch_norm import NORM, NORMALISED
+from training.export.parity_images import parity_images
+from training.weights.artifact_weights import rebuild_network
+from training.weights.batch_norm import BATCH_NORM_SUFFIX, CONVOLUTION_SUFFIX
 from training.weights.official import FUSED, Array
 from training.weights.onnx_file import DATA_KEY, GEOMETRY_KEY, LICENCE_KEY
 from training.weights.onnx_weights import PARTS
@@ -73,7 +73,7 @@ def to_onnx(
     """Write `file`, whole or not at all. `keep_batch_norm`: not folded into the convolutions, so that what is trained
     further from the file goes on with its statistics.
 
-    Raises ContractError, InitialWeightsError or OnnxExportError.
+    Raises ContractError, ArtifactWeightsError or OnnxExportError.
     """
     try:
         import onnx
@@ -82,7 +82,7 @@ def to_onnx(
     if file.exists() and not overwrite:
         raise OnnxExportError(f"{file} exists; choose another place or give --overwrite")
     manifest = verify(artifact)
-    network = rebuilt_network(artifact)
+    network = rebuild_network(artifact)
     model = onnx_model(network, manifest, form, keep_batch_norm=keep_batch_norm)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
@@ -161,8 +161,8 @@ class _Translation:
     def _convolution(self, layer: keras.layers.Conv2D, inputs: list[str]) -> str:
         name = layer.name
         kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
-        if name.endswith(NORMALISED) and not self._keep_batch_norm:
-            self._pending[name.removesuffix(NORMALISED)] = layer
+        if name.endswith(CONVOLUTION_SUFFIX) and not self._keep_batch_norm:
+            self._pending[name.removesuffix(CONVOLUTION_SUFFIX)] = layer
             return inputs[0]
         return self._convolved(layer, inputs[0], kernel, bias)
 
@@ -185,7 +185,7 @@ class _Translation:
                 for part, value in zip(PARTS, values, strict=True)
             ]
             return self.node("BatchNormalization", inputs, layer.name, epsilon=layer.epsilon)
-        convolution = self._pending.pop(layer.name.removesuffix(NORM))
+        convolution = self._pending.pop(layer.name.removesuffix(BATCH_NORM_SUFFIX))
         kernel, bias = (np.asarray(weight, np.float64) for weight in convolution.get_weights())
         factor = gamma / np.sqrt(variance + layer.epsilon)
         return self._convolved(convolution, inputs[0], kernel * factor, (bias - mean) * factor + beta)
@@ -281,7 +281,7 @@ def _difference(content: bytes, artifact: Path, manifest: Manifest, form: Form) 
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    squares = check_pictures(manifest.input_size)
+    squares = parity_images(manifest.input_size)
     given = squares if form == "pixels" else normalised_picture(squares)
     alphas = np.asarray(session.run(None, {session.get_inputs()[0].name: given})[0])
     expected = load_network(artifact)(squares)

@@ -28,12 +28,12 @@ from training.data.dataset import (
     Files,
     Pair,
     Split,
-    in_words,
+    describe_suffixes,
     list_pairs,
-    pictures_in,
-    splits_of,
+    list_pictures,
+    split_names,
 )
-from training.data.findings import Finding, Kind
+from training.data.findings import Finding, FindingKind
 from training.inspection.pair_checks import Depth, PairRecord, check_pair
 
 # What P3M-10k has beside images and masks, in some copies.
@@ -109,14 +109,14 @@ def inspect(root: Path, *, decode: bool = True, console: Console | None = None) 
             checked = _checked(split, root, pool, decode=decode)
             shown = track(checked, split.name, len(split.pairs), console=console, disable=console is None)
             records = list(shown)
-            inspected.append(_sum_up(split, records))
+            inspected.append(_summarise(split, records))
             findings += [finding for record in records for finding in record.findings]
     # All splits of one's own data are in one folder.
     for split in {_folder(split): split for split in reversed(splits)}.values():
-        findings += _misfits(split, root)
+        findings += _listing_findings(split, root)
     findings += _repeated_photos(splits, root)
     present = {split.name for split in splits} | {finding.split for finding in findings}
-    absent = tuple(name for name in splits_of(root) if name not in present)
+    absent = tuple(name for name in split_names(root) if name not in present)
     return Inspection(decode, tuple(inspected), absent, tuple(findings))
 
 
@@ -130,21 +130,21 @@ def _checked(split: Split, root: Path, pool: ThreadPoolExecutor, *, decode: bool
 def find_splits(root: Path) -> tuple[list[Split], list[Finding]]:
     """The splits that have pairs, and a finding for each that is there without. Raises DatasetError if none has."""
     splits, findings, reasons = [], [], []
-    for name in splits_of(root):
+    for name in split_names(root):
         try:
             splits.append(list_pairs(root, name))
         except DatasetError as error:
             reasons.append(str(error))
             if folder := next((place for level in _LEVELS if (place := root / level / name).is_dir()), None):
                 file = folder.relative_to(root).as_posix()
-                findings.append(Finding(Kind.NO_PAIR, name, "", file, str(error)))
+                findings.append(Finding(FindingKind.NO_PAIR, name, "", file, str(error)))
     if not splits:
         half_there = [finding.what for finding in findings]
         raise DatasetError("; ".join(half_there or reasons[:1]))
     return splits, findings
 
 
-def _sum_up(split: Split, records: Sequence[PairRecord]) -> SplitInspection:
+def _summarise(split: Split, records: Sequence[PairRecord]) -> SplitInspection:
     sizes = [record.size for record in records if record.size]
     soft = [record.soft for record in records if record.soft is not None]
     foreground = [record.foreground for record in records if record.foreground is not None]
@@ -157,7 +157,7 @@ def _sum_up(split: Split, records: Sequence[PairRecord]) -> SplitInspection:
         masks_without_image=len(split.alphas_without_image),
         trimaps=trimaps if (folder / "trimap").is_dir() else None,
         beside={
-            name: len(stems & {path.stem for path in pictures_in(folder / name, MASK_SUFFIXES)})
+            name: len(stems & {path.stem for path in list_pictures(folder / name, MASK_SUFFIXES)})
             for name in BESIDE
             if (folder / name).is_dir()
         },
@@ -180,36 +180,38 @@ def _folder(split: Split) -> Path:
     return split.pairs[0].image.parents[1]
 
 
-def _misfits(split: Split, root: Path) -> Iterator[Finding]:
+def _listing_findings(split: Split, root: Path) -> Iterator[Finding]:
     """What the file names in the split's folder tell: halves of pairs, stems that are there twice, and what is not
     read."""
     folder, listing = _folder(split), split.listing
     images, masks, trimaps = listing.images, listing.masks, listing.trimaps
     whole = images.keys() & masks.keys()
 
-    def lone(kind: Kind, files: Files, among: Set[str], what: str) -> Iterator[Finding]:
+    def lone(kind: FindingKind, files: Files, among: Set[str], what: str) -> Iterator[Finding]:
         for stem in sorted(files.keys() - among):
             yield _finding(kind, split.name, files[stem][0], root, what)
 
-    yield from lone(Kind.NO_MASK, images, masks.keys(), "no mask")
-    yield from lone(Kind.NO_IMAGE, masks, images.keys(), "no image")
-    yield from lone(Kind.LONE_TRIMAP, trimaps, whole, "no pair")
+    yield from lone(FindingKind.NO_MASK, images, masks.keys(), "no mask")
+    yield from lone(FindingKind.NO_IMAGE, masks, images.keys(), "no image")
+    yield from lone(FindingKind.LONE_TRIMAP, trimaps, whole, "no pair")
     if (folder / "trimap").is_dir():
-        yield from lone(Kind.NO_TRIMAP, {stem: images[stem] for stem in whole}, trimaps.keys(), "no trimap")
-    yield from doubles(split, root)
+        yield from lone(
+            FindingKind.NO_TRIMAP, {stem: images[stem] for stem in whole}, trimaps.keys(), "no trimap"
+        )
+    yield from duplicate_stems(split, root)
     for name, kinds in listing.others.items():
         file = (folder / name).relative_to(root).as_posix()
-        yield Finding(Kind.OTHER_FORMAT, split.name, "", file, in_words(kinds))
+        yield Finding(FindingKind.OTHER_FORMAT, split.name, "", file, describe_suffixes(kinds))
 
 
-def doubles(split: Split, root: Path) -> Iterator[Finding]:
+def duplicate_stems(split: Split, root: Path) -> Iterator[Finding]:
     """Stems that are there twice."""
-    for paths in split.listing.doubled:
+    for paths in split.listing.duplicates:
         also = "also " + ", ".join(path.name for path in paths[1:])
-        yield _finding(Kind.TWICE, split.name, paths[0], root, also)
+        yield _finding(FindingKind.TWICE, split.name, paths[0], root, also)
 
 
-def _finding(kind: Kind, split: str, path: Path, root: Path, what: str) -> Finding:
+def _finding(kind: FindingKind, split: str, path: Path, root: Path, what: str) -> Finding:
     return Finding(kind, split, path.stem, path.relative_to(root).as_posix(), what)
 
 
@@ -226,5 +228,5 @@ def _repeated_photos(splits: Sequence[Split], root: Path) -> Iterator[Finding]:
         earlier, original = first.setdefault(digest, (split, pair))
         if original is not pair:
             what = f"same bytes as {original.image.relative_to(root).as_posix()}"
-            kind = Kind.REPEATED if earlier == split else Kind.LEAK
+            kind = FindingKind.REPEATED if earlier == split else FindingKind.LEAK
             yield _finding(kind, split, pair.image, root, what)

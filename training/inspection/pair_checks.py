@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.dataset import Pair
-from training.data.findings import Finding, Kind
-from training.data.images import MASK_FORMATS, PHOTO_FORMATS, ImageError, Measures, measure, read_image
+from training.data.findings import Finding, FindingKind
+from training.data.images import MASK_FORMATS, PHOTO_FORMATS, ImageError, ImageHeader, read_header, read_image
 from training.data.masks import read_alpha_bytes, read_trimap, sizes_differ
 
 OPAQUE_MIN: Final = 200  # of 255: a mask that stays below has no opaque person
@@ -29,9 +29,9 @@ VALUES_SHOWN: Final = 6
 # A mask looks inverted if alpha averages so much more along the left, upper and right border than in the middle
 # ninth. Of 8,808 portraits' masks none does; of the same masks inverted 87 in 100 do.
 INVERTED_FROM: Final = 0.5
-_GLANCE: Final = 48  # points per side that are looked at
+_THUMBNAIL_SIDE: Final = 48  # points per side that are looked at
 
-Note = Callable[[Kind, Path, str], None]
+Note = Callable[[FindingKind, Path, str], None]
 Read = TypeVar("Read")
 
 
@@ -64,18 +64,18 @@ def check_pair(pair: Pair, split: str, root: Path, *, depth: Depth = Depth.ALL) 
     """Read the pair's files to this depth. What is wrong with them is a finding, not an error."""
     findings: list[Finding] = []
 
-    def note(kind: Kind, path: Path, what: str) -> None:
+    def note(kind: FindingKind, path: Path, what: str) -> None:
         findings.append(Finding(kind, split, pair.stem, path.relative_to(root).as_posix(), what))
 
-    image = _measured(pair.image, PHOTO_FORMATS, note)
+    image = _header_or_finding(pair.image, PHOTO_FORMATS, note)
     if image and depth is Depth.ALL:
-        _noted(lambda: read_image(pair.image), note)
+        _or_finding(lambda: read_image(pair.image), note)
     if image and image.orientation != 1:
-        note(Kind.ORIENTED, pair.image, f"orientation {image.orientation}")
-    mask = _measured(pair.alpha, MASK_FORMATS, note)
+        note(FindingKind.ORIENTED, pair.image, f"orientation {image.orientation}")
+    mask = _header_or_finding(pair.alpha, MASK_FORMATS, note)
     if mask:
         _check_size("mask", pair.alpha, mask, image, note)
-    alpha = _noted(lambda: read_alpha_bytes(pair.alpha), note) if mask and depth >= Depth.MASK else None
+    alpha = _or_finding(lambda: read_alpha_bytes(pair.alpha), note) if mask and depth >= Depth.MASK else None
     levels = None if alpha is None else _levels(alpha)
     if alpha is not None and levels is not None:
         _check_mask(pair.alpha, alpha, levels, note)
@@ -98,17 +98,17 @@ def is_soft(levels: NDArray[np.int64], size: tuple[int, ...]) -> bool:
 
 def looks_inverted(alpha: NDArray[np.uint8]) -> bool:
     """Whether a mask `[H,W]` is opaque along its border, the lower one apart, and not in its middle."""
-    glance = cv2.resize(alpha, (_GLANCE, _GLANCE), interpolation=cv2.INTER_NEAREST) / 255
-    third, edge = _GLANCE // 3, _GLANCE // 16
+    glance = cv2.resize(alpha, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_NEAREST) / 255
+    third, edge = _THUMBNAIL_SIDE // 3, _THUMBNAIL_SIDE // 16
     border = np.concatenate([glance[:edge].ravel(), glance[:, :edge].ravel(), glance[:, -edge:].ravel()])
     return bool(border.mean() - glance[third : 2 * third, third : 2 * third].mean() > INVERTED_FROM)
 
 
-def _measured(path: Path, formats: tuple[str, ...], note: Note) -> Measures | None:
-    return _noted(lambda: measure(path, formats), note)
+def _header_or_finding(path: Path, formats: tuple[str, ...], note: Note) -> ImageHeader | None:
+    return _or_finding(lambda: read_header(path, formats), note)
 
 
-def _noted(read: Callable[[], Read], note: Note) -> Read | None:
+def _or_finding(read: Callable[[], Read], note: Note) -> Read | None:
     """What `read` gives; None, and a finding, where it raises ImageError."""
     try:
         return read()
@@ -117,9 +117,9 @@ def _noted(read: Callable[[], Read], note: Note) -> Read | None:
         return None
 
 
-def _check_size(name: str, path: Path, layer: Measures, image: Measures | None, note: Note) -> None:
+def _check_size(name: str, path: Path, layer: ImageHeader, image: ImageHeader | None, note: Note) -> None:
     if image and image.size != layer.size:
-        note(Kind.SIZE_MISMATCH, path, sizes_differ(name, layer.size, image.size, image.orientation))
+        note(FindingKind.SIZE_MISMATCH, path, sizes_differ(name, layer.size, image.size, image.orientation))
 
 
 def _levels(alpha: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -130,23 +130,23 @@ def _levels(alpha: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _check_mask(path: Path, alpha: NDArray[np.uint8], levels: NDArray[np.int64], note: Note) -> None:
     used = np.flatnonzero(levels)
     if used[-1] == 0:
-        note(Kind.EMPTY, path, "every value is 0")
+        note(FindingKind.EMPTY, path, "every value is 0")
     elif used[-1] < OPAQUE_MIN:
-        note(Kind.FAINT, path, f"mask's largest value is {used[-1]}")
+        note(FindingKind.FAINT, path, f"mask's largest value is {used[-1]}")
     elif used[0] == 255:
-        note(Kind.FULL, path, "every value is 255")
+        note(FindingKind.FULL, path, "every value is 255")
     elif looks_inverted(alpha):
-        note(Kind.INVERTED, path, "opaque along the border, transparent in the middle")
+        note(FindingKind.INVERTED, path, "opaque along the border, transparent in the middle")
 
 
-def _check_trimap(path: Path, image: Measures | None, note: Note, *, decode: bool) -> None:
-    measured = _measured(path, MASK_FORMATS, note)
-    if measured:
-        _check_size("trimap", path, measured, image, note)
-    trimap = _noted(lambda: read_trimap(path), note) if measured and decode else None
+def _check_trimap(path: Path, image: ImageHeader | None, note: Note, *, decode: bool) -> None:
+    header = _header_or_finding(path, MASK_FORMATS, note)
+    if header:
+        _check_size("trimap", path, header, image, note)
+    trimap = _or_finding(lambda: read_trimap(path), note) if header and decode else None
     if trimap is None:
         return
     odd = sorted(set(np.flatnonzero(_levels(trimap)).tolist()) - set(TRIMAP_VALUES))
     if odd:
         shown = ", ".join(str(value) for value in odd[:VALUES_SHOWN])
-        note(Kind.ODD_TRIMAP, path, f"has {shown}{' …' if len(odd) > VALUES_SHOWN else ''}")
+        note(FindingKind.ODD_TRIMAP, path, f"has {shown}{' …' if len(odd) > VALUES_SHOWN else ''}")

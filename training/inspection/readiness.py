@@ -1,4 +1,4 @@
-"""Whether a run's pictures can be trained on: every pair is looked at once, before the first step.
+"""Whether a run's pictures can be trained on: every pair is checked once, before the first step.
 
 In: the run's splits and backgrounds. Out: nothing, where all of them can be used; else what is wrong, in the words of
 `inspect`, and a DataError. Masks are decoded, of photos and backgrounds only headers and ends are read. What was seen
@@ -20,14 +20,14 @@ from rich.console import Console, Group
 from rich.progress import track
 
 from training.data.dataset import Pair, Split
-from training.data.findings import Finding, Kind, Oddity
-from training.data.images import PHOTO_FORMATS, DataError, ImageError, measure
-from training.inspection.inspect import doubles
+from training.data.findings import AllowableProblem, Finding, FindingKind
+from training.data.images import PHOTO_FORMATS, DataError, ImageError, read_header
+from training.inspection.inspect import duplicate_stems
 from training.inspection.pair_checks import Depth, check_pair
-from training.inspection.view import lists
+from training.inspection.view import findings_by_kind
 
 # Of how pairs are checked: what was found by other rules is looked for anew.
-RULES: Final = 1
+RULES_VERSION: Final = 1
 
 # (kind, file, what) of each finding
 Seen = Sequence[tuple[str, str, str]]
@@ -46,32 +46,32 @@ def check_ready(
     splits: Sequence[Split],
     backgrounds: Sequence[Path],
     root: Path,
-    notes: Path,
+    cache_dir: Path,
     console: Console,
-    allowed: frozenset[Oddity] = frozenset(),
+    allowed: frozenset[AllowableProblem] = frozenset(),
 ) -> None:
-    """Look at every pair below `root`, keeping what was seen in the folder `notes`. Problems of the kinds `allowed`
-    are none. Raises DataError, after what is wrong was shown on `console`."""
-    items = [_item(split.name, pair, root) for split in splits for pair in split.pairs]
-    items += [_item("backgrounds", path, root) for path in backgrounds]
-    seen = _looked_at(items, root, _Notes(notes, root), console)
+    """Check every pair below `root`, and keep what was found in a file in `cache_dir`. Problems of the kinds
+    `allowed` are none. Raises DataError, after what is wrong was shown on `console`."""
+    items = [_make_item(split.name, pair, root) for split in splits for pair in split.pairs]
+    items += [_make_item("backgrounds", path, root) for path in backgrounds]
+    seen = _check_items(items, root, _CheckedFile(cache_dir, root), console)
     # All splits of one's own data are in one folder, and have the same doubles.
-    twice = {finding.file: finding for split in splits for finding in doubles(split, root)}
+    twice = {finding.file: finding for split in splits for finding in duplicate_stems(split, root)}
     problems = [
-        Finding(Kind(kind), item.split, _stem(item), file, what)
+        Finding(FindingKind(kind), item.split, _stem(item), file, what)
         for item in items
         for kind, file, what in seen[item.key]
     ]
     kinds = frozenset(oddity.kind for oddity in allowed)
     problems = [each for each in (*twice.values(), *problems) if each.is_problem and each.kind not in kinds]
     if problems:
-        console.print(Group(*lists(problems)))
+        console.print(Group(*findings_by_kind(problems)))
         raise DataError(_verdict(problems, len(items), root))
 
 
 def _verdict(problems: Sequence[Finding], files: int, root: Path) -> str:
     bad = len({(each.split, each.stem) for each in problems})
-    odd = [oddity for oddity in Oddity if oddity.kind in {each.kind for each in problems}]
+    odd = [oddity for oddity in AllowableProblem if oddity.kind in {each.kind for each in problems}]
     message = f"{bad} of {files} pairs and backgrounds cannot be trained on as they are: put them right."
     if odd:
         options = " ".join(f"--allow {oddity}" for oddity in odd)
@@ -79,24 +79,26 @@ def _verdict(problems: Sequence[Finding], files: int, root: Path) -> str:
     return f"{message} `python -m training inspect {root}` looks at everything."
 
 
-def _looked_at(items: Sequence[_Item], root: Path, notes: _Notes, console: Console) -> Mapping[str, Seen]:
+def _check_items(
+    items: Sequence[_Item], root: Path, checked: _CheckedFile, console: Console
+) -> Mapping[str, Seen]:
     """What is wrong with each item, by its key."""
-    known = notes.read()
+    known = checked.read()
     unknown = [item for item in items if item.key not in known]
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda item: _look(item, root), unknown)
+        found = pool.map(lambda item: _check_item(item, root), unknown)
         shown = track(found, "check pairs", len(unknown), console=console, disable=not unknown)
         known |= {item.key: seen for item, seen in zip(unknown, shown, strict=True)}
     seen = {item.key: known[item.key] for item in items}
     if unknown:
-        notes.write(seen)
+        checked.write(seen)
     return seen
 
 
-def _look(item: _Item, root: Path) -> Seen:
+def _check_item(item: _Item, root: Path) -> Seen:
     if isinstance(item.files, Path):
         try:
-            measure(item.files, PHOTO_FORMATS)
+            read_header(item.files, PHOTO_FORMATS)
         except ImageError as error:
             return [(error.kind.value, str(error.path), error.reason)]
         return []
@@ -108,11 +110,11 @@ def _stem(item: _Item) -> str:
     return item.files.stem
 
 
-def _item(split: str, files: Pair | Path, root: Path) -> _Item:
+def _make_item(split: str, files: Pair | Path, root: Path) -> _Item:
     if isinstance(files, Pair):
         # Training looks at no trimap.
         files = Pair(files.stem, files.image, files.alpha)
-    facts = [RULES, str(root), *_facts(files)]
+    facts = [RULES_VERSION, str(root), *_facts(files)]
     return _Item(split, files, hashlib.sha256(repr(facts).encode()).hexdigest()[:32])
 
 
@@ -126,7 +128,7 @@ def _facts(files: Pair | Path) -> Iterator[tuple[str, int, int]]:
             yield str(path), stat.st_size, stat.st_mtime_ns
 
 
-class _Notes:
+class _CheckedFile:
     """What was seen of a data set before, in one file; without it everything is looked at again."""
 
     def __init__(self, folder: Path, root: Path) -> None:

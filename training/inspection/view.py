@@ -1,4 +1,4 @@
-"""An Inspection for a terminal: a column per split, and a list per kind of finding that can be read to its end."""
+"""An Inspection in the terminal: a column per split, and a list per kind of finding that can be read to its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from training.data.findings import MEANING, WARNINGS, Finding, Kind
+from training.data.findings import MEANING, WARNINGS, Finding, FindingKind
 from training.inspection.inspect import Inspection, SplitInspection, Spread
 
 SHOWN: Final = 20  # findings of each kind
@@ -21,7 +21,7 @@ _NONE: Final = "–"
 
 def view(inspection: Inspection) -> Group:
     """The table, the findings and a verdict; readable at 80 columns."""
-    return Group(table(inspection), *lists(inspection.findings), _verdict(inspection))
+    return Group(table(inspection), *findings_by_kind(inspection.findings), _verdict(inspection))
 
 
 def table(inspection: Inspection) -> Table:
@@ -71,9 +71,9 @@ def _mean_size(split: SplitInspection) -> str:
     return f"{split.height.mean:.0f} × {split.width.mean:.0f}" if split.height and split.width else _NONE
 
 
-def lists(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+def findings_by_kind(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """Per kind: how many, what it means, the first of them. File names may hold rich's markup, so all is Text."""
-    for kind in Kind:
+    for kind in FindingKind:
         group = [finding for finding in findings if finding.kind is kind]
         if not group:
             continue

@@ -1,7 +1,7 @@
-"""A run's first weights from an artifact, so that training goes on where another run ended.
+"""The weights of an artifact, read again: to train on from them, to evaluate at any size, to export as ONNX.
 
-In: an artifact directory (any that `training.export.artifact` wrote) and a network of the same shape. Out: the
-network holds the artifact's weights. Kernels that were stored in 16 or 8 bits come back as they were stored.
+In: an artifact directory (any that `training.export.artifact` wrote). Out: its network rebuilt, or its weights in a
+network of the same shape. Kernels that were stored in 16 or 8 bits come back as they were stored.
 """
 
 from __future__ import annotations
@@ -18,38 +18,39 @@ from training.weights.layout import weight_name
 from training.weights.storage import restored_by_name
 
 
-class InitialWeightsError(ValueError):
+class ArtifactWeightsError(ValueError):
     """The artifact's weights do not fit the network; the message names the first that does not."""
 
 
-def rebuilt_network(artifact: Path) -> keras.Model:
+def rebuild_network(artifact: Path) -> keras.Model:
     """The network of an artifact with its weights, for inputs of any size that 32 divides.
 
-    Raises ContractError, or InitialWeightsError where the manifest names an architecture that is not ours.
+    Raises ContractError, or ArtifactWeightsError where the manifest names an architecture that is not ours.
     """
     architecture = verify(artifact).architecture
     named = re.fullmatch(r"u2net_(full|lite)(?:_x([0-9.]+))?", architecture)
     if named is None:
-        raise InitialWeightsError(f"{artifact} is {architecture}, which is not a U²-Net of this package")
+        raise ArtifactWeightsError(f"{artifact} is {architecture}, which is not a U²-Net of this package")
     network = u2net(named[1], width=float(named[2] or 1))
     load_artifact_weights(artifact, network)
     return network
 
 
 def load_artifact_weights(artifact: Path, network: keras.Model) -> Manifest:
-    """Set every weight of `network` by name. Raises ContractError or InitialWeightsError; then nothing is changed."""
+    """Set every weight of `network` by name. Raises ContractError or ArtifactWeightsError, and changes nothing
+    then."""
     manifest = verify(artifact)
     loaded = tf.saved_model.load(str(artifact / SAVED_MODEL_DIR))
     stored = restored_by_name([*loaded.trainable, *loaded.moving])
     wanted = {weight_name(weight): weight for weight in network.weights}
     if stored.keys() != wanted.keys():
         odd = sorted(stored.keys() ^ wanted.keys())[0]
-        raise InitialWeightsError(
+        raise ArtifactWeightsError(
             f"{artifact} is {manifest.architecture}, not {network.name}: {odd} is only in one"
         )
     for name, weight in wanted.items():
         if stored[name].shape != weight.shape:
-            raise InitialWeightsError(
+            raise ArtifactWeightsError(
                 f"{artifact} is {manifest.architecture}, not {network.name}: "
                 f"{name} is {tuple(stored[name].shape)}, the network takes {tuple(weight.shape)}"
             )

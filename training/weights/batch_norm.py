@@ -1,10 +1,19 @@
-"""A network whose batch norm is folded into its convolutions, and whose dilated convolutions are such.
+"""Batch norm in three forms: fused for training, folded for inference, and measured again from photos.
 
-In: a network of `model.u2net`. Out: the same function in inference and the same weights by the same names, but a
-graph of convolution, bias and ReLU, which TensorFlow fuses into one kernel each. As Keras writes it, batch norm
-stays a multiplication and an addition of every feature map, and a dilated convolution moves its pixels to the batch
-and back. The export serves such a network; a run that holds batch norm's statistics trains one, since batch norm is
-an affine map then, whose gain and shift learn as before.
+`with_fused_batch_norm`: Keras 3 composes batch norm of single operations; on a CPU these took a third of U²-Net's
+training step. The fused kernel (oneDNN on a CPU, cuDNN on a GPU) does the same.
+
+`with_folded_batch_norm`: as Keras writes it, batch norm stays a multiplication and an addition of every feature map
+in inference, and a dilated convolution moves its pixels to the batch and back. Folded, the graph is convolution,
+bias and ReLU, which TensorFlow fuses into one kernel each. The export serves such a network; a run that holds batch
+norm's statistics trains one, since batch norm is an affine map then, whose gain and shift learn as before.
+
+`measure_statistics`: a file from elsewhere may have batch norm folded into its convolutions. Such a network, with
+gain 1 and the folded bias as shift, gets the mean m and the variance v of what each convolution gives on photos, the
+gain √(v + ε) and the shift m + bias. Inference then gives what it gave, and training, which normalises by each
+batch's own mean and variance, starts close to that.
+
+In all three, names and weights stay as they are, so that checkpoints and artifacts fit every form.
 """
 
 from __future__ import annotations
@@ -21,8 +30,15 @@ from numpy.typing import NDArray
 from model.contract import Manifest
 from model.u2net import normalise
 
-NORMALISED = ".conv_s1"  # how the name of a convolution ends that a batch norm follows, and that one's
-NORM = ".bn_s1"
+# How the names of a convolution with batch norm, and of its batch norm, end.
+CONVOLUTION_SUFFIX: Final = ".conv_s1"
+BATCH_NORM_SUFFIX: Final = ".bn_s1"
+
+# What the manifest's `data` says, and what is no longer true of it when batch norm was folded once more.
+UNMEASURED: Final = "batch norm statistics not measured"
+MEASURED: Final = "batch norm statistics measured on {} photos"
+STATISTICS: Final = re.compile(r"(; )?batch norm statistics [^;]*")
+HELD_SUFFIX: Final = "statistics"  # how a document's `freeze` ends that keeps batch norm as in inference
 
 
 def with_folded_batch_norm(network: keras.Model) -> keras.Model:
@@ -38,14 +54,14 @@ def with_folded_batch_norm(network: keras.Model) -> keras.Model:
     folded = keras.models.clone_model(network, clone_function=fold)
     layers = {layer.name: layer for layer in folded.layers}
     for name, layer in layers.items():
-        if name.endswith(NORMALISED):
-            layer.follow(layers[name.removesuffix(NORMALISED) + NORM])
+        if name.endswith(CONVOLUTION_SUFFIX):
+            layer.fold(layers[name.removesuffix(CONVOLUTION_SUFFIX) + BATCH_NORM_SUFFIX])
     folded.set_weights(network.get_weights())
     return folded
 
 
 class FoldedIntoConvolution(keras.layers.BatchNormalization):
-    """Holds batch norm's weights, and does nothing: the convolution before it does."""
+    """Hold batch norm's weights and do nothing: the convolution before it applies them."""
 
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
@@ -58,7 +74,7 @@ class FoldedIntoConvolution(keras.layers.BatchNormalization):
 
 
 class FoldedConvolution(keras.layers.Conv2D):
-    """A convolution of stride 1 with the batch norm that it was told to `follow`."""
+    """A convolution of stride 1 that applies the batch norm given to `fold`."""
 
     # A function, because Keras would take a layer for a part of this one and count its weights twice.
     _norm: Callable[[], FoldedIntoConvolution] | None = None
@@ -68,7 +84,7 @@ class FoldedConvolution(keras.layers.Conv2D):
         # Keras would give 16-bit weights to a mixed policy; folding them needs all bits.
         self.autocast = False
 
-    def follow(self, norm: FoldedIntoConvolution) -> None:
+    def fold(self, norm: FoldedIntoConvolution) -> None:
         self._norm = lambda: norm
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -120,29 +136,22 @@ def with_fused_batch_norm(network: keras.Model) -> keras.Model:
     return fused
 
 
-# What the manifest's `data` says, and what is no longer true of it when batch norm was folded once more.
-UNMEASURED: Final = "batch norm statistics not measured"
-MEASURED: Final = "batch norm statistics measured on {} photos"
-STATISTICS: Final = re.compile(r"(; )?batch norm statistics [^;]*")
-HELD: Final = "statistics"  # how a document's `freeze` ends that keeps batch norm as in inference
-
-
 class StatisticsError(ValueError):
     """The statistics are needed and missing; the message says what to do."""
 
 
-def check_measured(manifest: Manifest, freeze: str) -> None:
-    """Raises StatisticsError where a run that is to `freeze` that part would train batch norm without statistics."""
-    if UNMEASURED in manifest.data and not freeze.endswith(HELD):
+def check_statistics_measured(manifest: Manifest, freeze: str) -> None:
+    """Raise StatisticsError where a run with this `freeze` would train batch norm without statistics."""
+    if UNMEASURED in manifest.data and not freeze.endswith(HELD_SUFFIX):
         raise StatisticsError(
             f"{manifest.label} was imported without photos, so its batch norm statistics are not known and training "
-            f'would start from another function: import it again with --photos DIR, or set freeze = "{HELD}"'
+            f'would start from another function: import it again with --photos DIR, or set freeze = "{HELD_SUFFIX}"'
         )
 
 
-def measure(network: keras.Model, batches: Iterable[NDArray[np.uint8]]) -> None:
+def measure_statistics(network: keras.Model, batches: Iterable[NDArray[np.uint8]]) -> None:
     """Set batch norm's mean and variance from photos, and its gain and shift so that inference stays as it is."""
-    convolutions = [layer for layer in network.layers if layer.name.endswith(NORMALISED)]
+    convolutions = [layer for layer in network.layers if layer.name.endswith(CONVOLUTION_SUFFIX)]
     probe = keras.Model(network.inputs, [layer.output for layer in convolutions])
 
     @tf.function
@@ -156,7 +165,7 @@ def measure(network: keras.Model, batches: Iterable[NDArray[np.uint8]]) -> None:
             each.append((np.asarray(mean, np.float64), np.asarray(variance, np.float64)))
     for layer, parts in zip(convolutions, found, strict=True):
         means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        norm = network.get_layer(layer.name.removesuffix(NORMALISED) + NORM)
+        norm = network.get_layer(layer.name.removesuffix(CONVOLUTION_SUFFIX) + BATCH_NORM_SUFFIX)
         _set_statistics(norm, means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0))
 
 

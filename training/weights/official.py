@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.u2net import CHANNEL_BLOCK, FLAT_DILATIONS, FULL, VARIANTS, Stage, Variant
-from training.weights.batch_norm import NORM, NORMALISED
+from training.weights.batch_norm import BATCH_NORM_SUFFIX, CONVOLUTION_SUFFIX
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ SIDES: Final = tuple(f"side{level}" for level in range(1, 7))
 FUSED: Final = "outconv"
 COUNTER: Final = "num_batches_tracked"  # a counter of PyTorch's batch norm that inference does not read
 
-_FIRST: Final = f"stage1.rebnconvin{NORMALISED}.weight"
+_FIRST: Final = f"stage1.rebnconvin{CONVOLUTION_SUFFIX}.weight"
 _WRAPPING: Final = frozenset({"module", "_orig_mod"})  # DataParallel's and torch.compile's part of a name
 _DECIMALS_MAX: Final = 6
 
@@ -49,7 +49,7 @@ class Weights:
 
     @property
     def folded(self) -> bool:
-        return not any(NORM in name for name in self.tensors)
+        return not any(BATCH_NORM_SUFFIX in name for name in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ def with_official_names(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefixes[0]): tensor for name, tensor in plain.items()}
 
 
-def architecture_of(tensors: Mapping[str, Array]) -> Architecture:
+def detect_architecture(tensors: Mapping[str, Array]) -> Architecture:
     """The network whose blocks give so many channels. Of the widths that fit, the one with the fewest decimals.
 
     Raises WeightsError if it is none of this package.
     """
     found = {}
     for block in BLOCKS:
-        name = f"{block.name}{NORMALISED}.weight"
+        name = f"{block.name}{CONVOLUTION_SUFFIX}.weight"
         if name not in tensors:
             raise WeightsError(f"it lacks {name}: damaged, or another network than U²-Net")
         found[block.name] = tensors[name].shape[0] if tensors[name].ndim else 0
@@ -154,13 +154,14 @@ def _roundest_width(counts: Sequence[tuple[int, int]]) -> float | None:
     return None
 
 
-def unfolded(tensors: Mapping[str, Array], epsilon: float) -> dict[str, Array]:
+def unfold_batch_norm(tensors: Mapping[str, Array], epsilon: float) -> dict[str, Array]:
     """Batch norm again where it was folded: mean 0, gain 1, and the convolution's bias as its shift."""
     result = dict(tensors)
     for block in BLOCKS:
-        bias = np.asarray(tensors[f"{block.name}{NORMALISED}.bias"], np.float32)
+        bias = np.asarray(tensors[f"{block.name}{CONVOLUTION_SUFFIX}.bias"], np.float32)
         one = np.ones_like(bias)
-        result[f"{block.name}{NORMALISED}.bias"] = 0 * one
+        result[f"{block.name}{CONVOLUTION_SUFFIX}.bias"] = 0 * one
         parts = {"weight": one, "bias": bias, "running_mean": 0 * one, "running_var": one * (1 - epsilon)}
-        result |= {f"{block.name}{NORM}.{part}": value.astype(np.float32) for part, value in parts.items()}
+        norm = f"{block.name}{BATCH_NORM_SUFFIX}"
+        result |= {f"{norm}.{part}": value.astype(np.float32) for part, value in parts.items()}
     return result

@@ -47,9 +47,9 @@ def constants_of(graph: GraphProto, folder: Path) -> dict[str, Array]:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            told = {each.name: each.t for each in node.attribute}
-            if "value" in told:
-                stored[node.output[0]] = told["value"]
+            attributes = {each.name: each.t for each in node.attribute}
+            if "value" in attributes:
+                stored[node.output[0]] = attributes["value"]
     return {name: _array(name, tensor, folder) for name, tensor in stored.items()}
 
 
@@ -67,8 +67,8 @@ def _array(name: str, tensor: TensorProto, folder: Path) -> Array:
 
 def _external(tensor: TensorProto, folder: Path) -> bytes:
     """The bytes of a tensor in a file beside, and of no file elsewhere: a path could lead anywhere, a link too."""
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location = told.get("location", "")
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
     file = folder / location
     if not location or Path(location).name != location or file.is_symlink():
         raise WeightsError(
@@ -78,8 +78,8 @@ def _external(tensor: TensorProto, folder: Path) -> bytes:
     if not file.is_file():
         raise WeightsError(f"keeps its weights in the file {location}, which must lie beside it and does not")
     try:
-        offset = int(told.get("offset", 0))
-        length = int(told.get("length", file.stat().st_size - offset))
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", file.stat().st_size - offset))
     except ValueError:
         offset = length = -1
     if min(offset, length) < 0 or offset + length > file.stat().st_size:
@@ -89,15 +89,15 @@ def _external(tensor: TensorProto, folder: Path) -> bytes:
         return opened.read(length)
 
 
-def ends_of(graph: GraphProto) -> str:
+def describe_ends(graph: GraphProto) -> str:
     """Its inputs and outputs in words, by which a person knows a network."""
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
 
-    def told(values: Any) -> str:
+    def described(values: Any) -> str:
         return ", ".join(f"{each.name} {_shape(each)}" for each in list(values)[:_ENDS_SHOWN]) or "none"
 
-    return f"inputs: {told(inputs)}; outputs: {told(graph.output)}"
+    return f"inputs: {described(inputs)}; outputs: {described(graph.output)}"
 
 
 def _shape(value: Any) -> str:
@@ -105,7 +105,7 @@ def _shape(value: Any) -> str:
     return f"[{', '.join(str(dim.dim_value or dim.dim_param or '?') for dim in dims)}]"
 
 
-def side_of(graph: GraphProto) -> int | None:
+def input_side(graph: GraphProto) -> int | None:
     """The side of the square that the file is for, if its input, or else its first output, has a fixed one."""
     constants = {tensor.name for tensor in graph.initializer}
     ends = [*(each for each in graph.input if each.name not in constants), *graph.output[:1]]
@@ -120,7 +120,7 @@ def side_of(graph: GraphProto) -> int | None:
 
 def properties_of(model: ModelProto) -> dict[str, str]:
     """The metadata; a geometry that is none is left out."""
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    if told.get(GEOMETRY_KEY) not in GEOMETRIES:
-        told.pop(GEOMETRY_KEY, None)
-    return told
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    if entries.get(GEOMETRY_KEY) not in GEOMETRIES:
+        entries.pop(GEOMETRY_KEY, None)
+    return entries

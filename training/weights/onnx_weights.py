@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from model.u2net import BATCH_NORM_EPSILON, CHANNEL_MEAN, CHANNEL_STD
-from training.weights.batch_norm import NORM, NORMALISED
+from training.weights.batch_norm import BATCH_NORM_SUFFIX, CONVOLUTION_SUFFIX
 from training.weights.official import BLOCKS, FUSED, SIDES, Array, Weights, WeightsError
 from training.weights.onnx_file import (
     DATA_KEY,
     GEOMETRY_KEY,
     LICENCE_KEY,
     constants_of,
-    ends_of,
+    describe_ends,
+    input_side,
     load_onnx,
     properties_of,
-    side_of,
 )
 
 if TYPE_CHECKING:
@@ -77,16 +77,16 @@ def read_onnx(path: Path) -> Weights:
         sharpness = network.sharpness()
     except _AnotherNetworkError as difference:
         raise WeightsError(
-            f"is an ONNX file of another network than U²-Net ({ends_of(graph)}): {difference}"
+            f"is an ONNX file of another network than U²-Net ({describe_ends(graph)}): {difference}"
         ) from None
-    told = properties_of(model)
+    properties = properties_of(model)
     return Weights(
         tensors,
-        size=side_of(graph),
-        geometry=told.get(GEOMETRY_KEY),
+        size=input_side(graph),
+        geometry=properties.get(GEOMETRY_KEY),
         sharpness=sharpness,
-        data=told.get(DATA_KEY, ""),
-        licence=told.get(LICENCE_KEY, ""),
+        data=properties.get(DATA_KEY, ""),
+        licence=properties.get(LICENCE_KEY, ""),
     )
 
 
@@ -114,10 +114,11 @@ class _Graph:
         self._check_entry()
         tensors: dict[str, Array] = {}
         for block, each in zip(BLOCKS, blocks, strict=True):
-            name = block.name + NORMALISED
+            name = block.name + CONVOLUTION_SUFFIX
             tensors |= {f"{name}.weight": each.kernel, f"{name}.bias": each.bias}
             if each.norm is not None:
-                tensors |= {f"{block.name}{NORM}.{part}": v for part, v in zip(PARTS, each.norm, strict=True)}
+                norm = f"{block.name}{BATCH_NORM_SUFFIX}"
+                tensors |= {f"{norm}.{part}": v for part, v in zip(PARTS, each.norm, strict=True)}
         for name, each in zip((*SIDES, FUSED), (*sides, *fused), strict=True):
             tensors |= {f"{name}.weight": each.kernel, f"{name}.bias": each.bias}
         return tensors
@@ -164,12 +165,12 @@ class _Graph:
         """And whether ReLU follows."""
         kernel = self._needed(node, 1)
         bias = self._needed(node, 2) if len(node.input) > 2 else np.zeros(len(kernel), np.float32)
-        told = {each.name: each for each in node.attribute}
-        steps = {*told["strides"].ints} if "strides" in told else {1}
-        groups = told["group"].i if "group" in told else 1
+        attributes = {each.name: each for each in node.attribute}
+        steps = {*attributes["strides"].ints} if "strides" in attributes else {1}
+        groups = attributes["group"].i if "group" in attributes else 1
         if steps != {1} or groups != 1:
             raise _AnotherNetworkError("it has convolutions with strides or groups")
-        dilation = int(told["dilations"].ints[0]) if "dilations" in told else 1
+        dilation = int(attributes["dilations"].ints[0]) if "dilations" in attributes else 1
         norm, after = None, self._after(node)
         if after is not None and after.op_type == "BatchNormalization":
             norm, after = self._norm(after), self._after(after)
@@ -192,11 +193,11 @@ class _Graph:
         for node in self._graph.node:
             if node.op_type != "Resize" or self._depth(node) == 0:
                 continue
-            told = {each.name: each.s.decode(errors="replace") for each in node.attribute if each.s}
-            way = told.get("coordinate_transformation_mode", "half_pixel")
-            if told.get("mode", "nearest") != "linear" or way not in _HALF_PIXEL:
+            attributes = {each.name: each.s.decode(errors="replace") for each in node.attribute if each.s}
+            way = attributes.get("coordinate_transformation_mode", "half_pixel")
+            if attributes.get("mode", "nearest") != "linear" or way not in _HALF_PIXEL:
                 raise _AnotherNetworkError(
-                    f"it enlarges by {told.get('mode', 'nearest')}, {way}, not bilinear by half pixels"
+                    f"it enlarges by {attributes.get('mode', 'nearest')}, {way}, not bilinear by half pixels"
                 )
 
     def _check_entry(self) -> None:

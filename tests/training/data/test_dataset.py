@@ -3,7 +3,7 @@
 import pytest
 
 from tests.training.p3m_folders import write_data_set, write_own_folder
-from training.data.dataset import DatasetError, list_backgrounds, list_pairs, splits_of
+from training.data.dataset import DatasetError, list_backgrounds, list_pairs, split_names
 
 
 @pytest.mark.parametrize("validation_level", [True, False])
@@ -66,7 +66,7 @@ def own_folder(root, images, masks):
 
 
 def every_pair(root):
-    return sorted((pair for split in splits_of(root) for pair in list_pairs(root, split).pairs), key=str)
+    return sorted((pair for split in split_names(root) for pair in list_pairs(root, split).pairs), key=str)
 
 
 def names_of(pairs):
@@ -143,7 +143,7 @@ def test_ones_own_folder_is_split_by_its_stems(tmp_path):
     assert not stems[0] & stems[1]
     assert len(stems[0] | stems[1]) == 40
     assert 1 <= len(stems[1]) <= 10
-    assert (train.name, held_out.name) == splits_of(root) == ("train", "held-out")
+    assert (train.name, held_out.name) == split_names(root) == ("train", "held-out")
 
 
 def test_a_pair_stays_held_out_when_others_come(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.p3m_folders import write_backgrounds, write_own_folder
 from training.data.dataset import list_backgrounds, list_pairs
-from training.data.fingerprint import Pictures
+from training.data.fingerprint import DataFingerprint
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 def pictures_of(folder):
     training, validation = (list_pairs(folder / "own", split).pairs for split in ("train", "held-out"))
-    return Pictures.of(training, validation, list_backgrounds(folder / "backgrounds"))
+    return DataFingerprint.of(training, validation, list_backgrounds(folder / "backgrounds"))
 
 
 def test_the_same_pictures_elsewhere_are_the_same(folder, tmp_path):

@@ -10,8 +10,8 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
-from training.data.findings import Kind
-from training.data.images import MASK_FORMATS, PHOTO_FORMATS, ImageError, measure, read_image
+from training.data.findings import FindingKind
+from training.data.images import MASK_FORMATS, PHOTO_FORMATS, ImageError, read_header, read_image
 
 RNG = np.random.default_rng(4)
 UPRIGHT = cv2.resize(RNG.integers(0, 256, (5, 4, 3), np.uint8), (40, 56), interpolation=cv2.INTER_CUBIC)
@@ -50,7 +50,7 @@ def test_a_photo_is_read_as_a_viewer_shows_it(tmp_path, suffix, orientation):
     np.testing.assert_array_equal(image, viewed)
     # JPEG is a few levels off.
     assert np.abs(image.astype(int) - UPRIGHT).max() <= (12 if suffix == ".jpg" else 0)
-    measures = measure(path, PHOTO_FORMATS)
+    measures = read_header(path, PHOTO_FORMATS)
     assert (measures.size, measures.orientation, measures.channels) == ((56, 40), orientation, 3)
 
 
@@ -65,7 +65,7 @@ def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path):
     with PIL.Image.open(path) as opened:
         assert opened.getexif()[ORIENTATION] == 3  # so Pillow would turn it
     assert np.abs(read_image(path).astype(int) - UPRIGHT).max() <= 12
-    assert measure(path, PHOTO_FORMATS).orientation == 1
+    assert read_header(path, PHOTO_FORMATS).orientation == 1
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0MM", b"rubbish", exif_of(0).tobytes(), exif_of(9).tobytes()])
@@ -114,10 +114,10 @@ def test_a_cmyk_jpeg_is_read(tmp_path):
 def test_a_file_cut_off_is_refused_by_its_name_also_without_decoding(tmp_path, suffix, left):
     path = save(tmp_path / f"x{suffix}", RNG.integers(0, 256, (90, 80, 3), np.uint8))
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
-    for read in (read_image, lambda path: measure(path, PHOTO_FORMATS)):
+    for read in (read_image, lambda path: read_header(path, PHOTO_FORMATS)):
         with pytest.raises(ImageError, match=rf"^{re.escape(str(path))}: ") as raised:
             read(path)
-        assert raised.value.kind is Kind.UNREADABLE
+        assert raised.value.kind is FindingKind.UNREADABLE
 
 
 def test_bytes_behind_the_end_of_a_photo_do_no_harm(tmp_path):
@@ -126,7 +126,7 @@ def test_bytes_behind_the_end_of_a_photo_do_no_harm(tmp_path):
     expected = read_image(path)
     path.write_bytes(path.read_bytes() + b"film" * 5000)
     np.testing.assert_array_equal(read_image(path), expected)
-    assert measure(path, PHOTO_FORMATS).size == (56, 40)
+    assert read_header(path, PHOTO_FORMATS).size == (56, 40)
 
 
 def test_what_is_no_photo_is_named_with_the_reason(tmp_path):
@@ -144,11 +144,15 @@ def test_what_is_no_photo_is_named_with_the_reason(tmp_path):
     tiff = save(tmp_path / "x.tif", UPRIGHT)
     with pytest.raises(ImageError, match="not a picture in a format that is read here"):
         read_image(tiff)
-    assert measure(tiff, MASK_FORMATS).size == (56, 40)
+    assert read_header(tiff, MASK_FORMATS).size == (56, 40)
 
 
 def test_an_error_goes_whole_from_one_process_to_another(tmp_path):
     with pytest.raises(ImageError) as raised:
         read_image(tmp_path / "none.png")
     again = pickle.loads(pickle.dumps(raised.value))
-    assert (str(again), again.kind, again.path) == (str(raised.value), Kind.UNREADABLE, tmp_path / "none.png")
+    assert (str(again), again.kind, again.path) == (
+        str(raised.value),
+        FindingKind.UNREADABLE,
+        tmp_path / "none.png",
+    )

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from tests.training.p3m_folders import write_backgrounds, write_data_set
 from training.config import AugmentConfig
-from training.data.cache import build
+from training.data.cache import build_cache
 from training.data.dataset import Sources, list_backgrounds, list_pairs
 from training.data.images import DataError
-from training.data.input_pipeline import ALL, Share, named_unreadable, training_samples
+from training.data.input_pipeline import ALL_REPLICAS, ReplicaRange, name_unreadable_files, training_batches
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def sources(tmp_path_factory):
     return Sources.of(pairs, list_backgrounds(write_backgrounds(folder / "backgrounds")))
 
 
-def batches(sources, first, last, *, seed=3, batch_size=2, share=ALL):
-    samples = training_samples(
+def batches(sources, first, last, *, seed=3, batch_size=2, replicas=ALL_REPLICAS):
+    samples = training_batches(
         sources,
         AugmentConfig(background_share=0.5),
         size=64,
@@ -29,7 +29,7 @@ def batches(sources, first, last, *, seed=3, batch_size=2, share=ALL):
         seed=seed,
         first_step=first,
         last_step=last,
-        share=share,
+        replicas=replicas,
     )
     return [tuple(part.numpy() for part in batch) for batch in samples]
 
@@ -70,7 +70,8 @@ def test_hosts_and_replicas_together_make_the_whole_batch(sources):
     whole = batches(sources, 1, 3, batch_size=6)
     # Two hosts, the first with two replicas of three.
     first, second = (
-        batches(sources, 1, 3, batch_size=6, share=share) for share in (Share(0, 2, 3), Share(2, 1, 3))
+        batches(sources, 1, 3, batch_size=6, replicas=replicas)
+        for replicas in (ReplicaRange(0, 2, 3), ReplicaRange(2, 1, 3))
     )
     assert [len(first), len(second)] == [4, 2]
     for step in range(2):
@@ -85,7 +86,7 @@ def test_cached_pictures_of_their_own_size_give_the_samples_of_the_files(tmp_pat
         cv2.imwrite(str(pair.image.with_suffix(".png")), cv2.imread(str(pair.image)))
         pair.image.unlink()
     pairs = list_pairs(tmp_path, "train").pairs
-    cached = build(pairs, (), tmp_path / "cache", 100, Console(quiet=True))
+    cached = build_cache(pairs, (), tmp_path / "cache", 100, Console(quiet=True))
     for expected, actual in zip(batches(Sources.of(pairs), 0, 3), batches(cached, 0, 3), strict=True):
         for a, b in zip(expected, actual, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -96,9 +97,9 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
     bad = pairs[1].image
     bad.write_bytes(bad.read_bytes()[:200])
     sources = Sources.of(pairs)
-    samples = training_samples(
+    samples = training_batches(
         sources, AugmentConfig(), size=32, batch_size=3, seed=0, first_step=0, last_step=2
     )
     with pytest.raises(DataError, match=f"{bad.name}: ") as raised:
-        list(named_unreadable(iter(samples), sources))
+        list(name_unreadable_files(iter(samples), sources))
     assert str(raised.value).count("\n") == 0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.data.test_images import STORED, exif_of
 from tests.training.p3m_folders import draw_portrait
-from training.data.findings import Kind
+from training.data.findings import FindingKind
 from training.data.images import ImageError
 from training.data.masks import read_alpha, read_alpha_bytes, read_portrait, read_prediction, read_trimap
 
@@ -129,26 +129,31 @@ def test_a_mask_is_as_upright_as_its_photo(tmp_path, orientation, suffix):
 ZEROS_AND_ONES = PIL.Image.fromarray((MATTE > 127).astype(np.uint8))
 # name: (picture, options, kind, words)
 REFUSED = {
-    "photo": (PIL.Image.fromarray(PHOTO), {}, Kind.COLOURED, "red, green and blue differ"),
-    "opaque photo": (merged("RGBA", *COLOURS, WHITE), {}, Kind.COLOURED, "red, green and blue differ"),
-    "cut-out": (merged("RGBA", *COLOURS, GREY), {}, Kind.COLOURED, "a cut-out in colour"),
+    "photo": (PIL.Image.fromarray(PHOTO), {}, FindingKind.COLOURED, "red, green and blue differ"),
+    "opaque photo": (merged("RGBA", *COLOURS, WHITE), {}, FindingKind.COLOURED, "red, green and blue differ"),
+    "cut-out": (merged("RGBA", *COLOURS, GREY), {}, FindingKind.COLOURED, "a cut-out in colour"),
     "coloured palette": (
         two_colours((0, 0, 0), (128, 0, 0)),
         {},
-        Kind.COLOURED,
+        FindingKind.COLOURED,
         "red, green and blue differ",
     ),
-    "red alone": (merged("RGB", GREY, BLACK, BLACK), {}, Kind.COLOURED, "red, green and blue differ"),
-    "grey cut-out": (merged("LA", COLOURS[0], GREY), {}, Kind.UNCLEAR, "two different mattes"),
-    "two mattes": (merged("LA", OTHER, GREY), {}, Kind.UNCLEAR, "two different mattes"),
-    "white but transparent": (merged("LA", WHITE, BLACK), {}, Kind.UNCLEAR, "transparent and of one colour"),
-    "0 and 1": (ZEROS_AND_ONES, {}, Kind.SCALE, "no value is above 1; multiply by 255"),
-    "0 and 1 in a palette": (two_colours((0, 0, 0), (1, 1, 1)), {}, Kind.SCALE, "no value is above 1"),
-    "0 and 1, opaque": (merged("LA", ZEROS_AND_ONES, WHITE), {}, Kind.SCALE, "no value is above 1"),
+    "red alone": (merged("RGB", GREY, BLACK, BLACK), {}, FindingKind.COLOURED, "red, green and blue differ"),
+    "grey cut-out": (merged("LA", COLOURS[0], GREY), {}, FindingKind.UNCLEAR, "two different mattes"),
+    "two mattes": (merged("LA", OTHER, GREY), {}, FindingKind.UNCLEAR, "two different mattes"),
+    "white but transparent": (
+        merged("LA", WHITE, BLACK),
+        {},
+        FindingKind.UNCLEAR,
+        "transparent and of one colour",
+    ),
+    "0 and 1": (ZEROS_AND_ONES, {}, FindingKind.SCALE, "no value is above 1; multiply by 255"),
+    "0 and 1 in a palette": (two_colours((0, 0, 0), (1, 1, 1)), {}, FindingKind.SCALE, "no value is above 1"),
+    "0 and 1, opaque": (merged("LA", ZEROS_AND_ONES, WHITE), {}, FindingKind.SCALE, "no value is above 1"),
     "8 bits in 16": (
         PIL.Image.fromarray(MATTE.astype(np.uint16)),
         {},
-        Kind.SCALE,
+        FindingKind.SCALE,
         "16 bits, but no value is above 255",
     ),
 }
@@ -196,4 +201,4 @@ def test_a_pair_of_two_sizes_is_refused_and_an_orientation_is_told(tmp_path):
     PIL.Image.fromarray(PHOTO).save(tmp_path / "x.jpg", exif=exif_of(6))
     with pytest.raises(ImageError, match=r"x\.png: image 72×96, mask 96×72 \(height × width\)") as raised:
         read_portrait(tmp_path / "x.jpg", tmp_path / "x.png")
-    assert raised.value.kind is Kind.SIZE_MISMATCH
+    assert raised.value.kind is FindingKind.SIZE_MISMATCH

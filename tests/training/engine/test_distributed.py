@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.training.p3m_folders import write_data_set
-from training.engine.distributed import choose_strategy, devices_in_words
+from training.engine.distributed import choose_strategy, describe_devices
 from training.engine.run_dir import RunError
 
 DOCUMENT = """
@@ -124,4 +124,4 @@ def test_a_hosts_devices_are_told_in_words(names, words, monkeypatch):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _kind: list(range(len(names))))
     details = [{"device_name": name} if name else {} for name in names]
     monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda gpu: details[gpu])
-    assert devices_in_words() == words
+    assert describe_devices() == words

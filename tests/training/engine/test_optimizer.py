@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.training import small_network
 from training.config import PhaseConfig, TrainConfig
-from training.engine.optimizer import LOSS_SCALE_GROWTH_STEPS, learning_rate, update
+from training.engine.optimizer import LOSS_SCALE_GROWTH_STEPS, apply_gradient, learning_rate
 from training.engine.state import LOSS_SCALE_FIRST, TrainState
 
 CONFIG = TrainConfig(
@@ -44,7 +44,7 @@ def test_steps_are_those_of_keras_adamw(state):
     )
     adamw.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     adamw.build(reference.trainable_variables)
-    step = tf.function(lambda gradient: update(state, CONFIG, gradient, state.moving.value()))
+    step = tf.function(lambda gradient: apply_gradient(state, CONFIG, gradient, state.moving.value()))
     for i, gradient in enumerate(gradients(state.layout.size)):
         adamw.learning_rate.assign(learning_rate(CONFIG, tf.constant(i)))
         adamw.apply(state.layout.split(gradient), reference.trainable_variables)
@@ -59,7 +59,7 @@ def test_the_average_follows_with_a_short_memory_at_first(state):
     moving = tf.fill([state.moving_layout.size], 5.0)
     before = state.moving.numpy()
     for gradient in gradients(state.layout.size, 3):
-        update(state, CONFIG, gradient, moving)
+        apply_gradient(state, CONFIG, gradient, moving)
         weights.append(state.weights.numpy())
     average, moved = weights[0], before
     for t in (1, 2, 3):
@@ -75,7 +75,7 @@ def test_float16_leaves_out_an_overflow_and_halves_its_scale(monkeypatch):
     small_network.use(monkeypatch)
     config = dataclasses.replace(CONFIG, precision="float16")
     state = TrainState(config)
-    step = tf.function(lambda gradient: update(state, config, gradient, state.moving.value() + 1))
+    step = tf.function(lambda gradient: apply_gradient(state, config, gradient, state.moving.value() + 1))
     before = {name: each.numpy() for name, each in state.vectors.items()}
     assert not np.isfinite(step(tf.fill([state.layout.size], np.inf)))
     for name in (
@@ -99,7 +99,7 @@ def test_float16_doubles_its_scale_after_many_good_steps(monkeypatch):
     config = dataclasses.replace(CONFIG, precision="float16")
     state = TrainState(config)
     state.good_steps.assign(LOSS_SCALE_GROWTH_STEPS - 1)
-    update(state, config, tf.ones([state.layout.size]), state.moving.value())
+    apply_gradient(state, config, tf.ones([state.layout.size]), state.moving.value())
     assert (state.loss_scale.numpy(), state.good_steps.numpy()) == (2 * LOSS_SCALE_FIRST, 0)
 
 

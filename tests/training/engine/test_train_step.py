@@ -14,7 +14,7 @@ from model.u2net import normalise
 from tests.training import small_network
 from training.config import PhaseConfig, TrainConfig
 from training.engine.state import TrainState
-from training.engine.train_step import Told, compiled_step
+from training.engine.train_step import StepResult, compile_train_step
 from training.losses import deep_supervision_loss
 
 CONFIG = TrainConfig(phases=(PhaseConfig(32, 20),), batch_size=4, learning_rate=0.01, warmup_steps=1)
@@ -33,14 +33,14 @@ def begin(**changes):
     config = dataclasses.replace(CONFIG, **changes)
     keras.utils.set_random_seed(2)
     state = TrainState(config)
-    return state, compiled_step(tf.distribute.OneDeviceStrategy("/cpu:0"), state, config)
+    return state, compile_train_step(tf.distribute.OneDeviceStrategy("/cpu:0"), state, config)
 
 
 def test_the_loss_falls_and_is_that_of_the_network_before_the_step():
     state, step = begin()
     logits = state.network((IMAGE / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], training=True)
     expected = float(deep_supervision_loss(ALPHA, logits, CONFIG.loss))
-    losses = [Told.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(8)]
+    losses = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(8)]
     assert losses[0] == pytest.approx(expected, rel=1e-5)
     assert losses == sorted(losses, reverse=True)
     assert state.step.numpy() == state.updates.numpy() == 8
@@ -48,8 +48,8 @@ def test_the_loss_falls_and_is_that_of_the_network_before_the_step():
 
 def test_a_wish_to_stop_is_told():
     _, step = begin()
-    assert not Told.read(step(IMAGE, ALPHA, GO_ON)).stop
-    assert Told.read(step(IMAGE, ALPHA, STOP)).stop
+    assert not StepResult.read(step(IMAGE, ALPHA, GO_ON)).stop
+    assert StepResult.read(step(IMAGE, ALPHA, STOP)).stop
 
 
 def test_parts_of_equal_pictures_give_the_gradient_of_the_whole():
@@ -58,7 +58,7 @@ def test_parts_of_equal_pictures_give_the_gradient_of_the_whole():
     told, weights = [], []
     for parts in (1, 4):
         state, step = begin(micro_batches=parts)
-        told.append(Told.read(step(image, alpha, GO_ON)))
+        told.append(StepResult.read(step(image, alpha, GO_ON)))
         weights.append(state.weights.numpy())
     assert told[1].loss == pytest.approx(told[0].loss, rel=1e-5)
     assert told[1].gradient_norm == pytest.approx(told[0].gradient_norm, rel=1e-4)
@@ -72,9 +72,9 @@ def test_a_frozen_encoder_stays_as_it_is_and_the_rest_learns():
         name: np.array(value) for name, value in state.moving_layout.by_name(state.moving.numpy()).items()
     }
     assert set(state.layout.names) == {f"side{i}.{part}" for i in range(7) for part in ("kernel", "bias")}
-    first = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+    first = StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss
     for _ in range(5):
-        last = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+        last = StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss
     assert last < first
     after = state.moving_layout.by_name(state.moving.numpy())
     assert "stage1.rebnconvin.conv_s1.kernel" in after
@@ -93,9 +93,9 @@ def test_held_statistics_stay_as_they_are_and_the_rest_learns(freeze, encoder_le
     names = {f"stage1.rebnconvin.{part}" for part in ("conv_s1.kernel", "bn_s1.gamma", "bn_s1.beta")}
     assert names.isdisjoint(state.layout.names) != encoder_learns
     assert "stage1.rebnconvin.bn_s1.moving_variance" in state.moving_layout.names
-    first = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+    first = StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss
     for _ in range(5):
-        last = Told.read(step(IMAGE, ALPHA, GO_ON)).loss
+        last = StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss
     assert last < first
     np.testing.assert_array_equal(state.moving.numpy(), before)
     np.testing.assert_array_equal(state.moving_average.numpy(), before)
@@ -105,7 +105,7 @@ def test_training_with_held_statistics_begins_with_the_function_that_is_served()
     state, step = begin(freeze="statistics")
     logits = state.averaged_network()(normalise(IMAGE), training=False)
     expected = float(deep_supervision_loss(ALPHA, logits, CONFIG.loss))
-    assert Told.read(step(IMAGE, ALPHA, GO_ON)).loss == pytest.approx(expected, rel=1e-4)
+    assert StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_float16_learns_as_float32_does():
@@ -114,7 +114,7 @@ def test_float16_learns_as_float32_does():
         keras.mixed_precision.set_global_policy("mixed_float16" if precision == "float16" else "float32")
         try:
             _, step = begin(precision=precision)
-            losses[precision] = [Told.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(4)]
+            losses[precision] = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(4)]
         finally:
             keras.mixed_precision.set_global_policy("float32")
     np.testing.assert_allclose(losses["float16"], losses["float32"], rtol=5e-3)
@@ -124,7 +124,7 @@ def test_xla_computes_the_same():
     losses = {}
     for xla in (False, True):
         _, step = begin(xla=xla)
-        losses[xla] = [Told.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(3)]
+        losses[xla] = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(3)]
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 

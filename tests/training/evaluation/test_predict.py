@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation.predict import resize_maker, resize_side
+from training.evaluation.predict import resize_predictor, resize_side
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_picture_is_seen_at_half_its_sides_and_its_matte_is_as_large_as_it_is(
     image = np.zeros((200, 330, 3), np.uint8)
     image[:, 165:] = 255
     small = np.full((20, 20, 3), 100, np.uint8)
-    mattes = resize_maker(brightness)([image, small])
+    mattes = resize_predictor(brightness)([image, small])
     assert seen == [(1, 96, 160, 3), (1, 32, 32, 3)]
     assert [matte.alpha.shape for matte in mattes] == [(200, 330), (20, 20)]
     assert mattes[0].alpha[:, :160].max() == 0

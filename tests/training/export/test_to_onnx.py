@@ -13,9 +13,9 @@ from tests.training.official_tensors import telling_tensors
 from training.evaluation.predict import load_network
 from training.export.artifact import Card, Packing, Serving, export_network
 from training.export.import_weights import assign_official, import_weights
-from training.export.parity_images import check_pictures
+from training.export.parity_images import parity_images
 from training.export.to_onnx import OnnxExportError, normalised_picture, to_onnx
-from training.weights.artifact_weights import rebuilt_network
+from training.weights.artifact_weights import rebuild_network
 
 SIZE = 64
 SHARPNESS = 1.5
@@ -55,7 +55,7 @@ def alphas(file, given):
 @pytest.mark.parametrize("form", FORMS)
 def test_file_gives_the_artifacts_alpha_for_any_number_of_pictures(artifact, exported, form, kept, count):
     pictures = np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-    pictures[0] = check_pictures(SIZE)[0]
+    pictures[0] = parity_images(SIZE)[0]
     expected = load_network(artifact)(pictures)
     assert np.ptp(expected) > 0.5
     result, file = exported[form, kept]
@@ -69,7 +69,7 @@ def test_file_gives_the_artifacts_alpha_for_any_number_of_pictures(artifact, exp
 
 
 def test_normalised_form_takes_other_sizes_as_rembg_gives_them(exported):
-    small = check_pictures(SIZE)
+    small = parity_images(SIZE)
     large = small.repeat(5, axis=1).repeat(3, axis=2)
     expected = alphas(exported["normalised", False][1], normalised_picture(small))
     # Bilinear from pixels that were repeated: the middle one of three or five is the pixel itself.
@@ -83,13 +83,13 @@ def test_what_leaves_comes_back_the_same(artifact, exported, tmp_path, form, kep
     assert (back.input_size, back.geometry, back.licence) == (SIZE, "letterbox", "ours")
     assert back.data.startswith("our portraits; imported from ")
     assert ("not measured" in back.data) is not kept
-    pictures = check_pictures(SIZE)
+    pictures = parity_images(SIZE)
     expected = load_network(artifact)(pictures)
     # Batch norm that was folded rounds otherwise, and the network multiplies that.
     np.testing.assert_allclose(load_network(tmp_path / "back")(pictures), expected, atol=1e-4)
     if kept:
-        weights = rebuilt_network(tmp_path / "back").get_weights()
-        for now, then in zip(weights, rebuilt_network(artifact).get_weights(), strict=True):
+        weights = rebuild_network(tmp_path / "back").get_weights()
+        for now, then in zip(weights, rebuild_network(artifact).get_weights(), strict=True):
             np.testing.assert_array_equal(now, then)
     assert back.sharpness == pytest.approx(SHARPNESS)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.p3m_folders import write_data_set
 from training.data.dataset import DatasetError
-from training.data.findings import Kind
+from training.data.findings import FindingKind
 from training.inspection.inspect import inspect
 
 TRAIN = "train/blurred_image/p_00000000.jpg"
@@ -66,7 +66,7 @@ def test_a_damaged_file_is_a_problem_and_the_rest_is_measured(root):
     truncate(root / TRAIN)
     inspection = inspect(root)
     (problem,) = inspection.problems
-    assert (problem.kind, problem.split, problem.file) == (Kind.UNREADABLE, "train", TRAIN)
+    assert (problem.kind, problem.split, problem.file) == (FindingKind.UNREADABLE, "train", TRAIN)
     assert inspection.splits[0].pairs == 4
     assert inspection.splits[0].height.mean == 96
 
@@ -76,8 +76,8 @@ def test_halves_of_pairs_are_problems_and_counted(root):
     (root / "train/blurred_image/p_00000002.jpg").unlink()
     inspection = inspect(root)
     assert found(inspection) == [
-        (Kind.NO_MASK, TRAIN, "no mask"),
-        (Kind.NO_IMAGE, "train/mask/p_00000002.png", "no image"),
+        (FindingKind.NO_MASK, TRAIN, "no mask"),
+        (FindingKind.NO_IMAGE, "train/mask/p_00000002.png", "no image"),
     ]
     split = inspection.splits[0]
     assert (split.pairs, split.images_without_mask, split.masks_without_image) == (2, 1, 1)
@@ -87,15 +87,15 @@ def test_a_missing_trimap_is_a_problem_and_a_lone_one_a_warning(root):
     (root / TRIMAP).rename(root / TRIMAP.replace("00000000", "lone"))
     inspection = inspect(root)
     photo = "validation/P3M-500-NP/original_image/p_00000000.jpg"
-    assert found(inspection) == [(Kind.NO_TRIMAP, photo, "no trimap")]
+    assert found(inspection) == [(FindingKind.NO_TRIMAP, photo, "no trimap")]
     lone = TRIMAP.replace("00000000", "lone")
-    assert found(inspection, problems=False) == [(Kind.LONE_TRIMAP, lone, "no pair")]
+    assert found(inspection, problems=False) == [(FindingKind.LONE_TRIMAP, lone, "no pair")]
     assert inspection.splits[2].trimaps == 1
 
 
 def test_two_files_of_one_stem_are_a_problem(root):
     rewrite(root / TRAIN.replace("jpg", "png"), cv2.imread(str(root / TRAIN)))
-    assert found(inspect(root)) == [(Kind.TWICE, TRAIN, "also p_00000000.png")]
+    assert found(inspect(root)) == [(FindingKind.TWICE, TRAIN, "also p_00000000.png")]
 
 
 def test_files_of_other_formats_are_a_warning_and_what_file_managers_leave_is_nothing(root):
@@ -103,7 +103,7 @@ def test_files_of_other_formats_are_a_warning_and_what_file_managers_leave_is_no
         (root / "train" / "blurred_image" / name).touch()
     inspection = inspect(root)
     assert found(inspection) == []
-    counted = (Kind.OTHER_FORMAT, "train/blurred_image", "2 .heic, 1 .avif")
+    counted = (FindingKind.OTHER_FORMAT, "train/blurred_image", "2 .heic, 1 .avif")
     assert found(inspection, problems=False) == [counted]
 
 
@@ -124,8 +124,8 @@ def test_a_photo_in_two_splits_and_one_that_is_twice_in_one_are_warnings(root):
     inspection = inspect(root, decode=False)
     assert inspection.problems == ()
     assert found(inspection, problems=False) == [
-        (Kind.REPEATED, again, f"same bytes as {TRAIN}"),
-        (Kind.LEAK, leaked, f"same bytes as {TRAIN}"),
+        (FindingKind.REPEATED, again, f"same bytes as {TRAIN}"),
+        (FindingKind.LEAK, leaked, f"same bytes as {TRAIN}"),
     ]
 
 
@@ -150,7 +150,7 @@ def test_a_split_that_is_there_but_has_no_masks_is_a_problem(root):
     (root / "validation" / "P3M-500-P" / "mask").rename(root / "validation" / "P3M-500-P" / "masks")
     inspection = inspect(root)
     (problem,) = inspection.problems
-    assert (problem.kind, problem.file) == (Kind.NO_PAIR, "validation/P3M-500-P")
+    assert (problem.kind, problem.file) == (FindingKind.NO_PAIR, "validation/P3M-500-P")
     assert "no blurred_image/ and mask/" in problem.what
     assert inspection.absent == ()
 
@@ -169,7 +169,7 @@ def test_own_pairs_are_inspected_once_as_train_and_held_out(tmp_path, root):
     inspection = inspect(own)
     assert [split.name for split in inspection.splits] == ["train", "held-out"]
     assert sum(split.pairs for split in inspection.splits) == 3
-    assert found(inspection) == [(Kind.NO_MASK, "image/p_00000001.jpg", "no mask")]
+    assert found(inspection) == [(FindingKind.NO_MASK, "image/p_00000001.jpg", "no mask")]
     assert inspection.problems[0].split == "train"
 
 

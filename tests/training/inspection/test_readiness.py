@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.training.data.test_images import exif_of
 from tests.training.p3m_folders import write_backgrounds, write_own_folder
 from training.data.dataset import list_backgrounds, list_pairs
-from training.data.findings import WARNINGS, Kind, Oddity
+from training.data.findings import WARNINGS, AllowableProblem, FindingKind
 from training.data.images import DataError
 from training.inspection import readiness
 from training.inspection.readiness import check_ready
@@ -54,29 +54,29 @@ def test_sound_pairs_are_ready(root):
 
 
 HOPELESS = {
-    Kind.UNREADABLE: lambda root: (root / PHOTO).write_bytes((root / PHOTO).read_bytes()[:-40]),
-    Kind.SIZE_MISMATCH: lambda root: rewrite(root / MASK, mask_of(root)[:-1]),
-    Kind.COLOURED: lambda root: rewrite(root / MASK, cv2.imread(str(root / PHOTO))),
-    Kind.UNCLEAR: lambda root: PIL.Image.merge(
+    FindingKind.UNREADABLE: lambda root: (root / PHOTO).write_bytes((root / PHOTO).read_bytes()[:-40]),
+    FindingKind.SIZE_MISMATCH: lambda root: rewrite(root / MASK, mask_of(root)[:-1]),
+    FindingKind.COLOURED: lambda root: rewrite(root / MASK, cv2.imread(str(root / PHOTO))),
+    FindingKind.UNCLEAR: lambda root: PIL.Image.merge(
         "LA", [PIL.Image.fromarray(255 - mask_of(root)), PIL.Image.fromarray(mask_of(root))]
     ).save(root / MASK),
-    Kind.SCALE: lambda root: rewrite(root / MASK, mask_of(root) // 255),
+    FindingKind.SCALE: lambda root: rewrite(root / MASK, mask_of(root) // 255),
 }
 ODD = {
-    Oddity.TWICE: lambda root: rewrite(root / "mask" / "photo 1_mask.png", mask_of(root)),
-    Oddity.EMPTY: lambda root: rewrite(root / MASK, np.zeros_like(mask_of(root))),
-    Oddity.FAINT: lambda root: rewrite(root / MASK, mask_of(root) // 3),
-    Oddity.FULL: lambda root: rewrite(root / MASK, np.full_like(mask_of(root), 255)),
-    Oddity.INVERTED: lambda root: rewrite(root / MASK, 255 - mask_of(root)),
+    AllowableProblem.TWICE: lambda root: rewrite(root / "mask" / "photo 1_mask.png", mask_of(root)),
+    AllowableProblem.EMPTY: lambda root: rewrite(root / MASK, np.zeros_like(mask_of(root))),
+    AllowableProblem.FAINT: lambda root: rewrite(root / MASK, mask_of(root) // 3),
+    AllowableProblem.FULL: lambda root: rewrite(root / MASK, np.full_like(mask_of(root), 255)),
+    AllowableProblem.INVERTED: lambda root: rewrite(root / MASK, 255 - mask_of(root)),
 }
 
 
 @pytest.mark.parametrize("kind", HOPELESS)
 def test_what_nothing_can_be_learnt_from_is_named_and_not_to_be_allowed(root, kind):
     HOPELESS[kind](root)
-    shown, message = refused(root, allowed=Oddity)
+    shown, message = refused(root, allowed=AllowableProblem)
     assert f"{kind} (1)" in shown
-    assert f"  {PHOTO if kind is Kind.UNREADABLE else MASK}: " in shown
+    assert f"  {PHOTO if kind is FindingKind.UNREADABLE else MASK}: " in shown
     assert message.startswith(
         "1 of 4 pairs and backgrounds cannot be trained on as they are: put them right."
     )
@@ -84,10 +84,10 @@ def test_what_nothing_can_be_learnt_from_is_named_and_not_to_be_allowed(root, ki
     assert f"`python -m training inspect {root}`" in message
 
 
-@pytest.mark.parametrize("oddity", Oddity)
+@pytest.mark.parametrize("oddity", AllowableProblem)
 def test_what_is_odd_is_named_and_can_be_allowed(root, oddity):
     ODD[oddity](root)
-    others = [other for other in Oddity if other is not oddity]
+    others = [other for other in AllowableProblem if other is not oddity]
     shown, message = refused(root, allowed=others)
     assert f"{oddity.kind} (1)" in shown
     assert f"What is meant to be so passes with --allow {oddity}." in message
@@ -95,7 +95,7 @@ def test_what_is_odd_is_named_and_can_be_allowed(root, oddity):
 
 
 def test_an_oddity_is_a_problem():
-    assert not {oddity.kind for oddity in Oddity} & WARNINGS
+    assert not {oddity.kind for oddity in AllowableProblem} & WARNINGS
 
 
 def test_a_photo_stored_turned_is_ready(root):
@@ -122,9 +122,9 @@ def test_a_background_that_cannot_be_read_is_named(root, tmp_path):
 
 def test_what_was_looked_at_is_looked_at_again_only_when_it_changed(root, monkeypatch):
     looked = []
-    look = readiness._look
+    look = readiness._check_item
     monkeypatch.setattr(
-        readiness, "_look", lambda item, root: (looked.append(item.files.stem), look(item, root))[1]
+        readiness, "_check_item", lambda item, root: (looked.append(item.files.stem), look(item, root))[1]
     )
     check(root)
     assert sorted(looked) == [f"photo {i}" for i in range(4)]
@@ -137,9 +137,9 @@ def test_what_was_looked_at_is_looked_at_again_only_when_it_changed(root, monkey
 
 
 def test_a_problem_is_told_again_without_another_look(root, monkeypatch):
-    ODD[Oddity.EMPTY](root)
+    ODD[AllowableProblem.EMPTY](root)
     before = refused(root)
-    monkeypatch.setattr(readiness, "_look", None)
+    monkeypatch.setattr(readiness, "_check_item", None)
     shown, message = refused(root)
     assert message == before[1]
     assert f"  {MASK}: every value is 0" in shown
@@ -147,8 +147,8 @@ def test_a_problem_is_told_again_without_another_look(root, monkeypatch):
 
 def test_other_rules_look_again(root, monkeypatch):
     check(root)
-    monkeypatch.setattr(readiness, "RULES", readiness.RULES + 1)
-    ODD[Oddity.EMPTY](root)
+    monkeypatch.setattr(readiness, "RULES_VERSION", readiness.RULES_VERSION + 1)
+    ODD[AllowableProblem.EMPTY](root)
     refused(root)
 
 
@@ -164,5 +164,5 @@ def test_notes_that_are_damaged_are_made_anew(root, content):
 def test_without_a_place_for_notes_it_is_looked_all_the_same(root):
     (root.parent / "notes").touch()
     check(root)
-    ODD[Oddity.EMPTY](root)
+    ODD[AllowableProblem.EMPTY](root)
     refused(root)

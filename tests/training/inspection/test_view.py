@@ -5,7 +5,7 @@ import numpy as np
 from rich.console import Console
 
 from tests.training.p3m_folders import write_data_set
-from training.data.findings import MEANING, Finding, Kind
+from training.data.findings import MEANING, Finding, FindingKind
 from training.inspection.inspect import Inspection, inspect
 from training.inspection.view import SHOWN, view
 
@@ -45,9 +45,9 @@ def test_a_long_list_ends_with_the_number_of_the_rest(tmp_path):
 
 
 def test_names_in_brackets_are_shown_as_they_are():
-    finding = {"kind": Kind.EMPTY, "split": "train", "stem": "[red]", "file": "[red].png", "what": "x"}
+    finding = {"kind": FindingKind.EMPTY, "split": "train", "stem": "[red]", "file": "[red].png", "what": "x"}
     assert "[red].png: x" in shown(Inspection(True, (), (), (Finding(**finding),)))
 
 
 def test_every_kind_has_a_meaning():
-    assert set(MEANING) == set(Kind)
+    assert set(MEANING) == set(FindingKind)

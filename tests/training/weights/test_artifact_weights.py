@@ -6,7 +6,7 @@ import pytest
 from model.contract import ContractError
 from model.u2net import u2net
 from training.export.artifact import Card, Serving, export_network
-from training.weights.artifact_weights import InitialWeightsError, load_artifact_weights
+from training.weights.artifact_weights import ArtifactWeightsError, load_artifact_weights
 
 CARD = Card(name="tiny", version="1", data="", licence="")
 
@@ -39,7 +39,7 @@ def test_a_network_of_another_shape_is_refused_and_left_as_it_was(artifact, othe
     variant, width = other
     network = u2net(variant, width=width)
     before = network.get_weights()
-    with pytest.raises(InitialWeightsError, match=r"u2net_lite_x0\.25, not u2net_"):
+    with pytest.raises(ArtifactWeightsError, match=r"u2net_lite_x0\.25, not u2net_"):
         load_artifact_weights(artifact[1], network)
     for now, then in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)

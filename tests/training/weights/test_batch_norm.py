@@ -21,17 +21,17 @@ from training.export.artifact import Packing
 from training.export.calibration import photos_in, squares
 from training.export.import_weights import assign_official, import_weights
 from training.weights.batch_norm import (
-    NORM,
-    NORMALISED,
+    BATCH_NORM_SUFFIX,
+    CONVOLUTION_SUFFIX,
     UNMEASURED,
     FusedBatchNormalization,
     StatisticsError,
-    check_measured,
-    measure,
+    check_statistics_measured,
+    measure_statistics,
     with_folded_batch_norm,
     with_fused_batch_norm,
 )
-from training.weights.official import unfolded
+from training.weights.official import unfold_batch_norm
 
 SIZE = 64
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
@@ -48,9 +48,9 @@ def write_photos(folder, count):
 
 def folded_network():
     """A network as it comes from a file with folded batch norm: gain 1, mean 0."""
-    tensors = {n: t for n, t in telling_tensors().items() if NORM not in n}
+    tensors = {n: t for n, t in telling_tensors().items() if BATCH_NORM_SUFFIX not in n}
     network = u2net("lite", width=0.25)
-    assign_official(network, unfolded(tensors, BATCH_NORM_EPSILON))
+    assign_official(network, unfold_batch_norm(tensors, BATCH_NORM_EPSILON))
     return network
 
 
@@ -62,7 +62,7 @@ def measured(tmp_path_factory):
     batches = list(squares(photos_in(folder), SIZE, "stretch"))
     photos = np.concatenate(batches)
     before = [np.asarray(each) for each in network(normalise(photos), training=False)]
-    measure(network, batches)
+    measure_statistics(network, batches)
     return photos, before, network
 
 
@@ -75,9 +75,9 @@ def test_inference_is_unchanged(measured):
 def test_statistics_are_those_of_the_convolutions_on_the_photos(measured):
     photos, _, network = measured
     for name in ("stage1.rebnconvin", "stage3.rebnconv2d", "stage1d.rebnconv1d"):
-        given = keras.Model(network.inputs, network.get_layer(name + NORMALISED).output)
+        given = keras.Model(network.inputs, network.get_layer(name + CONVOLUTION_SUFFIX).output)
         values = np.asarray(given(normalise(photos), training=False), np.float64)
-        gamma, _, mean, variance = network.get_layer(name + NORM).get_weights()
+        gamma, _, mean, variance = network.get_layer(name + BATCH_NORM_SUFFIX).get_weights()
         np.testing.assert_allclose(mean, values.mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(variance, values.var(axis=(0, 1, 2)), rtol=1e-3)
         np.testing.assert_allclose(gamma, np.sqrt(variance + BATCH_NORM_EPSILON), rtol=1e-5)
@@ -103,12 +103,14 @@ def test_a_run_that_trains_batch_norm_asks_for_statistics(freeze):
     with pytest.raises(
         StatisticsError, match=r'u2net@1 .*import it again with --photos DIR, or set freeze = "stat'
     ):
-        check_measured(MANIFEST, freeze)
+        check_statistics_measured(MANIFEST, freeze)
 
 
 def test_a_run_that_holds_batch_norm_or_has_statistics_begins():
-    check_measured(MANIFEST, "statistics")
-    check_measured(dataclasses.replace(MANIFEST, data="batch norm statistics measured on 48 photos"), "none")
+    check_statistics_measured(MANIFEST, "statistics")
+    check_statistics_measured(
+        dataclasses.replace(MANIFEST, data="batch norm statistics measured on 48 photos"), "none"
+    )
 
 
 @pytest.mark.parametrize("photos", [0, 3])

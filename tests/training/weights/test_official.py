@@ -8,8 +8,8 @@ from training.weights.official import (
     BLOCKS,
     Architecture,
     WeightsError,
-    architecture_of,
-    unfolded,
+    detect_architecture,
+    unfold_batch_norm,
     with_official_names,
 )
 
@@ -34,11 +34,11 @@ def test_variant_and_width_are_found_from_the_shapes(variant, width):
         for layer in network_of(variant, width).layers
         if layer.name.endswith(".conv_s1")
     }
-    assert architecture_of(shapes) == Architecture(variant, width)
+    assert detect_architecture(shapes) == Architecture(variant, width)
 
 
 def test_narrowest_network_gets_a_width_that_builds_it():
-    found = architecture_of(official_tensors(*SMALL))
+    found = detect_architecture(official_tensors(*SMALL))
     built = network_of(found.variant, found.width)
     assert [w.shape for w in built.weights] == [w.shape for w in network_of(*SMALL).weights]
 
@@ -49,7 +49,7 @@ def test_channel_counts_of_no_width_are_refused_and_told():
     with pytest.raises(
         WeightsError, match="24 outer and 16 inner channels: a U²-Net of other channel counts"
     ):
-        architecture_of(tensors)
+        detect_architecture(tensors)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_unfolded_batch_norm_is_the_identity_and_the_bias():
         if "bn_s1" not in name or name.endswith(".bias")
     }
     bias = tensors["stage3.rebnconv2d.conv_s1.bias"]
-    result = unfolded(tensors, 1e-5)
+    result = unfold_batch_norm(tensors, 1e-5)
     norm = [
         result[f"stage3.rebnconv2d.bn_s1.{part}"]
         for part in ("weight", "bias", "running_mean", "running_var")
