@@ -1,8 +1,8 @@
 """U²-Net's weights from elsewhere as an artifact: tensor by tensor, by name, with nothing left over.
 
-In: a file of weights (`weight_files`), by the official PyTorch names (`stage1.rebnconvin.conv_s1.weight`). Out: the
-same network in Keras. Our layers carry the official module names, so the mapping is one table of the last part of
-each name.
+In: a file of weights (`training.weights.file_formats`), by the official PyTorch names
+(`stage1.rebnconvin.conv_s1.weight`). Out: the same network in Keras. Our layers carry the official module names, so
+the mapping is one table of the last part of each name.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def import_weights(
     """Export the weights in `file` as an artifact, by default in float32, so that nothing is lost.
 
     `variant` is only compared with what the file holds. `size` is by default the file's own, else SIZE. On
-    `packing.photos` batch norm's statistics are measured, where the file has none (`norm_statistics`), and the ranges
-    of 8 bits. Of `card` only what is given counts; an artifact in a folder of models,
-    `<name>/<n>`, is called so, another after its file.
+    `packing.photos` batch norm's statistics are measured, where the file has none (`training.weights.batch_norm`),
+    and the ranges of 8 bits. Of `card` only what is given counts; an artifact in a folder of models, `<name>/<n>`, is
+    called so, another after its file.
 
     Raises WeightsError, CheckpointError, PhotosError, ImageError, ExportError or FileNotFoundError.
     """

@@ -93,8 +93,8 @@ def test_a_mask_may_say_in_its_name_that_it_is_one(tmp_path, ending):
 def test_of_several_masks_the_one_of_the_exact_stem_is_used_and_all_are_listed(tmp_path):
     root = own_folder(tmp_path, ["a.jpg", "b.jpg"], ["a-alpha.png", "a.png", "a_mask.png", "b_matte.png"])
     assert names_of(every_pair(root)) == [("a.jpg", "a.png"), ("b.jpg", "b_matte.png")]
-    (doubled,) = list_pairs(root, "train").listing.doubled
-    assert [path.name for path in doubled] == ["a.png", "a-alpha.png", "a_mask.png"]
+    (duplicates,) = list_pairs(root, "train").listing.duplicates
+    assert [path.name for path in duplicates] == ["a.png", "a-alpha.png", "a_mask.png"]
 
 
 def test_what_file_managers_leave_behind_is_no_picture(tmp_path):

@@ -104,7 +104,8 @@ def test_float16_doubles_its_scale_after_many_good_steps(monkeypatch):
 
 
 def test_the_rate_warms_up_then_falls_to_a_hundredth():
-    rates = [float(learning_rate(CONFIG, step)) for step in range(9)]
+    config = TrainConfig(phases=(PhaseConfig(32, 5), PhaseConfig(64, 3)), learning_rate=0.5, warmup_steps=2)
+    rates = [float(learning_rate(config, step)) for step in range(9)]
     assert rates[0] == pytest.approx(0.05)
     assert rates[2] == max(rates) == pytest.approx(0.5)
     assert rates[2:] == sorted(rates[2:], reverse=True)

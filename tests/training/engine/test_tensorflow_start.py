@@ -21,7 +21,7 @@ class config:
 PROGRAM = """
 import pathlib, sys
 sys.path.insert(0, {fake!r})
-from training import tensorflow_start
+from training.engine import tensorflow_start
 tensorflow_start.NVIDIA_GPUS = pathlib.Path({gpus!r})
 tensorflow_start.start_tensorflow()
 tensorflow_start.start_tensorflow()

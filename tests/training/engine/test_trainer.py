@@ -1,4 +1,4 @@
-"""Phases and rates of a run, without training one."""
+"""The phases of a run, without training one."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from training.config import PhaseConfig, TrainConfig
 from training.engine.trainer import remaining_phases
 
 SMALL, LARGE = PhaseConfig(32, 5), PhaseConfig(64, 3)
-CONFIG = TrainConfig(phases=(SMALL, LARGE), learning_rate=0.5, warmup_steps=2)
+CONFIG = TrainConfig(phases=(SMALL, LARGE))
 
 
 @pytest.mark.parametrize(
