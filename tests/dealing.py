@@ -18,8 +18,8 @@ LONG: Final = (
     *GROUPS,
     "tests/app/test_contract.py",
     "tests/app/server/test_supervisor.py",
-    "tests/training/test_hosts.py",
-    "tests/training/test_import_weights.py",
+    "tests/training/engine/test_distributed.py",
+    "tests/training/export/test_import_weights.py",
 )
 
 

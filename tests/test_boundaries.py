@@ -12,6 +12,89 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"environ", "getenv", "putenv", "environb"}
 
+# What each part of training/ may import of the others; the root's modules are parts of their own.
+TRAINING = {
+    "losses": set(),
+    "metrics": set(),
+    "config": {"losses"},
+    "weights": set(),
+    "data": {"config"},
+    "engine": {"config", "data", "losses", "metrics", "weights"},
+    "inspection": {"data"},
+    "evaluation": {"data", "metrics", "weights"},
+    "export": {"config", "data", "engine", "evaluation", "weights"},
+    "cli": {"config", "data", "engine", "evaluation", "export", "inspection"},
+    "__main__": {"cli"},
+    "": set(),
+}
+
+APP = {
+    "": set(),
+    "__main__": {"cli", "cutout_options", "server"},
+    "cli": {
+        "api",
+        "client",
+        "cutout_options",
+        "distributed",
+        "errors",
+        "files",
+        "imaging",
+        "inference",
+        "main",
+        "observability",
+        "pipeline",
+        "security",
+        "server",
+        "settings",
+    },
+    "distributed": {
+        "errors",
+        "files",
+        "imaging",
+        "inference",
+        "main",
+        "observability",
+        "pipeline",
+        "settings",
+    },
+    "server": {"errors", "middleware", "observability", "settings"},
+    "main": {
+        "api",
+        "errors",
+        "inference",
+        "middleware",
+        "observability",
+        "pipeline",
+        "security",
+        "settings",
+    },
+    "api": {
+        "errors",
+        "imaging",
+        "inference",
+        "middleware",
+        "observability",
+        "pipeline",
+        "schemas",
+    },
+    "middleware": {"errors", "observability", "security", "settings"},
+    "pipeline": {"concurrency", "errors", "imaging", "inference", "observability", "settings"},
+    "inference": {"concurrency", "errors", "observability", "settings"},
+    "imaging": {"errors"},
+    "concurrency": {"errors"},
+    "observability": {"errors"},
+    "settings": {"security"},
+    "security": set(),
+    "files": {"cutout_options"},
+    "client": set(),
+    "schemas": set(),
+    "cutout_options": set(),
+    "errors": set(),
+}
+"""The same of app/. `inference` holds the backends, too."""
+TABLES = {"training": TRAINING, "app": APP}
+MOST_IN_THE_ROOT_OF_APP = 12
+
 
 def sources(package: str) -> list[Path]:
     found = sorted((ROOT / package).rglob("*.py"))
@@ -77,6 +160,53 @@ def test_training_never_imports_app(path: Path) -> None:
     assert "app" not in top_level(path)
 
 
+def part_of(module: str) -> str:
+    """The folder or module right below its package that a dotted name is in; "" of the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def modules_of(path: Path, package: str) -> set[str]:
+    """The modules of `package` that a file imports, also where a name of them is imported."""
+    return imports(path) & {module_of(each) for each in sources(package)}
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file's module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+EACH_FILE = [(package, path) for package in TABLES for path in sources(package)]
+
+
+@pytest.mark.parametrize(("package", "path"), EACH_FILE, ids=[str(p.relative_to(ROOT)) for _, p in EACH_FILE])
+def test_parts_import_each_other_only_as_the_table_says(package: str, path: Path) -> None:
+    own = part_of(module_of(path))
+    used = {part_of(name) for name in modules_of(path, package)} - {own, ""}
+    assert used <= TABLES[package][own]
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_tables_have_no_circle_and_no_arrow_that_nobody_takes(package: str) -> None:
+    TopologicalSorter(TABLES[package]).prepare()  # raises CycleError
+    taken = {
+        (part_of(module_of(path)), part_of(name))
+        for path in sources(package)
+        for name in modules_of(path, package)
+    }
+    assert {(own, other) for own, others in TABLES[package].items() for other in others} <= taken
+
+
+@pytest.mark.parametrize("package", ["app", "training", "model"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    modules = {module_of(path): path for path in sources(package)}
+    # Also what is imported for its types alone, or late, inside of a function.
+    TopologicalSorter({name: modules_of(path, package) for name, path in modules.items()}).prepare()
+
+
+def test_a_newcomer_finds_few_files_in_the_root_of_app() -> None:
+    assert len(list((ROOT / "app").glob("*.py"))) <= MOST_IN_THE_ROOT_OF_APP
+
+
 @pytest.mark.parametrize("path", sources("model"), ids=lambda path: path.name)
 def test_model_imports_neither_side(path: Path) -> None:
     assert top_level(path).isdisjoint({"app", "training"})
@@ -90,90 +220,3 @@ def test_contract_needs_only_the_standard_library() -> None:
 def test_the_shared_pixel_recipe_needs_only_numpy_and_opencv(name: str) -> None:
     used = top_level(ROOT / "model" / f"{name}.py")
     assert used <= {"model", "numpy", "cv2"} | sys.stdlib_module_names
-
-
-ARROWS = {
-    "__main__": {"cli", "cutout_options", "server"},
-    "cli": {
-        *(
-            "api",
-            "client",
-            "cutout_options",
-            "distributed",
-            "errors",
-            "files",
-            "imaging",
-            "inference",
-            "main",
-        ),
-        *("observability", "pipeline", "security", "server", "settings"),
-    },
-    "distributed": {
-        *("cutout_options", "errors", "files", "imaging", "inference", "main", "observability", "pipeline"),
-        "settings",
-    },
-    "server": {"errors", "middleware", "observability", "settings"},
-    "main": {
-        *("api", "errors", "inference", "middleware", "observability", "pipeline", "schemas", "security"),
-        "settings",
-    },
-    "api": {
-        "errors",
-        "imaging",
-        "inference",
-        "middleware",
-        "observability",
-        "pipeline",
-        "schemas",
-        "settings",
-    },
-    "middleware": {"errors", "observability", "security", "settings"},
-    "pipeline": {"concurrency", "errors", "imaging", "inference", "observability", "settings"},
-    "inference": {"concurrency", "errors", "observability", "settings"},
-    "imaging": {"errors"},
-    "concurrency": {"errors"},
-    "observability": {"errors"},
-    "settings": {"security"},
-    "security": {"errors"},
-    "files": {"cutout_options"},
-    "client": set(),
-    "schemas": {"errors"},
-    "cutout_options": set(),
-    "errors": set(),
-}
-"""Which part of app/ may import which others: read downwards, nothing leads up, so there is no circle."""
-
-MOST_IN_THE_ROOT = 12
-
-
-def part_of(module: str) -> str:
-    """The folder or module right below app that a dotted name belongs to."""
-    return module.split(".")[1]
-
-
-@pytest.mark.parametrize("path", sources("app"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_parts_of_app_import_only_what_lies_below_them(path: Path) -> None:
-    own = path.relative_to(ROOT / "app").with_suffix("").parts[0]
-    if own == "__init__":
-        assert not [name for name in imports(path) if name.startswith("app.")]
-        return
-    used = {part_of(name) for name in imports(path) if name.startswith("app.")}
-    assert used - {own} <= ARROWS[own]
-
-
-def test_the_table_of_parts_has_no_circle_and_leads_downwards() -> None:
-    above: set[str] = set()
-    for part, below in ARROWS.items():
-        above.add(part)
-        assert below.isdisjoint(above), part
-
-
-def test_a_newcomer_finds_few_files_in_the_root_of_app() -> None:
-    assert len(list((ROOT / "app").glob("*.py"))) <= MOST_IN_THE_ROOT
-
-
-def test_modules_of_app_import_each_other_in_one_direction() -> None:
-    """Also where only the types are imported."""
-    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources("app")}
-    graph = {name: imports(path) & set(files) - {name} for name, path in files.items()}
-    TopologicalSorter(graph).prepare()

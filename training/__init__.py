@@ -1,29 +1,57 @@
-"""Makes the SavedModels that the service serves. The path of one training image:
+"""Makes the SavedModels that the service serves. Where things are:
 
-    configs/*.toml -> config      a run as a document
-    dataset                       folders -> pairs of paths
-    images, masks                 files -> upright photos and mattes: the only readers, for all that follows
-    readiness                     every pair looked at once, before the first step
-    cache                         decoded and shrunk once
-    samples                       pairs -> batches (tf.data), the same however a run is cut or shared
-    augment (draws, light)        crop, turn, mirror, new background, light, blur, JPEG, noise
-    model.u2net                   normalise, seven logit maps
-    losses                        deep supervision on soft alphas
-    step (optimizer, schedule)    one compiled step: gradient, all-reduce, clip, AdamW, average
-    state (layout), hosts         the run's vectors, on one device or many
-    loop, run_dir, signals        steps, validations, checkpoints; exact resume (run_pictures: on the same data)
-    validation, watch, progress   what a person sees meanwhile (history, plots, pictures, TensorBoard)
-    export                        best average -> artifact directory, checked against the network
-    storage, calibration          weights in 32, 16 or 8 bits; what 8 bits cost on calibration_photos
-    trimming                      a SavedModel without what only its writer needs
-    evaluate, mattes, protocol    the artifact on a split, as served or as P3M-10k's own test
-    metrics, connectivity, score  P3M-10k's definitions, for ours and for any tool's mattes
-    inspection, pair_check        a look at a data set before hours are spent on it (findings, contact_sheet)
-    import_weights                U²-Net's weights from elsewhere -> artifact (official_weights: names and order)
-    weight_files                  what a file is, by its content; pytorch_checkpoint and onnx_weights read it
-    norm_statistics               batch norm again, from photos, where a file has it folded away
-    to_onnx                       artifact -> ONNX file, checked against the artifact
+    config          a run as a TOML document (configs/*.toml)
+    losses          deep supervision on soft alphas
+    metrics         P3M-10k's metrics of one matte: SAD, MSE, MAD, GRAD, CONN; and IoU
 
-`tensorflow_start` keeps TensorFlow's start-up notes back. Never imports app/. `python -m training --help` lists the
-commands, which are in `commands/`.
+    cli/            the commands, a file each for `train`, `inspect`, `evaluate`, `export` and what belongs to them
+
+    data/           folders of photos and mattes -> batches
+        dataset         folders -> pairs of paths
+        images, masks   files -> upright photos and mattes: the only readers, for all that follows
+        findings        what can be wrong with a pair
+        fingerprint     which pictures a run is trained on
+        cache           pictures decoded and shrunk once
+        augmentation    crop, turn, mirror, second person, new background, colour, blur, JPEG, noise
+        input_pipeline  pairs -> batches (tf.data), the same however a run is cut or shared
+
+    weights/        U²-Net's weights, in memory and in files
+        layout, storage     many weights as one vector; in 32, 16 or 8 bits, as an artifact stores them
+        artifact_weights    an artifact's weights read again
+        batch_norm          fused for training, folded for inference, its statistics measured again from photos
+        official            the official names, their order, and the architecture behind channel counts
+        file_formats        what a file is, by its content; pytorch_checkpoint, onnx_weights read it
+
+    engine/         the training run
+        trainer             phases, steps, validations, checkpoints, signals
+        train_step          one compiled step: gradient, all-reduce, clip, AdamW, average
+        optimizer, state    AdamW and the learning rate; the run's vectors
+        run_dir             a run's directory is claimed for one document, set of pictures and first weights
+        checkpoints         last and best; exact resume
+        distributed         one device, many, or many hosts
+        validation          mattes of the validation pairs while the run goes on
+        callbacks, progress, history    TensorBoard, the bar, history.csv and its curves
+        tensorflow_start    keeps TensorFlow's start-up notes back
+
+    evaluation/     an artifact, or any tool's mattes, against true mattes
+        predict, protocol, crops    mattes as served or as P3M-10k's own test makes them; what of a picture counts
+        evaluate, report            figures over a split; a page with the worst mattes
+        score                       two folders of mattes
+
+    inspection/     a look at a data set before hours are spent on it
+        inspect, pair_checks        everything that is wrong, pair by pair
+        view, contact_sheet         the same for a terminal; the pictures themselves
+        readiness                   `train` looks at its pairs once, before the first step
+
+    export/         networks -> files
+        artifact, parity_images     SavedModel and manifest, compared with the network before it is written
+        trimming                    a SavedModel without what serving does not need
+        calibration                 ranges for 8 bits, and what 8 bits cost
+        import_weights, to_onnx     other people's weights -> artifact; artifact -> ONNX
+
+The path of one training image: config -> data.dataset -> data.input_pipeline -> data.augmentation -> model.u2net ->
+losses -> engine.train_step -> engine.checkpoints -> export.artifact -> evaluation.evaluate.
+
+Never imports app/. Between the sub-packages imports go one way, as tests/test_boundaries.py has it:
+data and weights know no other; engine, inspection and evaluation use these two; export uses engine and evaluation.
 """

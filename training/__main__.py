@@ -1,40 +1,24 @@
-"""The training package's command line: `python -m training COMMAND --help`."""
+"""`python -m training`: runs a command, and tells a person in one line what went wrong."""
 
 from __future__ import annotations
 
 import sys
 from typing import Final
 
-import typer
 from rich.markup import escape
 
-from training.commands import artifact, console, data, quality, run
-from training.tensorflow_start import with_tensorflow
+from training.cli import console
+from training.cli.app import app
 
 # What is not among the packages of the service alone: the extra `train` of pyproject.toml brings it.
 EXTRA: Final = frozenset({"keras", "matplotlib", "tensorboard"})
-
-cli = typer.Typer(
-    help="Train, evaluate and export U²-Net for portrait matting.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-cli.command()(data.inspect)
-cli.command()(with_tensorflow(run.train))
-cli.command()(run.plot)
-cli.command()(with_tensorflow(artifact.export))
-cli.command()(with_tensorflow(quality.evaluate))
-cli.command()(quality.score)
-cli.command("import-weights")(with_tensorflow(artifact.import_weights))
-cli.command("to-onnx")(with_tensorflow(artifact.to_onnx))
 
 
 def main() -> None:
     from model.contract import ContractError
 
     try:
-        cli()
+        app()
     except OSError as error:
         _end(_in_words(error))
     except ModuleNotFoundError as error:

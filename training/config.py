@@ -19,8 +19,8 @@ from typing import Any, Literal
 from model.contract import Geometry
 from training.losses import LossWeights
 
-# What a run keeps as it is (`training.state`): the six encoder stages with their batch norm's statistics, every batch
-# norm's statistics, or the encoder and all statistics.
+# What a run keeps as it is (`training.engine.state`): the six encoder stages with their batch norm's statistics,
+# every batch norm's statistics, or the encoder and all statistics.
 Freeze = Literal["none", "encoder", "statistics", "encoder+statistics"]
 
 
@@ -46,7 +46,7 @@ class PhaseConfig:
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
-    """Shares are probabilities per sample in 0..1; strengths are explained in `training.augment`."""
+    """Shares are probabilities per sample in 0..1; strengths are explained in `training.data.augmentation`."""
 
     crop_share: float = 0.5
     crop_area_min: float = 0.3
@@ -68,9 +68,10 @@ class TrainConfig:
     """One run.
 
     `batch_size` is per step over all replicas; each replica takes its part in `micro_batches` turns, which trades
-    time for memory. Rates are per step. `freeze` keeps a part of the network as it is (`training.state.freeze`).
-    `shorter_side` shrinks pictures whose shorter side has more pixels, once, into `--cache` (`training.cache`); 0
-    leaves them as they are. `xla` compiles forward and backward pass by XLA.
+    time for memory. Rates are per step. `freeze` keeps a part of the network as it is
+    (`training.engine.state.trainable_network`). `shorter_side` shrinks pictures whose shorter side has more pixels,
+    once, into `--cache` (`training.data.cache`); 0 leaves them as they are. `xla` compiles forward and backward pass
+    by XLA.
     """
 
     phases: tuple[PhaseConfig, ...]

@@ -24,8 +24,8 @@ import tensorflow as tf
 from app.inference import predictor
 from app.inference.backends.base import Alphas, Batch, Predict
 from model.u2net import u2net
-from training.export import Card, Serving, export_network
-from training.to_onnx import to_onnx
+from training.export.artifact import Card, Serving, export_network
+from training.export.to_onnx import to_onnx
 
 YARDSTICK_SIZE = 320
 

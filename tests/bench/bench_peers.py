@@ -106,7 +106,7 @@ def compare(
     Raises ValueError if the two do not run the same network, or if one does not answer as it should.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from training.to_onnx import to_onnx  # brings TensorFlow, for which `--help` should not wait
+    from training.export.to_onnx import to_onnx  # brings TensorFlow, for which `--help` should not wait
 
     peer, data = installed(folder), photo(side)
     with tempfile.TemporaryDirectory() as home:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from model.matting import REDUCTION
 from model.refine import refine
 from model.transforms import Alpha, Image, stretch
-from training.dataset import list_pairs
-from training.images import read_image
-from training.masks import read_alpha
+from training.data.dataset import list_pairs
+from training.data.images import read_image
+from training.data.masks import read_alpha
 from training.metrics import gradient_error
 
 SIDE = 2048  # pixels of the drawn photo: 4.2 megapixels

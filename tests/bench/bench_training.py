@@ -22,14 +22,14 @@ import tensorflow as tf
 from rich.console import Console
 
 from tests.training.p3m_folders import write_backgrounds, write_data_set
-from training.cache import build
 from training.config import PhaseConfig, TrainConfig, load_config
-from training.dataset import Pair, Sources, list_backgrounds, list_pairs
-from training.hosts import choose_strategy
-from training.loop import set_precision
-from training.samples import training_samples
-from training.state import TrainState
-from training.step import Step, Told, compiled_step
+from training.data.cache import build_cache
+from training.data.dataset import Pair, Sources, list_backgrounds, list_pairs
+from training.data.input_pipeline import training_batches
+from training.engine.distributed import choose_strategy
+from training.engine.state import TrainState
+from training.engine.train_step import StepResult, TrainStep, compile_train_step
+from training.engine.trainer import set_precision
 
 P3M_SIZE = (1350, 1320)
 PAIRS = 96
@@ -38,14 +38,14 @@ GO_ON = tf.constant(0.0)
 
 
 def seconds_per_step(
-    step: Step, batches: list[tuple[tf.Tensor, ...]] | tf.data.Iterator, steps: int
+    step: TrainStep, batches: list[tuple[tf.Tensor, ...]] | tf.data.Iterator, steps: int
 ) -> float:
     """Wall time; the first batch is not counted, so that what runs ahead is under way."""
     batches = iter(batches)
-    Told.read(step(*next(batches)[:2], GO_ON))
+    StepResult.read(step(*next(batches)[:2], GO_ON))
     started = time.perf_counter()
     for _ in range(steps):
-        Told.read(step(*next(batches)[:2], GO_ON))
+        StepResult.read(step(*next(batches)[:2], GO_ON))
     return (time.perf_counter() - started) / steps
 
 
@@ -53,7 +53,7 @@ def batches_of(
     config: TrainConfig, sources: Sources, size: int, first: int, last: int
 ) -> Iterator[tuple[tf.Tensor, ...]]:
     return iter(
-        training_samples(
+        training_batches(
             sources,
             config.augment,
             size=size,
@@ -70,7 +70,7 @@ def bench_step(config: TrainConfig, sources: Sources, size: int, rounds: int, st
     strategy = choose_strategy()
     with strategy.scope():
         state = TrainState(config)
-    step = compiled_step(strategy, state, config)
+    step = compile_train_step(strategy, state, config)
 
     ready = [next(batches_of(config, sources, size, 0, 1))] * (steps + 1)
     seconds_per_step(step, ready, 2)
@@ -129,7 +129,7 @@ def main() -> None:
         folder = Path(name)
         pairs, backgrounds = data(folder, options.data_root)
         files = Sources.of(pairs, backgrounds)
-        cached = build(pairs, backgrounds, folder / "cache", SHORTER_SIDE, Console(quiet=True))
+        cached = build_cache(pairs, backgrounds, folder / "cache", SHORTER_SIDE, Console(quiet=True))
         bench_samples("files", config, files, options.size, 16)
         bench_samples(f"cache, shorter side {SHORTER_SIDE}", config, cached, options.size, 16)
         if not options.input_only:

@@ -24,7 +24,7 @@ from app.inference import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
 from tests.processes import serving
-from training.pictures import as_grey, on_green
+from training.data.images import as_grey, on_green
 
 Picture = NDArray[np.uint8]
 

@@ -14,23 +14,23 @@ from tests.training.small_network import small_network
 
 
 class Recorder:
-    """Stands for `training.progress.Progress`."""
+    """Stands for `training.engine.progress.Progress`."""
 
     def __init__(self, stop_at):
         self.losses, self.state, self._stop_at = {}, None, stop_at
 
-    def start(self, _config, _data, state, **_):
+    def on_train_begin(self, _config, _data, state, **_):
         self.state = state
 
-    def step(self, step, loss, _size):
+    def on_step_end(self, step, loss, _size):
         self.losses[step] = loss
         if step == self._stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def validated(self, *_, **__):
+    def on_validation_end(self, *_, **__):
         pass
 
-    def ended(self, *_, **__):
+    def on_train_end(self, *_, **__):
         pass
 
 
@@ -40,11 +40,11 @@ def main(folder, index, ports, stop_at=None):
         os.environ["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": workers}, "task": {"type": "worker", "index": int(index)}}
         )
-    from training import loop
-    from training import state as states
     from training.config import load_config
-    from training.dataset import Sources, TrainData, list_pairs
-    from training.run_dir import RunError, claim
+    from training.data.dataset import Sources, TrainData, list_pairs
+    from training.engine import state as states
+    from training.engine import trainer
+    from training.engine.run_dir import RunError, claim
 
     states.build_network = small_network
     recorder = Recorder(stop_at and int(stop_at))
@@ -53,7 +53,7 @@ def main(folder, index, ports, stop_at=None):
     pairs = list_pairs(folder / "p3m", "train").pairs
     claim(run_dir, document, config)
     try:
-        finished = loop.train(config, TrainData(pairs, pairs[:2], Sources.of(pairs)), run_dir, recorder)
+        finished = trainer.train(config, TrainData(pairs, pairs[:2], Sources.of(pairs)), run_dir, recorder)
     except RunError as error:
         print(json.dumps({"error": str(error)}))
         return

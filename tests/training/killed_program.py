@@ -10,7 +10,7 @@ import sys
 from model.u2net import VARIANTS
 from tests.training.shallow_network import SHALLOW
 from training.__main__ import main
-from training.progress import Progress
+from training.engine.progress import Progress
 
 
 def killed(_progress, step, _loss, _size):
@@ -20,6 +20,6 @@ def killed(_progress, step, _loss, _size):
 
 if __name__ == "__main__":
     STEP = int(sys.argv.pop(1))
-    Progress.step = killed
+    Progress.on_step_end = killed
     VARIANTS["lite"] = SHALLOW
     main()

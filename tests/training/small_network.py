@@ -2,7 +2,7 @@
 
 import keras
 
-from training import state
+from training.engine import state
 
 CHANNELS = 8
 

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from training.losses import (
-    LossWeights,
-    deep_supervision_loss,
-    matte_loss,
-    soft_cross_entropy,
-    soft_iou,
-)
+from training.losses import LossWeights, deep_supervision_loss, matte_loss, soft_cross_entropy, soft_iou
 
 ALPHA = np.array([0.0, 0.25, 0.5, 1.0], np.float32).reshape(1, 2, 2, 1)
 

@@ -171,7 +171,9 @@ def test_what_needs_no_plots_runs_without_them(arguments, tmp_path, tiny_artifac
     assert (code, err) == (0, ""), out
 
 
-@pytest.mark.parametrize("module", ["training.export", "training.import_weights", "training.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["training.export.artifact", "training.export.import_weights", "training.evaluation.evaluate"]
+)
 def test_modules_of_commands_without_plots_load_without_them(module, tmp_path):
     program = WITHOUT_EXTRA.replace("from training.__main__ import main\nmain()", f"import {module}")
     code, _, err = command_line(program, tmp_path)
@@ -184,8 +186,8 @@ def test_mattes_are_scored_without_tensorflow(tmp_path):
         cv2.imwrite(str(tmp_path / name / "a.png"), np.full((4, 5), 51 if name == "mattes" else 0, np.uint8))
     program = (
         "import sys; sys.argv[0] = 'training'\n"
-        "from training.__main__ import cli\n"
-        "cli(standalone_mode=False)\n"
+        "from training.cli.app import app\n"
+        "app(standalone_mode=False)\n"
         "assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", program, "score", "mattes", "truths", "--json", "scores.json"]

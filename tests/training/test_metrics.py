@@ -7,8 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label
 
-from training.connectivity import connected_level, largest_component
-from training.metrics import gradient_error, mean_iou, score_matte
+from training.metrics import connected_level, gradient_error, largest_component, mean_iou, score_matte
 
 TRUTH = np.array([[0.0, 0.5], [1.0, 1.0]])
 PREDICTED = np.array([[0.25, 0.5], [1.0, 0.0]])

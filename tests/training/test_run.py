@@ -19,20 +19,21 @@ import training
 from model.contract import verify
 from tests.training import shallow_network
 from tests.training.p3m_folders import write_backgrounds, write_data_set
-from training import loop
-from training.__main__ import cli
+from training.cli.app import app
 from training.config import load_config
-from training.dataset import Sources, TrainData, list_pairs
-from training.history import read_history
-from training.images import DataError
-from training.initial_weights import load_artifact_weights
-from training.layout import weight_name
-from training.loop import train
-from training.mattes import load_network
-from training.progress import Progress
-from training.run_dir import Checkpoints, RunError, claim, load_trained
-from training.run_pictures import Pictures
-from training.state import TrainState, build_network
+from training.data.dataset import Sources, TrainData, list_pairs
+from training.data.fingerprint import DataFingerprint
+from training.data.images import DataError
+from training.engine import trainer
+from training.engine.checkpoints import Checkpoints, load_trained
+from training.engine.history import read_history
+from training.engine.progress import Progress
+from training.engine.run_dir import RunError, claim
+from training.engine.state import TrainState, build_network
+from training.engine.trainer import train
+from training.evaluation.predict import load_network
+from training.weights.artifact_weights import load_artifact_weights
+from training.weights.layout import weight_name
 
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
 STEPS = 8
@@ -61,7 +62,7 @@ def data_of(folder):
 
 
 def invoke(*arguments):
-    result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     return result.exit_code, result.output
 
 
@@ -186,8 +187,8 @@ class StopAt(Progress):
         super().__init__()
         self._stop_at = stop_at
 
-    def step(self, step, loss, size):
-        super().step(step, loss, size)
+    def on_step_end(self, step, loss, size):
+        super().on_step_end(step, loss, size)
         if step == self._stop_at:
             signal.raise_signal(signal.SIGTERM)
 
@@ -219,7 +220,7 @@ def test_a_run_begun_with_a_model_takes_its_weights_and_remembers_it(
     """The steps themselves are another test's: here the run stops before its first."""
     run = folder / "begun"
     states = []
-    monkeypatch.setattr("training.loop._Run.to_the_end", lambda self: states.append(self._state))
+    monkeypatch.setattr("training.engine.trainer._TrainingLoop.run", lambda self: states.append(self._state))
     claim(run, SMOKE, config, small_artifact)
     claim(run, SMOKE, config)
     with Progress() as progress:
@@ -243,7 +244,7 @@ def test_a_checkpoint_comes_before_the_model_a_run_began_with(
     folder, small, small_run, small_artifact, config, monkeypatch
 ):
     origins = []
-    monkeypatch.setattr(Progress, "start", lambda self, *_, origin, **__: origins.append(origin))
+    monkeypatch.setattr(Progress, "on_train_begin", lambda self, *_, origin, **__: origins.append(origin))
     with Progress() as progress:
         assert train(config, data_of(folder), small_run, progress, small_artifact) is True
     assert origins == ["resumed at step 8"]
@@ -405,7 +406,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     folder, small, config, tmp_path, monkeypatch
 ):
     bad = tf.constant([np.nan, 1, 0])
-    monkeypatch.setattr(loop, "compiled_step", lambda *_: lambda image, alpha, stopping: bad)
+    monkeypatch.setattr(trainer, "compile_train_step", lambda *_: lambda image, alpha, stopping: bad)
     with (
         Progress() as progress,
         pytest.raises(RunError, match=r"not finite at step 1; the batch was (p_\w+, ){3}p_\w+\."),
@@ -419,7 +420,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(
 ):
     """The loss is a number all the while: what is broken is seen by the validation alone."""
     scores = iter([{"MAD": np.nan, "mIoU": np.nan}, {"MAD": 0.4, "mIoU": 0.5}, {"MAD": np.nan, "mIoU": 0.5}])
-    monkeypatch.setattr(loop.ValidationSet, "score", lambda self: (real(self), next(scores))[1])
+    monkeypatch.setattr(trainer.ValidationSet, "score", lambda self: (real(self), next(scores))[1])
     every = dataclasses.replace(
         config, phases=(dataclasses.replace(config.phases[0], steps=6),), validate_every=2
     )
@@ -433,7 +434,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(
     assert said.count("(best)") == 1
 
 
-real = loop.ValidationSet.score
+real = trainer.ValidationSet.score
 
 
 def poisoned(run_dir, config, *, best, last):
@@ -497,7 +498,7 @@ def test_a_run_is_not_taken_up_on_other_pictures_without_a_word(folder, small, s
 def test_a_run_without_a_checkpoint_may_begin_on_other_pictures(folder, config, tmp_path):
     pairs = data_of(folder).train
     for some in (pairs, pairs[:3]):
-        claim(tmp_path, SMOKE, config, None, Pictures.of(some, pairs, ()))
+        claim(tmp_path, SMOKE, config, None, DataFingerprint.of(some, pairs, ()))
 
 
 def test_a_file_is_no_run_directory(config, tmp_path):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.untouched import ONEDNN_BFLOAT16, forget_seeds_and_precision
 from training.config import PhaseConfig, TrainConfig
-from training.loop import set_precision
+from training.engine.trainer import set_precision
 
 
 def draws():

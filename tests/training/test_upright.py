@@ -5,17 +5,17 @@ import PIL.Image
 import pytest
 from rich.console import Console
 
+from tests.training.data.test_images import STORED, exif_of
 from tests.training.p3m_folders import write_backgrounds, write_data_set
 from tests.training.small_network import small_network
-from tests.training.test_images import STORED, exif_of
-from training.cache import build, read_cached
 from training.config import AugmentConfig
-from training.contact_sheet import contact_sheet
-from training.dataset import Sources, list_backgrounds, list_pairs
-from training.inspection import inspect
-from training.mattes import read_sample
-from training.samples import training_samples
-from training.validation import ValidationSet
+from training.data.cache import build_cache, read_cached
+from training.data.dataset import Sources, list_backgrounds, list_pairs
+from training.data.input_pipeline import training_batches
+from training.engine.validation import ValidationSet
+from training.evaluation.predict import read_sample
+from training.inspection.contact_sheet import contact_sheet
+from training.inspection.inspect import inspect
 
 SILENT = Console(quiet=True)
 
@@ -39,14 +39,14 @@ def sources_of(root):
 
 def trained_on(root):
     settings = AugmentConfig(background_share=0.5)
-    batches = training_samples(
+    batches = training_batches(
         Sources.of(*sources_of(root)), settings, size=64, batch_size=2, seed=1, first_step=0, last_step=4
     )
     return np.concatenate([np.concatenate([image, alpha * 255], axis=3) for image, alpha, _ in batches])
 
 
 def cached(root):
-    sources = build(*sources_of(root), root / "cache", 500, SILENT)
+    sources = build_cache(*sources_of(root), root / "cache", 500, SILENT)
     files = [*((path, 4) for path in sources.images), *((path, 3) for path in sources.backgrounds)]
     return np.concatenate([read_cached(str(path), channels).numpy().ravel() for path, channels in files])
 

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tests.training.small_network import small_network
-from training import state as states
 from training.config import PhaseConfig, TrainConfig
-from training.step import Told, compiled_step
+from training.engine import state as states
+from training.engine.train_step import StepResult, compile_train_step
 
 CONFIG = TrainConfig(
     phases=(PhaseConfig(32, 20),), batch_size=4, learning_rate=0.01, warmup_steps=1, clip_norm=0.1
@@ -21,11 +21,11 @@ CONFIG = TrainConfig(
 STEPS = 3
 
 
-def told(strategy):
+def result(strategy):
     keras.utils.set_random_seed(2)
     with strategy.scope():
         state = states.TrainState(CONFIG)
-    step = compiled_step(strategy, state, CONFIG)
+    step = compile_train_step(strategy, state, CONFIG)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
     part = CONFIG.batch_size // strategy.num_replicas_in_sync
     image = tf.constant(np.repeat(picture, part, axis=0))
@@ -34,7 +34,7 @@ def told(strategy):
         strategy.experimental_distribute_values_from_function(lambda _, each=each: each)
         for each in (image, alpha)
     )
-    results = [Told.read(step(images, alphas, tf.constant(0.0))) for _ in range(STEPS)]
+    results = [StepResult.read(step(images, alphas, tf.constant(0.0))) for _ in range(STEPS)]
     copies = [copy.numpy() for copy in strategy.experimental_local_results(state.weights)]
     return {
         "losses": [each.loss for each in results],
@@ -51,8 +51,8 @@ if __name__ == "__main__":
     print(
         json.dumps(
             [
-                told(tf.distribute.OneDeviceStrategy("/cpu:0")),
-                told(tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])),
+                result(tf.distribute.OneDeviceStrategy("/cpu:0")),
+                result(tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])),
             ]
         )
     )

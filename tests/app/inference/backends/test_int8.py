@@ -20,7 +20,7 @@ from model import contract
 from model.contract import Activations, ContractError
 from model.u2net import u2net
 from tests.training import constant_channel, shallow_network
-from training.export import Card, Packing, Serving, export_network
+from training.export.artifact import Card, Packing, Serving, export_network
 
 SIZE = 64
 PLACE = ExecutionConfig("cpu", threads=1, lanes=2)
@@ -123,7 +123,7 @@ def test_every_kernel_is_of_bytes_that_sees_no_picture_and_makes_no_logits(artif
 def test_kernels_come_out_as_they_are_stored(artifact: Path) -> None:
     import tensorflow as tf
 
-    from training.storage import SCALE_SUFFIX
+    from training.weights.storage import SCALE_SUFFIX
 
     loaded = tf.saved_model.load(str(artifact / contract.SAVED_MODEL_DIR))
     values = {v.name.split(":")[0]: v.numpy() for v in (*loaded.trainable, *loaded.moving)}

@@ -1,6 +1,0 @@
-"""The commands of `python -m training`, by what they are about. Each imports what it needs when it runs: `--help` and
-`score` do not wait for TensorFlow."""
-
-from rich.console import Console
-
-console = Console()

@@ -1,0 +1,1 @@
+"""Folders of photos and mattes become batches to train on."""

@@ -1,0 +1,1 @@
+"""The training run, on one device or many."""

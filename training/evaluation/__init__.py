@@ -1,0 +1,1 @@
+"""How good mattes are, against true ones."""

@@ -1,0 +1,1 @@
+"""Networks become files: artifacts and ONNX."""
