@@ -67,6 +67,7 @@ def cutout(
     margin: options.Margin = None,
     size: options.Size = "full",
     shadow: options.Shadow = 0,
+    color: options.Color = "keep",
     quality: options.Quality = "standard",
     recursive: options.Recursive = True,
     watch: options.Watch = False,
@@ -91,6 +92,7 @@ def cutout(
             margin=margin,
             size=size,
             shadow=shadow,
+            color=color,
         ),
         format=format,
         recursive=recursive,
@@ -114,6 +116,7 @@ def bulk(
     margin: options.Margin = None,
     size: options.Size = "full",
     shadow: options.Shadow = 0,
+    color: options.Color = "keep",
     quality: options.Quality = "standard",
     recursive: options.Recursive = True,
     overwrite: options.Overwrite = False,
@@ -136,6 +139,7 @@ def bulk(
         margin=margin,
         size=size,
         shadow=shadow,
+        color=color,
     )
     bulk.run(
         bulk.BulkOptions(

@@ -11,7 +11,8 @@ from typing import Literal
 
 Output = Literal["matte", "cutout"]
 Quality = Literal["standard", "high"]
-Format = Literal["png", "webp", "jpg", "zip"]
+Format = Literal["png", "webp", "avif", "jpg", "zip"]
+Color = Literal["keep", "srgb"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Wish:
     margin: str | None = None
     size: str = "full"
     shadow: int = 0
+    color: Color = "keep"
 
     @property
     def suffix(self) -> str:
@@ -57,6 +59,7 @@ class Wish:
             "margin": self.margin,
             "size": self.size,
             "shadow": self.shadow,
+            "color": self.color,
         }
         return json.dumps(values, sort_keys=True)
 

@@ -180,6 +180,7 @@ READ: Final = (
     "X-Foreground-Left",
     "X-Foreground-Top",
     "X-Foreground-Width",
+    "X-Frames",
     "X-Height",
     "X-Matte-Confidence",
     "X-Model",

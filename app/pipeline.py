@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -24,9 +24,10 @@ from app.concurrency.in_flight import InFlight
 from app.concurrency.memory_budget import MemoryBudget
 from app.concurrency.watchdog import Watchdog
 from app.errors import ClientError, NotReady
-from app.imaging import decode, encode
+from app.imaging import colour, decode, encode
 from app.imaging.crop import Box
-from app.imaging.output import MATTE, Output
+from app.imaging.output import MATTE, Colours, Ground, Output
+from app.imaging.picture_file import Density
 from app.imaging.render import render
 from app.inference import servable as views
 from app.inference.batcher import Batched
@@ -146,9 +147,9 @@ class Pipeline:
         Raises ServiceErrors.
         """
         with self.models.use(model) as servable, self._in_flight.track():
-            pixels = await self._count_pixels(data, output)
-            self._metrics.photo_megapixels.observe(pixels / 1e6)
-            async with self._budget.reserve(pixels * output.bytes_per_pixel, client) as waited_s:
+            measured = await self._measure(data, output)
+            self._metrics.photo_megapixels.observe(measured.pixels / 1e6)
+            async with self._budget.reserve(measured.bytes, client) as waited_s:
                 if not servable.alive:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
@@ -185,9 +186,9 @@ class Pipeline:
     def _queue_depth(self) -> int:
         return self._budget.waiting + (self._models.depth if self._models else 0)
 
-    async def _count_pixels(self, data: bytes, output: Output) -> int:
-        count = partial(count_pixels, data, output, max_pixels=self._settings.max_pixels)
-        return (await self._on_cpu(count))[0]
+    async def _measure(self, data: bytes, output: Output) -> Measured:
+        limit, kinds = self._settings.max_pixels, self._settings.kinds
+        return (await self._on_cpu(partial(measure, data, output, max_pixels=limit, kinds=kinds)))[0]
 
     async def _prepare(
         self, servable: Servable, data: bytes, output: Output, quality: Quality
@@ -211,7 +212,8 @@ class Pipeline:
 
         async def see() -> list[Image]:
             work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
-            return (await self._on_cpu(work))[0]
+            squares = (await self._on_cpu(work))[0]
+            return [colour.as_seen(square, prepared.profile) for square in squares]
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
 
@@ -244,18 +246,27 @@ def busy_photos(settings: Settings, *, on_gpu: bool) -> int:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A decoded photo uint8 `[H,W,3]` or smaller, its own height and width, the squares uint8 `[S,S,3]` that the
-    network is to see of it, and the decoded background, if a picture is one."""
+    network is to see of it, and the decoded background, if a picture is one.
+
+    `profile`: ICC, of the photo's colours and of the background's; None is sRGB, which the network sees in any case.
+    `squares`: the views in the photo's own colours, where those are others.
+    """
 
     image: Image
     size: tuple[int, int]
     views: list[Image]
     picture: Image | None
+    profile: bytes | None = field(default=None, repr=False)
+    squares: list[Image] | None = None
+    density: Density | None = None
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), what
-    `model.matting.Matte` says of it, and the seconds of each stage of `finish` by its name."""
+    `model.matting.Matte` says of it, and the seconds of each stage of `finish` by its name. `frames`: how many
+    pictures the photo's file holds."""
 
     data: bytes
     media_type: str
@@ -265,6 +276,7 @@ class Finished:
     confidence: float
     foreground: bool
     seconds: Mapping[str, float]
+    frames: int = 1
 
     @property
     def found(self) -> str:
@@ -272,13 +284,28 @@ class Finished:
         return "person" if self.foreground else "none"
 
 
-def count_pixels(data: bytes, output: Output, *, max_pixels: int) -> int:
-    """Of the photo and of the background's picture, by their headers. Raises codec's ClientErrors."""
-    pixels = decode.count_pixels(data, max_pixels=max_pixels)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Pixels of a photo and its background, and the bytes of memory that they take while they are inside."""
+
+    pixels: int
+    bytes: int
+
+
+def measure(
+    data: bytes, output: Output, *, max_pixels: int, kinds: Collection[str] = decode.KINDS
+) -> Measured:
+    """By the headers of the photo and of the background's picture. `kinds`: the formats that are taken. Raises
+    codec's ClientErrors."""
+    headers = [decode.read_header(data, max_pixels=max_pixels, kinds=kinds)]
     ground = output.background
     if isinstance(ground, bytes):
-        pixels += _of_background(lambda: decode.count_pixels(ground, max_pixels=max_pixels))
-    return pixels
+        headers.append(_of_background(lambda: decode.read_header(ground, max_pixels=max_pixels, kinds=kinds)))
+    each = output.bytes_per_pixel
+    return Measured(
+        sum(header.pixels for header in headers),
+        sum(header.pixels * max(each, header.decoder_bytes) for header in headers),
+    )
 
 
 def prepare(
@@ -292,13 +319,19 @@ def prepare(
         # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
         return matting.reduction(height, width, size, quality) if output == MATTE else 1
 
-    image, own_size = decode.decode_reduced(data, max_pixels=max_pixels, reduction=reduction)
+    photo = decode.decode_photo(data, max_pixels=max_pixels, reduction=reduction)
+    image, profile = photo.image, photo.profile
+    if output.colours is Colours.SRGB:
+        image, profile = colour.converted(image, profile), None
     ground, picture = output.background, None
     if isinstance(ground, bytes):
-        picture = _of_background(lambda: decode.decode_image(ground, max_pixels=max_pixels))
-    views = matting.views(image, size, geometry, quality, photo_size=own_size)
+        under = _of_background(lambda: decode.decode_photo(ground, max_pixels=max_pixels))
+        picture = colour.converted(under.image, under.profile, profile)
+    squares = matting.views(image, size, geometry, quality, photo_size=photo.size)
+    views = [colour.as_seen(square, profile) for square in squares]
     watch.lap("decode")
-    return Prepared(image, own_size, views, picture)
+    own = None if profile is None else squares
+    return Prepared(image, photo.size, views, picture, profile, own, photo.density, photo.frames)
 
 
 def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
@@ -309,7 +342,7 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
     watch = _Stopwatch()
     matte = matting.finish(
         prepared.image,
-        prepared.views,
+        prepared.squares or prepared.views,
         alphas,
         manifest.geometry,
         sharpness=manifest.sharpness,
@@ -317,15 +350,28 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
     )
     watch.lap("refine")
     wished = output if matte.foreground else replace(output, crop=None, placement=None)
+    if isinstance(wished.background, Ground):
+        own = colour.colour_in(wished.background.colour, prepared.profile)
+        wished = replace(wished, background=replace(wished.background, colour=own))
     rendered = render(prepared.image, matte.alpha, wished, prepared.picture)
     if output != MATTE:
         watch.lap("compose")
-    data = encode.encode(rendered.pixels, output.format)
+    data = encode.encode(rendered.pixels, output.format, profile=prepared.profile, dots=prepared.density)
     watch.lap("encode")
     height, width = rendered.pixels.shape[:2]
     kind = output.format.media_type
     person = rendered.person if matte.foreground else None
-    return Finished(data, kind, height, width, person, matte.confidence, matte.foreground, watch.seconds)
+    return Finished(
+        data,
+        kind,
+        height,
+        width,
+        person,
+        matte.confidence,
+        matte.foreground,
+        watch.seconds,
+        prepared.frames,
+    )
 
 
 def _of_background(work: Callable[[], T]) -> T:

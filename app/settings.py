@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,9 +19,19 @@ from app.security.api_keys import read_list
 from app.security.rate_limit import RATE_MAX
 from model import contract
 
+PhotoFormat = Literal["jpeg", "png", "webp", "heic", "avif", "tiff", "bmp", "gif"]
+PHOTO_FORMATS: Final[tuple[PhotoFormat, ...]] = get_args(PhotoFormat)
+
+
+def _words(value: object) -> object:
+    """What stands between commas, of a variable of the environment."""
+    if not isinstance(value, str):
+        return value
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
 
 class LimitSettings(BaseModel):
-    """How much, how large, how long."""
+    """What is taken: which formats, how much, how large, how long."""
 
     max_queue: int = Field(
         default=64,
@@ -50,7 +60,12 @@ class LimitSettings(BaseModel):
         ge=1_000_000,
         le=1_000_000_000_000,
         description="Most bytes of decoded photos at once: 3 per pixel, for a cut-out 4, with a background or another"
-        " size or format 10. Other photos wait as files.",
+        " size or format 10, of a HEIC, AVIF, TIFF, BMP or GIF file 12. Other photos wait as files.",
+    )
+    formats: Annotated[tuple[PhotoFormat, ...], NoDecode] = Field(
+        default=PHOTO_FORMATS,
+        min_length=1,
+        description="Comma-separated formats of photos and backgrounds that are taken; others get 415.",
     )
     max_connections: int = Field(
         default=1_024,
@@ -100,6 +115,11 @@ class LimitSettings(BaseModel):
         le=3_600_000,
         description="Longest a batch may run, in ms; then `/readyz` is red, at twice that the process ends.",
     )
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _split_formats(cls, value: object) -> object:
+        return _words(value.lower() if isinstance(value, str) else value)
 
 
 BUILT_IN_MODEL: Final = Path(contract.__file__).parent / "artifacts" / "portrait"
@@ -235,9 +255,7 @@ class AccessSettings(BaseModel):
     @field_validator("api_keys", "protect", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(word.strip() for word in value.split(",") if word.strip())
+        return _words(value)
 
     @field_validator("api_keys")
     @classmethod
@@ -333,6 +351,11 @@ class Settings(ProcessSettings, AccessSettings, LimitSettings, ModelSettings, Ba
     def cpu_thread_count(self) -> int:
         """`cpu_threads`, with 0 replaced by the number of cores this process may use."""
         return self.cpu_threads or self.core_count
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """`formats`, as `app.imaging.decode` calls them."""
+        return frozenset(word.upper() for word in self.formats)
 
     @property
     def core_count(self) -> int:

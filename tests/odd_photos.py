@@ -170,11 +170,12 @@ def _several_in_one() -> Iterator[Case]:
 
 def _other_formats() -> Iterator[Case]:
     image = portrait(*SIZE)
-    for kind in ("GIF", "TIFF", "BMP", "PPM", "ICO", "PDF", "TGA"):
+    for kind in ("PPM", "ICO", "PDF", "TGA"):
         yield Case(kind, saved(image, kind), UnsupportedType)
+    yield Case("BigTIFF", saved(image, "TIFF", big_tiff=True), UnsupportedType)
     yield Case("SVG", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', UnsupportedType)
-    yield Case("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), UnsupportedType)
-    yield Case("AVIF", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(99), UnsupportedType)
+    yield Case("a film", b"\0\0\0\x18ftypisom\0\0\0\0mp42isom" + bytes(99), UnsupportedType)
+    yield Case("brand alone", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), UnreadableImage)
     yield Case("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), UnsupportedType)
     yield Case("sound in RIFF", b"RIFF\x24\0\0\0WAVEfmt " + bytes(32), UnsupportedType)
 

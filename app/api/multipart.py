@@ -20,7 +20,7 @@ _UNQUOTABLE: Final = str.maketrans("", "", '"\\')
 _PICTURE: Final = b"image/"
 _NAMELESS: Final = b'; filename=""'
 _BEGINNING: Final = 16  # bytes of a part that are looked at
-# JPEG, PNG, WebP, and what is then refused as a photo of another format: GIF, TIFF, HEIC or AVIF, ICO, BMP.
+# JPEG, PNG, WebP, GIF, TIFF, HEIC or AVIF, BMP, and what is then refused as a photo of another format: ICO.
 _PICTURES: Final = re.compile(
     rb"\xff\xd8|\x89PNG|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|....ftyp|\0\0\x01\0|BM....\0\0\0\0", re.DOTALL
 )

@@ -11,12 +11,15 @@ from typing import Any, Final
 
 from app import errors
 from app.api.uploads import FIELD, FORM
-from app.imaging.output import MEDIA_TYPES, Format
+from app.imaging.output import MEDIA_TYPES, Colours, Format
 from app.schemas import ErrorBody
 from model.matting import Quality
 
 Schema = dict[str, Any]
 
+PHOTO_TYPES: Final = tuple(
+    f"image/{kind}" for kind in ("jpeg", "png", "webp", "heic", "heif", "avif", "tiff", "bmp", "gif")
+)
 BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 # Of OpenAPI 3.1 itself there is none for colours; readers of the document take an unknown format as a remark.
 COLOUR: Final = "css-color"
@@ -100,6 +103,12 @@ CUTOUT_OPTIONS: Final[dict[str, Schema]] = {
         "default": 0,
         "description": "A soft shadow under the person, that dark in per cent.",
     },
+    "color": {
+        "type": "string",
+        "enum": list(Colours),
+        "default": Colours.KEEP,
+        "description": "`keep`: the photo's own colour profile is in the answer; `srgb`: its colours are converted.",
+    },
     "quality": QUALITY,
     "model": MODEL,
 }
@@ -136,7 +145,7 @@ def upload(
             "description": f"The photo as form field `{name}`, or as the body itself with its own content type.",
             "content": {
                 FORM: {"schema": _closed(schema, excluding)},
-                **{kind: {"schema": BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
+                **{kind: {"schema": BINARY} for kind in PHOTO_TYPES},
             },
         },
     }
@@ -247,7 +256,7 @@ _TEXTS: Final = {
     404: "The model is not there",
     408: "The request came too slowly",
     413: "Too many bytes, or too many pixels by the header",
-    415: "Not a JPEG, PNG or WebP file",
+    415: "Not a file of a format that is taken",
     422: "An option or a value of it that does not exist",
     429: "The queue is full, or this client has had its photos for now; Retry-After says when to come back",
     431: "Too many bytes before the body",
@@ -261,7 +270,7 @@ _EXAMPLES: Final = {
     404: errors.UnknownModel("No model 'portrait@2' is in service; there is portrait@3."),
     408: errors.BodyTooSlow("The request body took longer than 30000 ms."),
     413: errors.BodyTooLarge("At most 25,000,000 bytes are accepted."),
-    415: errors.UnsupportedType("The image must be a JPEG, PNG or WebP file."),
+    415: errors.UnsupportedType("The image must be a JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF file."),
     422: errors.UnknownOption("There is no option 'colour'; there is `quality`."),
     429: errors.QueueFull("All 64 request slots are in use; try again soon."),
     431: errors.HeadTooLarge("At most 16,384 bytes are accepted before a request's body."),
@@ -274,6 +283,7 @@ _HEADERS: Final = {
     "X-Model": "name@version of the model",
     "X-Width": "Width of the answer in pixels",
     "X-Height": "Height of the answer in pixels",
+    "X-Frames": "How many pictures the photo's file holds, of which the first was taken; absent if it is one",
     "X-Foreground": "`person`, or `none` where nobody was found: then the matte is all but empty",
     "X-Matte-Confidence": "0 to 1: the mIoU to expect of this matte, from the network's own alpha",
     "Server-Timing": "Milliseconds for each stage: decode, queue, infer, refine, (compose,) encode",

@@ -19,19 +19,20 @@ from app.errors import (
     InvalidCrop,
     InvalidFormat,
     InvalidMargin,
+    InvalidOption,
     InvalidQuality,
     InvalidShadow,
     InvalidSize,
     MultipleBackgrounds,
 )
 from app.imaging.crop import Margins
-from app.imaging.output import Channels, Format, Ground, Output
+from app.imaging.output import Channels, Colours, Format, Ground, Output
 from model.matting import Quality
 
 T = TypeVar("T")
 
 HOW: Final = ("quality", "model")
-NAMES: Final = ("format", "background", "blur", "crop", "margin", "size", "shadow")
+NAMES: Final = ("format", "background", "blur", "crop", "margin", "size", "shadow", "color")
 FULL: Final = "full"
 NO_MARGIN: Final = "0px"
 _WHITE: Final = Ground((255, 255, 255))
@@ -73,6 +74,14 @@ def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Out
         crop=_crop(options),
         megapixels=value_of(options, "size", megapixels, None, InvalidSize, expected),
         shadow=value_of(options, "shadow", whole(0, 100), 0, InvalidShadow, "is a whole number, 0 to 100"),
+        colours=value_of(
+            options,
+            "color",
+            lambda text: Colours(text.lower()),
+            Colours.KEEP,
+            InvalidOption,
+            f"is one of {', '.join(Colours)}",
+        ),
     )
 
 

@@ -52,7 +52,7 @@ async def matte(request: Request) -> Response:
 )
 async def cutout(request: Request) -> Response:
     """Post a photo, get the person: transparent around, or on a colour, a picture or the blurred photo; cropped, made
-    smaller, with a shadow, as PNG, WebP, JPEG or archive."""
+    smaller, with a shadow, as PNG, WebP, AVIF, JPEG or archive."""
     upload = await read_upload(request, [*NAMES, *HOW], files=["background"])
     read_output(upload.query)
     read_how(upload.query)
@@ -149,6 +149,8 @@ def headers_of(result: Result) -> dict[str, str]:
         "X-Matte-Confidence": f"{finished.confidence:.3f}",
         "Server-Timing": server_timing(result.seconds),
     }
+    if finished.frames > 1:
+        headers["X-Frames"] = str(finished.frames)
     if finished.person:
         box = finished.person
         sides = {"Top": box.top, "Left": box.left, "Width": box.width, "Height": box.height}

@@ -51,7 +51,7 @@ def format_of(target: Path | None, asked: Format | None) -> Format:
     """The format to write: the one asked for, else what the file's name says, else PNG. Raises PathsError."""
     named = FORMATS.get(suffix_of(target.name)) if target is not None else None
     if target is not None and named is None and _names_a_picture(target):
-        written = f".{asked}" if asked else ".png, .webp, .jpg or .zip"
+        written = f".{asked}" if asked else ".png, .webp, .avif, .jpg or .zip"
         raise PathsError(f"{target}: no {target.suffix} file is written; name a {written} file, or a folder")
     if named is not None and asked is not None and named != asked:
         raise PathsError(f"{target}: what is written is .{asked}; name a .{asked} file, or a folder")

@@ -45,6 +45,9 @@ Margin = Annotated[
     str | None, typer.Option(help="Around the person: 1, 2 or 4 values such as 10% or '20px 0px'.")
 ]
 Size = Annotated[str, typer.Option(help="full, or the most megapixels of the result.")]
+Color = Annotated[
+    cutout_options.Color, typer.Option(help="srgb: convert colours; else the photo's profile is kept.")
+]
 Shadow = Annotated[int, typer.Option(min=0, max=100, help="Strength of a soft shadow.")]
 
 Recursive = Annotated[bool, typer.Option(help="Look into folders inside folders.")]

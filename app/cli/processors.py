@@ -86,6 +86,7 @@ def output_of(wish: Wish) -> Output:
         "margin": wish.margin,
         "size": wish.size,
         "shadow": wish.shadow,
+        "color": wish.color,
     }
     picture = wish.background if isinstance(wish.background, bytes) else None
     return read_output({name: str(value) for name, value in given.items() if value is not None}, picture)
@@ -208,6 +209,7 @@ class RemoteProcessor:
             margin=wish.margin,
             size=wish.size,
             shadow=wish.shadow,
+            color=wish.color,
             quality=wish.quality,
         )
 

@@ -19,6 +19,7 @@ from app.client.requests import (
     MODELS,
     READY,
     Call,
+    Color,
     CutoutOptions,
     Format,
     Quality,
@@ -77,9 +78,10 @@ class Client:
         shadow: int | None = None,
         quality: Quality | None = None,
         model: str | None = None,
+        color: Color | None = None,
     ) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model)
+        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model, color)
         return read_answer(self._ask(cutout_call(photo, options)))
 
     def models(self) -> tuple[Model, ...]:
@@ -170,9 +172,10 @@ class AsyncClient:
         shadow: int | None = None,
         quality: Quality | None = None,
         model: str | None = None,
+        color: Color | None = None,
     ) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model)
+        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model, color)
         return read_answer(await self._ask(await asyncio.to_thread(cutout_call, photo, options)))
 
     async def models(self) -> tuple[Model, ...]:

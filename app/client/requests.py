@@ -15,7 +15,8 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 """A picture: the path of its file, its bytes, or a file that is open for reading in binary."""
 
 Quality = Literal["standard", "high"]
-Format = Literal["png", "webp", "jpg", "zip"]
+Format = Literal["png", "webp", "avif", "jpg", "zip"]
+Color = Literal["keep", "srgb"]
 
 _FILE_TYPE: Final = "application/octet-stream"  # The service looks at the bytes alone.
 
@@ -28,7 +29,8 @@ class CutoutOptions:
     as a path object, bytes or open file. `blur`: 1 to 100, the photo itself as the background, blurred that
     strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or `20px 0`.
     `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `quality`: `high` is a little better, at
-    twice the network's cost. `model`: `name` or `name@version` of one in service.
+    twice the network's cost. `model`: `name` or `name@version` of one in service. `color`: `srgb` converts the
+    photo's colours, which else keep their own profile.
     """
 
     format: Format | None = None
@@ -40,6 +42,7 @@ class CutoutOptions:
     shadow: int | None = None
     quality: Quality | None = None
     model: str | None = None
+    color: Color | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ def cutout_call(photo: Source, options: CutoutOptions) -> Call:
         "shadow": options.shadow,
         "quality": options.quality,
         "model": options.model,
+        "color": options.color,
     }
     return Call("POST", "/v1/cutout", _fields(fields), files)
 

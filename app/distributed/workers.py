@@ -151,7 +151,7 @@ class _StageActor:
         task, manifest = self.task, self.task.stored.manifest
         data = task.source.read(photo.id) if photo.data is None else photo.data
         limit = task.settings.max_pixels
-        pipeline.count_pixels(data, task.output, max_pixels=limit)
+        pipeline.measure(data, task.output, max_pixels=limit, kinds=task.settings.kinds)
         size, geometry = manifest.input_size, manifest.geometry
         return pipeline.prepare(data, task.output, size, geometry, task.quality, max_pixels=limit)
 

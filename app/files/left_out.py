@@ -9,7 +9,7 @@ from typing import Final
 
 from app.files.names import PHOTOS, shown, suffix_of
 
-READ: Final = "only JPEG, PNG and WebP are read"
+READ: Final = "only JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP and GIF are read"
 _NAMELESS: Final = "without a suffix"
 _KINDS_MAX: Final = 8
 _NAMED_MAX: Final = 5

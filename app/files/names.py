@@ -12,21 +12,24 @@ from typing import Final
 from app.cutout_options import Format
 
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp")
-PHOTOS: Final = frozenset({*_JPEG, ".png", ".apng", ".webp"})
-"""Under which names JPEG, PNG and WebP are found."""
+PHOTOS: Final = frozenset(
+    {*_JPEG, ".png", ".apng", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
+)
+"""Under which names the formats are found that are read."""
 FORMATS: Final[dict[str, Format]] = {
     ".png": "png",
     ".webp": "webp",
+    ".avif": "avif",
     ".zip": "zip",
     **dict.fromkeys(_JPEG, "jpg"),
 }
 """Under which names results are written."""
 FOREIGN: Final = frozenset(
     (
-        ".arw", ".avi", ".avif", ".avifs", ".bmp", ".cr2", ".cr3", ".cur", ".dng", ".eps", ".exr", ".gif",
-        ".hdr", ".heic", ".heics", ".heif", ".heifs", ".hif", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl",
+        ".arw", ".avi", ".avifs", ".cr2", ".cr3", ".cur", ".dng", ".eps", ".exr",
+        ".hdr", ".heics", ".heifs", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl",
         ".mov", ".mp4", ".nef", ".orf", ".pbm", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".raf",
-        ".rw2", ".svg", ".svgz", ".tga", ".tif", ".tiff", ".webm", ".xcf",
+        ".rw2", ".svg", ".svgz", ".tga", ".webm", ".xcf",
     )
 )  # fmt: skip
 """Pictures and films that nobody here writes: who names a result so means a file, not a folder."""

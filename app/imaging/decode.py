@@ -1,26 +1,31 @@
 """Bytes of a photo come in, upright RGB pixels go out; and pixels back to PNG bytes. Knows no HTTP.
 
-The header is checked before anything is decoded: format by its magic bytes, size in pixels. Nothing but the
-pixels survives: output is built from arrays, so no EXIF, colour profile or comment of the photo is in it.
+The header is checked before anything is decoded: format by its magic bytes, size in pixels. Nothing survives but the
+pixels, their colour profile and their density: output is built from arrays, so no EXIF and no comment is in it.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
 import cv2
 import numpy as np
+import PIL.AvifImagePlugin
 import PIL.Image
+import pillow_heif
 import simplejpeg
 
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
-from app.imaging import file_checks
+from app.imaging import bmp_file, colour, file_checks, gif_file, heif_file, tiff_file
+from app.imaging.picture_file import PER_INCH, Density, PictureFile, density
 from app.imaging.tiles import Strips
 from model.decoder_errors import DECODER_ERRORS
 from model.transforms import Image
@@ -29,6 +34,24 @@ from model.transforms import Image
 PIL.Image.MAX_IMAGE_PIXELS = None
 # Broken EXIF makes Pillow warn, of each tag in its own words: one photo could fill the log with thousands of lines.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+# One picture, one thread: the service has a thread for each of its cores already.
+PIL.AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.options.DECODE_THREADS = 1
+
+KINDS: Final = ("JPEG", "PNG", "WEBP", "HEIC", "AVIF", "TIFF", "BMP", "GIF")
+"""Formats, as Pillow calls them, or as people do."""
+_NAMES: Final = {"WEBP": "WebP"}
+# Read without a decoder, which is given the picture alone, in a file that is written anew.
+_READERS: Final[dict[str, Callable[[bytes], PictureFile]]] = {
+    "HEIC": heif_file.read,
+    "AVIF": heif_file.read,
+    "TIFF": tiff_file.read,
+    "BMP": bmp_file.read,
+    "GIF": gif_file.read,
+}
+# Bytes for each pixel while one of these is decoded: planes, RGB, and Pillow's own copy of it.
+DECODER_BYTES: Final = 12
 
 # JPEG ends at 65,535 itself. A photo's cost grows with its longer side too, not only with its pixels.
 SIDE_MAX: Final = 100_000
@@ -44,30 +67,79 @@ _UPRIGHT: Final[dict[int, Callable[[Image], Image]]] = {
     8: lambda stored: np.asarray(cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8),
 }
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+_HEIC_MODES: Final = frozenset({"RGB", "RGBA", "L", "LA"})
+_OTHER_SIZE: Final = "a picture of another size or kind than its file says"
+# Tags of EXIF, and what its and JFIF's numbers of units mean.
+_ACROSS: Final = 0x011A
+_DOWN: Final = 0x011B
+_EXIF_UNIT: Final = 0x0128
+_EXIF_UNITS: Final = {2: "inch", 3: "cm"}
+_UNITS: Final = {1: "inch", 2: "cm"}
 _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR: Final = {1: 0, 3: 2, 4: 6}
 _PNG_UP: Final = 2
 _PNG_STRIP: Final = 1 << 19  # bytes
 
 
-def decode_image(data: bytes, *, max_pixels: int) -> Image:
-    """Decode a JPEG, PNG or WebP file to an upright image uint8 `[H,W,3]` RGB.
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """`image`: upright RGB uint8 `[H,W,3]`, maybe reduced, in its own colours; `size`: the photo's upright height and
+    width. `profile`: ICC, of RGB, usable; None is sRGB. `frames`: how many pictures the file holds."""
 
-    The orientation that EXIF says is applied, and, as in browsers, no other one. Grey, palette and CMYK become RGB,
-    16 bits become 8, transparent parts are laid over white, of an animation the first picture is taken.
+    image: Image
+    size: tuple[int, int]
+    profile: bytes | None = field(default=None, repr=False)
+    density: Density | None = None
+    frames: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a photo before it is decoded. `decoder_bytes`: what its decoder takes for each pixel, where
+    that is more than the picture."""
+
+    kind: str
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def decoder_bytes(self) -> int:
+        return DECODER_BYTES if self.kind in _READERS else 0
+
+
+def decode_image(data: bytes, *, max_pixels: int) -> Image:
+    """Decode a file of one of KINDS to an upright image uint8 `[H,W,3]` RGB.
+
+    The orientation that EXIF says is applied, and, as in browsers, no other one; in HEIC and AVIF their boxes say it.
+    Palettes become RGB, 16 bits become 8, transparent parts are laid over white, of several pictures the first one is
+    taken. Grey and CMYK become sRGB, by their colour profiles where they have any.
     Raises UnsupportedType, TooManyPixels or UnreadableImage.
     """
-    return decode_reduced(data, max_pixels=max_pixels, reduction=lambda _height, _width: 1)[0]
+    return decode_photo(data, max_pixels=max_pixels).image
 
 
 def decode_reduced(
     data: bytes, *, max_pixels: int, reduction: Callable[[int, int], int]
 ) -> tuple[Image, tuple[int, int]]:
-    """`decode_image`, and the photo's upright height and width. A JPEG comes as many times smaller as `reduction` of
-    them says, 1 or 2, its sides rounded up: so it takes three quarters of the time."""
+    """Image and size of `decode_photo`."""
+    photo = decode_photo(data, max_pixels=max_pixels, reduction=reduction)
+    return photo.image, photo.size
+
+
+def decode_photo(
+    data: bytes, *, max_pixels: int, reduction: Callable[[int, int], int] = lambda _height, _width: 1
+) -> Photo:
+    """`decode_image`, and what else the file says of its picture. A JPEG comes as many times smaller as `reduction`
+    of its upright height and width says, 1 or 2, its sides rounded up: so it takes three quarters of the time."""
     kind = sniff(data)
     file_checks.check_parts(kind, data)
     try:
+        if kind in _READERS:
+            return _decode_rewritten(kind, _READERS[kind](data), max_pixels)
         if kind in _SIZES:
             _check_pixels(*_SIZES[kind](data), max_pixels)
         picture, exif = file_checks.png_picture(data, _crc32) if kind == "PNG" else (data, None)
@@ -77,25 +149,29 @@ def decode_reduced(
                 raise EOFError
             if kind == "JPEG":
                 file_checks.check_scans(data)
-            orientation = _orientation(exif or opened.info.get("exif"))
+            block = _exif(exif or opened.info.get("exif"))
+            orientation = int(_number(block, _ORIENTATION, 1))
             width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
-            pixels = _plain_jpeg(data, opened.size, reduction(height, width)) if kind == "JPEG" else None
-            if pixels is None:
-                pixels = np.asarray(_to_rgb(opened))
-            upright = _UPRIGHT.get(orientation)
-            return pixels if upright is None else upright(pixels), (height, width)
+            profile = _png_profile(data) if kind == "PNG" else opened.info.get("icc_profile")
+            pixels, profile = _pixels(kind, data, opened, reduction(height, width), profile)
+            dots = _density(kind, data, opened, block)
+            return _upright(pixels, (height, width), orientation, profile, dots, _frames(kind, data, opened))
     except MemoryError:
         raise  # Nothing is wrong with the photo: its size was checked.
     except DECODER_ERRORS:
         raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
 
 
-def count_pixels(data: bytes, *, max_pixels: int) -> int:
-    """Width times height by the header; nothing is decoded. Raises as `decode_image` does."""
-    kind = sniff(data)
+def read_header(data: bytes, *, max_pixels: int, kinds: Collection[str] = KINDS) -> Header:
+    """By its first bytes; nothing is decoded. `kinds`: those that are taken. Raises as `decode_image` does."""
+    kind = sniff(data, kinds)
     file_checks.check_parts(kind, data)
     try:
-        if kind in _SIZES:
+        if kind in _READERS:
+            picture = _READERS[kind](data)
+            _check_picture(picture, max_pixels)
+            width, height = picture.width, picture.height
+        elif kind in _SIZES:
             width, height = _SIZES[kind](data)
         else:
             with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
@@ -103,19 +179,74 @@ def count_pixels(data: bytes, *, max_pixels: int) -> int:
     except DECODER_ERRORS:
         raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
     _check_pixels(width, height, max_pixels)
-    return width * height
+    return Header(kind, width, height)
 
 
-def sniff(data: bytes) -> str:
-    """The format by its magic bytes: "JPEG", "PNG" or "WEBP". Raises UnsupportedType for anything else."""
+def count_pixels(data: bytes, *, max_pixels: int) -> int:
+    """Width times height by the header. Raises as `decode_image` does."""
+    return read_header(data, max_pixels=max_pixels).pixels
+
+
+def sniff(data: bytes, kinds: Collection[str] = KINDS) -> str:
+    """The format by its magic bytes, one of `kinds`. Raises UnsupportedType for anything else."""
     kind = file_checks.kind_of(data)
-    if kind is not None:
+    if kind is not None and kind in kinds:
         return kind
-    raise UnsupportedType("The image must be a JPEG, PNG or WebP file.")
+    *most, last = (_NAMES.get(each, each) for each in KINDS if each in kinds)
+    taken = f"{', '.join(most)} or {last}" if most else last
+    raise UnsupportedType(f"The image must be a {taken} file.")
 
 
-def encode_png(pixels: Image | Strips) -> bytes:
-    """PNG file of uint8 pixels `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA), 8 bits per channel.
+def _decode_rewritten(kind: str, picture: PictureFile, max_pixels: int) -> Photo:
+    _check_picture(picture, max_pixels)
+    with _opened(kind, picture) as opened:
+        stored, profile = _to_rgb(opened, picture.profile)
+        pixels = np.asarray(stored)
+    if picture.crop:
+        pixels = np.ascontiguousarray(pixels[picture.crop])
+    size = picture.height, picture.width
+    size = size[::-1] if picture.orientation in _SIDEWAYS else size
+    dots = picture.density or _exif_density(_exif(picture.exif))
+    return _upright(pixels, size, picture.orientation, profile, dots, picture.frames)
+
+
+def _opened(kind: str, picture: PictureFile) -> PIL.Image.Image:
+    """Raises ValueError where the decoder sees another size than the file says."""
+    if kind == "HEIC":
+        return _opened_heic(picture)
+    opened = PIL.Image.open(io.BytesIO(picture.data), formats=[kind])
+    if opened.size != picture.decoded_size:
+        raise ValueError(_OTHER_SIZE)
+    return opened
+
+
+def _opened_heic(picture: PictureFile) -> PIL.Image.Image:
+    heic = pillow_heif.open_heif(picture.data)
+    if heic.size != picture.decoded_size or heic.mode not in _HEIC_MODES:
+        raise ValueError(_OTHER_SIZE)
+    pixels = heic.data
+    if heic.size != picture.decoded_size:  # The picture's own, which shows only now.
+        raise ValueError(_OTHER_SIZE)
+    return PIL.Image.frombuffer(heic.mode, heic.size, pixels, "raw", heic.mode, heic.stride, 1)
+
+
+def _upright(
+    pixels: Image,
+    size: tuple[int, int],
+    orientation: int,
+    profile: bytes | None,
+    dots: Density | None,
+    frames: int,
+) -> Photo:
+    turned = _UPRIGHT.get(orientation)
+    if dots is not None and orientation in _SIDEWAYS:
+        dots = dots[1], dots[0]
+    return Photo(pixels if turned is None else turned(pixels), size, profile, dots, frames)
+
+
+def encode_png(pixels: Image | Strips, *, profile: bytes | None = None, dots: Density | None = None) -> bytes:
+    """PNG file of uint8 pixels `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA), 8 bits per channel, with the ICC
+    profile and the density, if there are any.
 
     Each row is stored as its difference from the row above (PNG's filter "Up"), which deflates well and is
     one NumPy subtraction. With ISA-L a 12-megapixel matte takes 6 ms on one core.
@@ -124,7 +255,12 @@ def encode_png(pixels: Image | Strips) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR[channels], 0, 0, 0)
     strips = pixels.each() if isinstance(pixels, Strips) else iter((pixels,))
     body = _deflated((strip.reshape(len(strip), width * channels) for strip in strips), width * channels)
-    return b"".join((_PNG_MAGIC, *_chunk(b"IHDR", header), *_chunk(b"IDAT", *body), *_chunk(b"IEND")))
+    said: list[bytes] = []
+    if profile is not None:
+        said += _chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(profile))
+    if dots is not None:
+        said += _chunk(b"pHYs", struct.pack(">IIB", *(round(each / PER_INCH["m"]) for each in dots), 1))
+    return b"".join((_PNG_MAGIC, *_chunk(b"IHDR", header), *said, *_chunk(b"IDAT", *body), *_chunk(b"IEND")))
 
 
 class Compressor(Protocol):
@@ -185,6 +321,14 @@ def _check_pixels(width: int, height: int, limit: int) -> None:
         raise TooManyPixels(f"The image has {width} x {height} pixels; a side has at most {SIDE_MAX:,}.")
 
 
+def _check_picture(picture: PictureFile, limit: int) -> None:
+    """What is shown, and what is decoded, where that is more than padding."""
+    _check_pixels(picture.width, picture.height, limit)
+    width, height = picture.decoded_size
+    if max(width - picture.width, height - picture.height) > heif_file.CODED_MORE:
+        _check_pixels(width, height, limit)
+
+
 def _webp_size(data: bytes) -> tuple[int, int]:
     """(width, height) from the first chunk of a WebP file, as RFC 9649 lays it out."""
     kind = data[12:16]
@@ -207,16 +351,77 @@ _SIZES: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {
 }
 
 
-def _orientation(block: bytes | None) -> int:
-    """By EXIF alone: Pillow's own `getexif` falls back on XMP and on texts, which no browser does."""
+def _exif(block: bytes | None) -> PIL.Image.Exif | None:
+    """EXIF alone: Pillow's own `getexif` falls back on XMP and on texts, which no browser does."""
     if block is None:
-        return 1
+        return None
     exif = PIL.Image.Exif()
     try:
         exif.load(block)
-        return int(exif.get(_ORIENTATION, 1))
     except DECODER_ERRORS:
-        return 1  # A photo with a broken EXIF block is still a photo.
+        return None  # A photo with a broken EXIF block is still a photo.
+    return exif
+
+
+def _number(exif: PIL.Image.Exif | None, tag: int, default: float) -> float:
+    """What a tag holds, as far as it is a number."""
+    try:
+        value = default if exif is None else float(exif.get(tag, default))
+    except DECODER_ERRORS:
+        return default
+    return value if math.isfinite(value) else default
+
+
+def _density(kind: str, data: bytes, opened: PIL.Image.Image, exif: PIL.Image.Exif | None) -> Density | None:
+    """Of a PNG by its pHYs, of a JPEG by its JFIF header, else by EXIF."""
+    if kind == "PNG":
+        body = file_checks.png_chunk(data, b"pHYs", _crc32) or b""
+        if len(body) == 9 and body[8] == 1:
+            across, down = struct.unpack_from(">II", body)
+            return density(across, down, "m")
+    unit = _UNITS.get(opened.info.get("jfif_unit", 0))
+    if unit is not None:
+        across, down = opened.info["jfif_density"]
+        return density(across, down, unit)
+    return _exif_density(exif)
+
+
+def _exif_density(exif: PIL.Image.Exif | None) -> Density | None:
+    unit = _EXIF_UNITS.get(int(_number(exif, _EXIF_UNIT, 2)))
+    return None if unit is None else density(_number(exif, _ACROSS, 0), _number(exif, _DOWN, 0), unit)
+
+
+def _frames(kind: str, data: bytes, opened: PIL.Image.Image) -> int:
+    """Of an animation, as its file says."""
+    if kind == "WEBP":
+        return int(getattr(opened, "n_frames", 1))
+    body = file_checks.png_chunk(data, b"acTL", _crc32) if kind == "PNG" else None
+    frames = int.from_bytes(body[:4]) if body else 1
+    return frames if 1 <= frames <= file_checks.CHUNKS_MAX else 1
+
+
+def _png_profile(data: bytes) -> bytes | None:
+    """None also where the file says that its colours are sRGB's."""
+    body = file_checks.png_chunk(data, b"iCCP", _crc32)
+    if body is None or file_checks.png_chunk(data, b"sRGB", _crc32) is not None:
+        return None
+    return colour.unpacked(body)
+
+
+def _pixels(
+    kind: str, data: bytes, opened: PIL.Image.Image, reduction: int, profile: bytes | None
+) -> tuple[Image, bytes | None]:
+    """As they are stored, and their profile, if that is one of RGB and not sRGB's."""
+    if kind == "JPEG" and opened.mode in ("L", "RGB"):
+        usable = colour.usable(profile, opened.mode)
+        pixels = _plain_jpeg(data, opened.size, reduction)
+        if pixels is not None and (usable is None or opened.mode == "RGB"):
+            return pixels, usable
+        if pixels is not None and usable is not None:
+            grey = PIL.Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+            return np.asarray(colour.to_rgb(grey, usable)), None
+    stored, profile = _to_rgb(opened, profile)
+    return np.asarray(stored), profile
 
 
 def _plain_jpeg(data: bytes, size: tuple[int, int], reduction: int) -> Image | None:
@@ -236,15 +441,25 @@ def _plain_jpeg(data: bytes, size: tuple[int, int], reduction: int) -> Image | N
         return None
 
 
-def _to_rgb(opened: PIL.Image.Image) -> PIL.Image.Image:
-    """Decode and convert. A truncated file raises: Pillow is left at its strict default."""
+def _to_rgb(opened: PIL.Image.Image, profile: bytes | None) -> tuple[PIL.Image.Image, bytes | None]:
+    """Decode and convert; and the pixels' profile, as `_pixels` gives it. A truncated file raises: Pillow is left at
+    its strict default."""
     opened.load()
     if opened.mode.startswith("I"):
         # Pillow's own conversion of 16-bit grey cuts off at 255 instead of scaling.
         levels = np.asarray(opened).astype(np.uint32)
-        return PIL.Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8)).convert("RGB")
+        grey = PIL.Image.fromarray(((levels * 255 + 32_767) // 65_535).astype(np.uint8))
+        return _to_rgb(grey, profile)
+    space = {"1": "L", "LA": "L", "CMYK": "CMYK"}.get(opened.mode, opened.mode)
+    usable = colour.usable(profile, space if space in ("L", "CMYK") else "RGB")
+    if usable is not None and opened.mode == "CMYK":
+        return colour.to_rgb(opened, usable), None
     if "A" in opened.getbands() or "transparency" in opened.info:
         over = opened.convert("RGBA")
         white = PIL.Image.new("RGBA", over.size, (255, 255, 255, 255))
-        return PIL.Image.alpha_composite(white, over).convert("RGB")
-    return opened if opened.mode == "RGB" else opened.convert("RGB")
+        rgb = PIL.Image.alpha_composite(white, over).convert("RGB")
+    else:
+        rgb = opened if opened.mode == "RGB" else opened.convert("RGB")
+    if usable is not None and space == "L":
+        return colour.to_rgb(rgb.getchannel(0), usable), None
+    return rgb, usable if space != "CMYK" else None

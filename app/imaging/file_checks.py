@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from app.errors import UnreadableImage
+from app.imaging import bmp_file, gif_file, heif_file, tiff_file
 
 # Markers before the first scan, stray bytes included. An ICC profile has at most 255, a depth map some dozens.
 SEGMENTS_MAX: Final = 1_000
@@ -42,12 +43,18 @@ _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
 def kind_of(data: bytes) -> str | None:
-    """The format by its magic bytes: "JPEG", "PNG" or "WEBP"; None for anything else."""
+    """The format by its magic bytes, one of `app.imaging.decode.KINDS`; None for anything else."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_MAGIC):
         return "PNG"
-    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if tiff_file.is_tiff(data):
+        return "TIFF"
+    if gif_file.is_gif(data):
+        return "GIF"
+    return "BMP" if bmp_file.is_bmp(data) else heif_file.kind_of(data)
 
 
 def is_followed(data: bytes) -> bool:
@@ -60,17 +67,17 @@ def is_followed(data: bytes) -> bool:
     if end is None or (kind == "JPEG" and _SEVERAL.search(data, 0, first_scan(data))):
         return False
     rest = _BETWEEN.match(data, end)
-    return rest is not None and kind_of(data[rest.end() : rest.end() + 12]) is not None
+    return rest is not None and kind_of(data[rest.end() : rest.end() + 64]) is not None
 
 
 def _ends(kind: str, data: bytes) -> int | None:
-    """Behind the last byte of the picture, or None if it does not come to its end."""
+    """Behind the last byte of the picture, or None if it does not come to its end or no such end is known."""
     if kind == "WEBP":
         return 8 + int.from_bytes(data[4:8], "little")
     if kind == "PNG":
         found = itertools.islice(_chunks(data), CHUNKS_MAX)
         return next((end for name, _start, end in found if name == b"IEND"), None)
-    return _jpeg_end(data)
+    return _jpeg_end(data) if kind == "JPEG" else None
 
 
 def _jpeg_end(data: bytes) -> int | None:
@@ -188,6 +195,16 @@ def png_picture(
         elif kind == b"eXIf" and exif is None and _checksum_holds(view, start, end, crc32):
             exif = data[start + 8 : end - 4]
     return b"".join(kept), exif
+
+
+def png_chunk(data: bytes, name: bytes, crc32: Callable[[memoryview, int], int] = zlib.crc32) -> bytes | None:
+    """The body of a PNG's first chunk of this name before its pixels; None: there is none whose checksum holds."""
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind == name and _checksum_holds(memoryview(data), start, end, crc32):
+            return data[start + 8 : end - 4]
+    return None
 
 
 def _chunks_are_whole(data: bytes, crc32: Callable[[memoryview, int], int]) -> bool:

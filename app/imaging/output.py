@@ -16,6 +16,7 @@ from app.imaging.crop import Margins, Placement, Region
 MEDIA_TYPES: Final = {
     "png": "image/png",
     "webp": "image/webp",
+    "avif": "image/avif",
     "jpg": "image/jpeg",
     "zip": "application/zip",
 }
@@ -26,6 +27,7 @@ class Format(StrEnum):
 
     PNG = "png"
     WEBP = "webp"
+    AVIF = "avif"
     JPG = "jpg"
     ZIP = "zip"
 
@@ -41,9 +43,16 @@ class Channels(StrEnum):
     ALPHA = "alpha"
 
 
+class Colours(StrEnum):
+    """The photo's own, with its colour profile in the answer, or sRGB."""
+
+    KEEP = "keep"
+    SRGB = "srgb"
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """One colour as background, with its own alpha 0..255."""
+    """One colour as background, of sRGB, with its own alpha 0..255."""
 
     colour: Colour
     alpha: int = 255
@@ -66,6 +75,7 @@ class Output:
     placement: Placement | None = None
     megapixels: float | None = None
     shadow: int = 0
+    colours: Colours = Colours.KEEP
 
     @property
     def bytes_per_pixel(self) -> int:

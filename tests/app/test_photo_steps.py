@@ -7,7 +7,7 @@ from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging.crop import Margins, Placement
 from app.imaging.output import CUTOUT, MATTE, Output
 from app.inference.registry import STAND_IN
-from app.pipeline import Finished, count_pixels, finish, prepare
+from app.pipeline import Finished, Measured, finish, measure, prepare
 from model.matting import Quality
 from tests.app.standing import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
 from tests.portraits import jpeg, pixels, plain, png, portrait
@@ -32,8 +32,8 @@ def test_background_is_upright_and_counted_too() -> None:
     prepared = prepare(data, output, 32, "limited", Quality.STANDARD, max_pixels=5_000)
     assert prepared.picture is not None
     assert prepared.picture.shape == (80, 60, 3)
-    assert count_pixels(data, output, max_pixels=5_000) == 200 + 4_800
-    assert count_pixels(data, CUTOUT, max_pixels=5_000) == 200
+    assert measure(data, output, max_pixels=5_000) == Measured(5_000, 50_000)
+    assert measure(data, CUTOUT, max_pixels=5_000) == Measured(200, 800)
 
 
 @pytest.mark.parametrize(

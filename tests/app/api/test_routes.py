@@ -88,7 +88,7 @@ async def test_matte_has_the_size_of_the_upright_photo(running: Running) -> None
 REFUSED = [
     ("truncated", png(portrait())[:-200], 400, "failed_to_read_image"),
     ("not an image", b"hello, world", 415, "invalid_file_type"),
-    ("a GIF", saved(plain(3), "GIF"), 415, "invalid_file_type"),
+    ("a PPM", saved(plain(3), "PPM"), 415, "invalid_file_type"),
     ("an empty file", b"", 400, "missing_source"),
     ("too many pixels", png(plain(3, 100, 101)), 413, "resolution_too_high"),
     ("too many bytes", png(portrait()) + b"\0" * 60_000, 413, "file_too_large"),

@@ -70,19 +70,19 @@ def test_names_of_failures_are_whole_where_no_terminal_is(runner, cluster, folde
 
 
 def test_what_is_left_out_is_told(runner, cluster, folder, tmp_path):
-    for name in ("d.heic", "e.HEIC", "inner/f.tif"):
+    for name in ("d.nef", "e.NEF", "inner/f.psd"):
         (folder / name).write_bytes(b"x")
     result = runner.invoke(cli, ["bulk", str(folder), str(tmp_path / "out")])
     assert result.exit_code == 0
-    assert "4 files left out: 2 .heic, 1 .tif, 1 .txt" in result.output
+    assert "4 files left out: 2 .nef, 1 .psd, 1 .txt" in result.output
 
 
 def test_where_nothing_but_that_is_there_it_is_an_error(runner, cluster, tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "d.heic").write_bytes(b"x")
+    (tmp_path / "in" / "d.nef").write_bytes(b"x")
     result = runner.invoke(cli, ["bulk", str(tmp_path / "in"), str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert "no photo found; 1 file left out: 1 .heic" in result.output
+    assert "no photo found; 1 file left out: 1 .nef" in result.output
     assert not cluster
 
 

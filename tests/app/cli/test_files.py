@@ -76,7 +76,7 @@ def test_format_is_what_is_asked_for_or_what_the_name_says(target, asked, expect
     assert format_of(target and Path(target), asked) == expected
 
 
-@pytest.mark.parametrize("name", ["x.avif", "x.tif", "x.TIFF", "x.heic", "x.gif", "x.bmp", "x.apng", "x.pdf"])
+@pytest.mark.parametrize("name", ["x.jxl", "x.tif", "x.TIFF", "x.heic", "x.gif", "x.bmp", "x.apng", "x.pdf"])
 @pytest.mark.parametrize("asked", [None, "png"])
 @pytest.mark.parametrize("source", ["a.jpg", "-"])
 def test_name_of_a_file_that_is_not_written_is_refused_and_no_folder(tmp_path, name, asked, source):

@@ -186,26 +186,26 @@ def test_every_name_of_what_is_read_is_done(tmp_path, suffix):
 
 
 def test_what_is_no_photo_is_left_out_with_its_kind(tmp_path):
-    touch(tmp_path, "a.heic", "in/b.HEIC", "c.tif", "IMG_1", "d.jpg", ".DS_Store", "_u2matte.json")
+    touch(tmp_path, "a.nef", "in/b.NEF", "c.psd", "IMG_1", "d.jpg", ".DS_Store", "_u2matte.json")
     (tmp_path / "e.jpg").symlink_to("gone")
     (tmp_path / "in" / "up").symlink_to("..")
     planned = Plan([tmp_path], tmp_path / "out")
     assert left(planned) == {
-        "a.heic": ".heic",
-        "b.HEIC": ".heic",
-        "c.tif": ".tif",
+        "a.nef": ".nef",
+        "b.NEF": ".nef",
+        "c.psd": ".psd",
         "IMG_1": "without a suffix",
         "e.jpg": NOWHERE,
         "up": BACK,
     }
-    (tmp_path / "a.heic").unlink()
-    assert "a.heic" not in left(planned)
+    (tmp_path / "a.nef").unlink()
+    assert "a.nef" not in left(planned)
 
 
 def test_what_is_not_looked_into_is_not_told(tmp_path):
-    touch(tmp_path, "a.jpg", "in/b.heic", "out/c.heic")
+    touch(tmp_path, "a.jpg", "in/b.nef", "out/c.nef")
     assert left(Plan([tmp_path], tmp_path / "out", recursive=False)) == {}
-    assert left(Plan([tmp_path], tmp_path / "out")) == {"b.heic": ".heic"}
+    assert left(Plan([tmp_path], tmp_path / "out")) == {"b.nef": ".nef"}
 
 
 def test_each_name_gets_a_result(tmp_path):

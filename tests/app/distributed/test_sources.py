@@ -133,8 +133,8 @@ def test_what_is_no_photo_is_left_out_with_its_kind(place):
         "a.jpg",
         "b.jfif",
         "c.jpe",
-        "d.heic",
-        "in/e.TIF",
+        "d.nef",
+        "in/e.PSD",
         "f",
         ".g.jpg",
         "_u2matte.json",
@@ -142,9 +142,9 @@ def test_what_is_no_photo_is_left_out_with_its_kind(place):
     )
     uri = place(**dict.fromkeys(names, b"x"))
     assert names_of(uri) == ["a.jpg", "b.jfif", "c.jpe"]
-    assert left(find(uri)) == {"d.heic": ".heic", "in/e.TIF": ".tif", "f": "without a suffix"}
-    assert left(find(uri, recursive=False)) == {"d.heic": ".heic", "f": "without a suffix"}
-    assert left(find(f"{uri}/[cd]*")) == {"d.heic": ".heic"}
+    assert left(find(uri)) == {"d.nef": ".nef", "in/e.PSD": ".psd", "f": "without a suffix"}
+    assert left(find(uri, recursive=False)) == {"d.nef": ".nef", "f": "without a suffix"}
+    assert left(find(f"{uri}/[cd]*")) == {"d.nef": ".nef"}
 
 
 def names_of(uri):

@@ -9,13 +9,30 @@ from app.files.names import FOREIGN, FORMATS, NAME_MAX, PHOTOS, address, fitting
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jpg", "a.JPEG", "a.jpe", "a.jfif", "a.JFIF", "a.png", "a.webp", "a.b.jpg"]
+    "name",
+    [
+        "a.jpg",
+        "a.JPEG",
+        "a.jpe",
+        "a.jfif",
+        "a.JFIF",
+        "a.png",
+        "a.webp",
+        "a.HEIC",
+        "a.heif",
+        "a.avif",
+        "a.tif",
+        "a.TIFF",
+        "a.bmp",
+        "a.gif",
+        "a.b.jpg",
+    ],
 )
 def test_all_names_of_what_is_read_are_photos(name):
     assert suffix_of(name) in PHOTOS
 
 
-@pytest.mark.parametrize("name", ["a.heic", "a.tif", "a", "jpg", ".jpg", "a.jpg.part"])
+@pytest.mark.parametrize("name", ["a.nef", "a.psd", "a", "jpg", ".jpg", "a.jpg.part"])
 def test_other_names_are_none(name):
     assert suffix_of(name) not in PHOTOS
 

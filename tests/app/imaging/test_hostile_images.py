@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from app.errors import ClientError, UnreadableImage
 from app.imaging import decode
-from tests import damaged_photos, hostile, odd_photos
+from tests import damaged_photos, hostile, hostile_formats, odd_photos, other_formats
 from tests.conftest import Running
 from tests.hostile import Case
 from tests.portraits import pixels, plain, png, portrait
 
-KINDS = hostile.KINDS | odd_photos.KINDS | damaged_photos.KINDS
+KINDS = hostile.KINDS | odd_photos.KINDS | damaged_photos.KINDS | hostile_formats.KINDS
 MAX_PIXELS = 200_000  # so that whatever unfolds to more is either refused or an error
-GOOD = hostile.whole()
+GOOD = hostile.whole() | other_formats.whole(portrait(*hostile.SIZE))
 # One bad file in so many is followed by a good one, of each format in turn.
 STRIDE = 7
 # pytest puts its own filters over the one that `app.imaging.decode` sets; a test below holds that one.

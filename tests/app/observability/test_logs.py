@@ -74,7 +74,7 @@ async def test_every_line_inside_a_request_carries_its_id(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the event loop, of the threads that decode and encode, and of a task of its own."""
-    decode, encode = codec.decode_reduced, encoding.encode
+    decode, encode = codec.decode_photo, encoding.encode
 
     def tell(work: Callable[..., Any]) -> Callable[..., Any]:
         def telling(*given: object, **named: object) -> object:
@@ -83,7 +83,7 @@ async def test_every_line_inside_a_request_carries_its_id(
 
         return telling
 
-    monkeypatch.setattr(codec, "decode_reduced", tell(decode))
+    monkeypatch.setattr(codec, "decode_photo", tell(decode))
     monkeypatch.setattr(encoding, "encode", tell(encode))
     stream = io.StringIO()
     async with running() as service:
