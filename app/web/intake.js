@@ -2,7 +2,12 @@
 
 import { Problem, readable } from "./service.js";
 
-const KINDS = new Set(["image/jpeg", "image/png", "image/webp"]);
+const KINDS = new Set(["jpeg", "png", "webp", "heic", "heif", "avif", "tiff", "bmp", "gif"].map((kind) => `image/${kind}`));
+const NAMES = /\.(heic|heif|hif|tiff?)$/i; // Many browsers know no type for these.
+const STARTS = [
+  /^\xff\xd8\xff/, /^\x89PNG/, /^RIFF[^]{4}WEBP/, /^GIF8[79]a/, /^II\*\0/, /^MM\0\*/, /^BM/,
+  /^[^]{4}ftyp(hei[cxms]|hev[cx]|avi[fs]|mif1|msf1)/,
+];
 const FORM_BYTES = 1000; // What the form adds to the file in a request body, generously.
 
 /**
@@ -21,12 +26,13 @@ export async function refusal(file, { uploadBytes }) {
     return new Problem("File cannot be read", "It is a folder, or it was moved or changed meanwhile.", { status: 400 });
   }
   if (isPhoto(head)) return null;
-  return new Problem("Not a photo that can be read", "Please choose a JPEG, PNG or WebP file.", { status: 415 });
+  const detail = "Please choose a JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP or GIF file.";
+  return new Problem("Not a photo that can be read", detail, { status: 415 });
 }
 
 function isPhoto(head) {
   const text = String.fromCharCode(...head);
-  return text.startsWith("\xff\xd8\xff") || text.startsWith("\x89PNG") || /^RIFF....WEBP/s.test(text);
+  return STARTS.some((start) => start.test(text));
 }
 
 /** Whether a drag or a paste carries files. */
@@ -48,7 +54,7 @@ export async function filesOf(transfer) {
 async function photosIn(entry) {
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) => { entry.file(resolve, reject); });
-    return KINDS.has(file.type) ? [file] : [];
+    return KINDS.has(file.type) || NAMES.test(file.name) ? [file] : [];
   }
   const reader = entry.createReader();
   const found = [];

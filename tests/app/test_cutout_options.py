@@ -24,6 +24,7 @@ WISH = Wish(output="cutout")
         {"margin": "5%"},
         {"size": "1"},
         {"shadow": 5},
+        {"color": "srgb"},
     ],
 )
 def test_every_option_makes_another_result(change):

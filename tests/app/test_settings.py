@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.imaging.decode import KINDS
 from app.settings import BUILT_IN_MODEL, Settings, SettingsError, container_cores, load_settings
 
 
@@ -137,3 +138,13 @@ def test_cores_are_no_more_than_the_containers_limit(monkeypatch: pytest.MonkeyP
 )
 def test_photos_of_phones_with_50_and_64_megapixels_are_taken(side: tuple[int, int]) -> None:
     assert side[0] * side[1] <= Settings().max_pixels < 108_000_000
+
+
+def test_formats_are_words_between_commas_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().kinds == frozenset(KINDS)
+    monkeypatch.setenv("MATTE_FORMATS", "JPEG, heic")
+    assert load_settings().kinds == {"JPEG", "HEIC"}
+    for wrong in ("jpg", "jpeg,svg", ","):
+        monkeypatch.setenv("MATTE_FORMATS", wrong)
+        with pytest.raises(SettingsError, match="MATTE_FORMATS"):
+            load_settings()

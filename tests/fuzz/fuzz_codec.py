@@ -9,8 +9,11 @@ if __name__ == "__main__":
         campaign.Campaign(
             "codec",
             ("tests.fuzz.codec_target", "check_again"),
-            ("app.imaging.decode", "app.imaging", "PIL"),
-            tuple(f"PIL.{kind}ImagePlugin" for kind in ("Jpeg", "Mpo", "Png", "Tiff", "WebP")),
+            ("app.imaging.decode", "app.imaging", "PIL", "pillow_heif"),
+            tuple(
+                f"PIL.{kind}ImagePlugin"
+                for kind in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
+            ),
             mutators.mutate,
             mutators.cross,
         )

@@ -65,6 +65,12 @@ _GUESTS: Final = {
         Part(b"ICCP", bytes(200)),
         Part(b"XMP ", b"<x/>"),
     ),
+    b"\0\0\0": (
+        Part(b"meta", bytes(4)),
+        Part(b"moov", bytes(99)),
+        Part(b"ftyp", b"avif\0\0\0\0heic"),
+        Part(b"free", b""),
+    ),
     b"\xff\xd8\xff": (
         Part(b"\xe1", _EXIF),
         Part(b"\xe2", b"MPF\0II*\0\x08\0\0\0" + bytes(9)),

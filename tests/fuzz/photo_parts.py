@@ -1,4 +1,4 @@
-"""The bytes of a JPEG, PNG or WebP file come in, its parts go out, and parts become a file again.
+"""The bytes of a JPEG, PNG, WebP, HEIC or AVIF file come in, its parts go out, and parts become a file again.
 
 Lengths and checksums are computed when a file is put together, so that a changed part is read and not merely refused.
 Knows no decoder and nothing of the service.
@@ -34,7 +34,7 @@ def split(data: bytes) -> list[Part] | None:
         return _split_jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _split_webp(data)
-    return None
+    return _split_boxes(data) if data[4:8] == b"ftyp" else None
 
 
 def join(kind: bytes, parts: Sequence[Part]) -> bytes:
@@ -50,6 +50,8 @@ def join(kind: bytes, parts: Sequence[Part]) -> bytes:
 def _writer(kind: bytes) -> Callable[[Part], bytes]:
     if kind == b"RIFF":
         return _riff_chunk
+    if kind[0] == 0:
+        return _box
     return _png_chunk if kind == PNG_MAGIC[:4] else _segment
 
 
@@ -90,6 +92,22 @@ def _split_jpeg(data: bytes) -> list[Part]:
             end = found.start() if found else len(data)
             parts.append(Part(b"", data[at:end]))
             at = end
+    return _with_rest(parts, data[at:])
+
+
+def _box(part: Part) -> bytes:
+    return struct.pack(">I", len(part.body) + 8) + part.name + part.body
+
+
+def _split_boxes(data: bytes) -> list[Part]:
+    """Those on the top."""
+    parts, at = [], 0
+    while at + 8 <= len(data):
+        end = at + int.from_bytes(data[at : at + 4])
+        if not at + 8 <= end <= len(data):
+            break
+        parts.append(Part(data[at + 4 : at + 8], data[at + 8 : end]))
+        at = end
     return _with_rest(parts, data[at:])
 
 

@@ -17,16 +17,25 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from tests import hostile, odd_photos
+from tests import hostile, hostile_formats, odd_photos
 from tests.fuzz import codec_target, request_target
 from tests.portraits import jpeg, png, portrait
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 LARGEST: Final = 8_000  # bytes of a file that is kept
 # Of these kinds there are hundreds that differ in a byte.
-MANY: Final = {"truncated": 41, "a bit flipped": 29, "tiny": 11}
+MANY: Final = {
+    "truncated": 41,
+    "a bit flipped": 29,
+    "tiny": 11,
+    "truncated, other formats": 37,
+    "a bit flipped, other formats": 13,
+}
 TRACED: Final = {
-    "codec": ("/app/imaging/decode.py", "/app/imaging/file_checks.py", "ImagePlugin.py", "/PIL/ImageFile.py"),
+    "codec": (
+        *("/app/imaging/decode.py", "/app/imaging/file_checks.py", "_file.py", "/app/imaging/coded_size.py"),
+        *("/app/imaging/colour.py", "ImagePlugin.py", "/PIL/ImageFile.py"),
+    ),
     "requests": ("/app/", "formparsers.py", "/python_multipart/"),
 }
 FORM: Final = b"multipart/form-data; boundary=b"
@@ -34,7 +43,8 @@ FORM: Final = b"multipart/form-data; boundary=b"
 OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "quality": ("standard", "high", "best"),
     "model": ("none", "none@0"),
-    "format": ("png", "jpg", "webp", "zip", "auto", "gif"),
+    "format": ("png", "jpg", "webp", "avif", "zip", "auto", "gif"),
+    "color": ("keep", "srgb", "p3"),
     "background": ("white", "#1e90ff", "#0f08", "rgb(1,2,3)"),
     "blur": ("1", "100", "0", "101"),
     "crop": ("true", "0", "yes"),
@@ -62,7 +72,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 def photos() -> Iterator[bytes]:
     """All odd and bad files that are small."""
-    for kind, cases in (hostile.KINDS | odd_photos.KINDS).items():
+    for kind, cases in (hostile.KINDS | odd_photos.KINDS | hostile_formats.KINDS).items():
         for index, case in enumerate(cases()):
             if len(case.data) <= LARGEST and index % MANY.get(kind, 1) == 0:
                 yield case.data

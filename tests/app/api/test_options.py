@@ -12,13 +12,14 @@ from app.errors import (
     InvalidCrop,
     InvalidFormat,
     InvalidMargin,
+    InvalidOption,
     InvalidQuality,
     InvalidShadow,
     InvalidSize,
     MultipleBackgrounds,
 )
 from app.imaging.crop import Margins
-from app.imaging.output import CUTOUT, Format, Ground, Output
+from app.imaging.output import CUTOUT, Colours, Format, Ground, Output
 from model.matting import Quality
 
 WHITE = Ground((255, 255, 255))
@@ -60,6 +61,9 @@ def test_no_option_is_the_cutout() -> None:
         ({"size": "0.30000000000000004"}, Output(megapixels=0.1 + 0.2)),
         ({"size": "0.000000001"}, Output(megapixels=1e-9)),
         ({"shadow": "0"}, CUTOUT),
+        ({"format": "avif"}, Output(format=Format.AVIF)),
+        ({"color": "keep"}, CUTOUT),
+        ({"color": "sRGB"}, Output(colours=Colours.SRGB)),
         ({"shadow": "040"}, Output(shadow=40)),
     ],
 )
@@ -82,6 +86,7 @@ REFUSED = [
         ("size", text, InvalidSize)
         for text in ("", "0", "0.0", "-1", "nan", "inf", "1e9", "1_0", "4 MP", "\u0662")
     ),
+    *(("color", text, InvalidOption) for text in ("", "p3", "srgb,", "cmyk")),
     *(("shadow", text, InvalidShadow) for text in ("", "-1", "101", "50%", "0x10")),
     *(
         ("background", text, InvalidBackground)

@@ -7,9 +7,13 @@ import io
 import tempfile
 
 import numpy as np
+import PIL.Image
 import pytest
 
+from app.imaging.decode import DECODER_BYTES
+from app.imaging.output import MATTE
 from app.inference.backends.base import Alphas, Batch
+from app.pipeline import measure
 from tests.conftest import Running, mean_colour
 from tests.portraits import jpeg, pixels, plain, png, portrait, saved
 
@@ -262,3 +266,36 @@ async def test_metadata_of_the_photo_is_not_in_the_matte(running: Running) -> No
         answer = await service.post(saved(plain(5), "JPEG", exif=exif, comment=b"a secret place"))
     assert b"secret" not in answer.content
     assert not PIL.Image.open(io.BytesIO(answer.content)).info
+
+
+async def test_service_takes_the_formats_that_it_is_set_to(running: Running) -> None:
+    async with running(formats=("jpeg", "tiff")) as service:
+        assert (await service.post(saved(plain(3), "TIFF"))).status_code == 200
+        refused = await service.post(png(plain(3)))
+        under = await service.client.post(
+            "/v1/cutout", files={"image": saved(plain(3), "JPEG"), "background": png(plain(3))}
+        )
+    for answer, whose in ((refused, ""), (under, "Background: ")):
+        assert answer.status_code == 415
+        (error,) = answer.json()["errors"]
+        assert error["code"] == "invalid_file_type"
+        assert error["detail"] == f"{whose}The image must be a JPEG or TIFF file."
+
+
+@pytest.mark.parametrize("route", ["/v1/matte", "/v1/cutout"])
+async def test_number_of_pictures_in_the_file_is_told_where_there_are_several(
+    running: Running, route: str
+) -> None:
+    pictures = [PIL.Image.fromarray(plain(value)) for value in (3, 90)]
+    async with running() as service:
+        one = await service.client.post(route, files={"image": saved(pictures[0], "GIF")})
+        two = await service.client.post(
+            route, files={"image": saved(pictures[0], "GIF", save_all=True, append_images=pictures[1:])}
+        )
+    assert "x-frames" not in one.headers
+    assert two.headers["x-frames"] == "2"
+
+
+def test_photos_of_large_decoders_take_more_of_the_budget() -> None:
+    measured = [measure(saved(plain(3), kind), MATTE, max_pixels=10_000) for kind in ("JPEG", "BMP")]
+    assert [each.bytes // each.pixels for each in measured] == [3, DECODER_BYTES]

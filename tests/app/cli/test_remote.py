@@ -85,6 +85,7 @@ def test_cutout_sends_every_option(service, send):
         "--margin": "10%",
         "--size": "2",
         "--shadow": "5",
+        "--color": "srgb",
         "--quality": "high",
     }
     result = send("cutout", "--crop", *(word for pair in options.items() for word in pair))

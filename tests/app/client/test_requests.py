@@ -33,7 +33,7 @@ def test_nothing_is_sent_of_what_was_left_to_the_service():
 
 
 def test_options_are_sent_in_the_words_of_the_service():
-    options = CutoutOptions("webp", "#fff", 5, True, "10% 20px", 2.5, 0, "high")
+    options = CutoutOptions("webp", "#fff", 5, True, "10% 20px", 2.5, 0, "high", color="srgb")
     call = cutout_call(b"photo", options)
     assert (call.method, call.path) == ("POST", "/v1/cutout")
     assert call.fields == {
@@ -45,6 +45,7 @@ def test_options_are_sent_in_the_words_of_the_service():
         "size": "2.5",
         "shadow": "0",
         "quality": "high",
+        "color": "srgb",
     }
     assert call.files == {"image": b"photo"}
 

@@ -21,7 +21,7 @@ def rgba() -> Image:
 
 
 PICTURES = {"grey": portrait()[..., 0].copy(), "RGB": portrait(), "RGBA": rgba()}
-KINDS = {Format.PNG: "PNG", Format.WEBP: "WEBP", Format.JPG: "JPEG"}
+KINDS = {Format.PNG: "PNG", Format.WEBP: "WEBP", Format.AVIF: "AVIF", Format.JPG: "JPEG"}
 
 
 @pytest.mark.parametrize("mode", PICTURES)
@@ -36,6 +36,13 @@ def test_file_is_of_its_kind_and_size(kind: Format, mode: str) -> None:
 @pytest.mark.parametrize("mode", PICTURES)
 def test_png_holds_every_pixel(mode: str) -> None:
     assert np.array_equal(pixels(encode(PICTURES[mode], Format.PNG)), PICTURES[mode])
+
+
+def test_avif_keeps_alpha_and_colours_nearly() -> None:
+    decoded = pixels(encode(rgba(), Format.AVIF)).astype(int)
+    assert np.abs(decoded[..., 3] - rgba()[..., 3]).mean() < 1
+    seen = rgba()[..., 3] > 0
+    assert np.abs(decoded[..., :3] - portrait())[seen].mean() < 4  # colours have half the resolution
 
 
 def test_webp_keeps_alpha_as_it_is_and_colours_nearly() -> None:

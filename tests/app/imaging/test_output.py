@@ -10,6 +10,7 @@ from app.imaging.output import CUTOUT, MATTE, Channels, Format, Ground, Output
     [
         (Format.PNG, "image/png"),
         (Format.WEBP, "image/webp"),
+        (Format.AVIF, "image/avif"),
         (Format.JPG, "image/jpeg"),
         (Format.ZIP, "application/zip"),
     ],
