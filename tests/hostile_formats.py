@@ -83,7 +83,10 @@ def _grids() -> Iterator[Case]:
     many = heif_file.TILES_MAX + 1
     tile = coded(portrait(TILE, TILE))
     wide = grid(1, 200, 200 * TILE, TILE)
-    yield Case("a grid of the same tile", heif([wide, tile], {(b"dimg", 1): [2] * 200}), TooManyPixels)
+    yield Case("a grid of the same tile", heif([wide, tile], {(b"dimg", 1): [2] * 200}), UnreadableImage)
+    large = tile._replace(data=tile.data + bytes(1_000_000))
+    same = heif([grid(1, 40, 40 * TILE, TILE), large], {(b"dimg", 1): [2] * 40})
+    yield Case("a grid of the same megabyte", same, UnreadableImage)
     thin = grid(1, 201, 201 * TILE, TILE)._replace(
         data=struct.pack(">BBBBII", 0, 1, 4, 200, many * TILE, TILE)
     )

@@ -67,6 +67,9 @@ class _Item:
 
 @dataclass(slots=True)
 class _Meta:
+    """`left`: bytes that items may still take: each of a thousand tiles may point to all of the file."""
+
+    left: int
     primary: int = 0
     items: dict[int, _Item] = field(default_factory=dict)
     references: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
@@ -149,7 +152,7 @@ def _meta(data: bytes) -> _Meta:
         if kind in places and kind in (b"pitm", b"iinf", b"iloc", b"iprp", b"iref", b"idat"):
             raise ValueError("a box that comes twice")
         places[kind] = (body, after)
-    meta = _Meta()
+    meta = _Meta(len(data))
     at = places[b"pitm"][0]
     meta.primary = int.from_bytes(data[at + 4 : at + (8 if data[at] else 6)])
     _read_items(meta, data, *places[b"iinf"])
@@ -274,7 +277,7 @@ def _written(meta: _Meta, number: int, data: bytes, coded: bytes, *, alpha: bool
     properties += [(b"pixi", body) for body in item.all_of(b"pixi")[:1]]
     properties += [(b"colr", body) for body in item.all_of(b"colr") if body[:4] == b"nclx"][:1]
     properties += [(b"auxC", body) for body in item.all_of(b"auxC")[:1] if alpha]
-    body = _joined(data, item.data)
+    body = _joined(meta, data, item.data)
     if item.kind == b"grid":
         tiles = [each for kind, source, each in meta.references if (kind, source) == (b"dimg", number)]
         return _grid(meta, item, body, properties, tiles[0] if tiles else [], data, coded)
@@ -316,10 +319,10 @@ def _grid(
     return _Written(b"grid", properties, grid, tiles)
 
 
-def _joined(data: bytes, spans: Sequence[Span]) -> bytes:
-    """Raises ValueError where the file is cut off, or where an item is longer than it."""
-    length = sum(stop - start for start, stop in spans)
-    if not spans or length > len(data) or any(not 0 <= start < stop <= len(data) for start, stop in spans):
+def _joined(meta: _Meta, data: bytes, spans: Sequence[Span]) -> bytes:
+    """Raises ValueError where the file is cut off, or where items together are longer than it."""
+    meta.left -= sum(stop - start for start, stop in spans)
+    if not spans or meta.left < 0 or any(not 0 <= start < stop <= len(data) for start, stop in spans):
         raise ValueError("data that is not in the file")
     return b"".join([data[start:stop] for start, stop in spans])
 
