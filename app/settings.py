@@ -60,7 +60,7 @@ class LimitSettings(BaseModel):
         ge=1_000_000,
         le=1_000_000_000_000,
         description="Most bytes of decoded photos at once: 3 per pixel, for a cut-out 4, with a background or another"
-        " size or format 10, of a HEIC, AVIF, TIFF, BMP or GIF file 12. Other photos wait as files.",
+        " size or format 10, of a HEIC, AVIF, TIFF, BMP or GIF file 12 (with alpha 20). Other photos wait as files.",
     )
     formats: Annotated[tuple[PhotoFormat, ...], NoDecode] = Field(
         default=PHOTO_FORMATS,

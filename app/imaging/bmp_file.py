@@ -16,6 +16,7 @@ _EMBEDDED: Final = b"DEBM"
 _PLAIN, _MASKS = 0, 3
 # Pillow unfolds runs in Python, a byte at a time: a file of 1 MB may keep it busy for a minute.
 _RUNS: Final = frozenset({1, 2})
+_DEPTH_OF_ALPHA: Final = 32
 _DEPTHS: Final = frozenset({1, 4, 8, 16, 24, 32})
 
 
@@ -47,6 +48,7 @@ def read(data: bytes) -> PictureFile:
         pieces=(data,),
         profile=_profile(data, header),
         density=density(across, down, "m"),
+        transparent=depth == _DEPTH_OF_ALPHA,
     )
 
 

@@ -51,7 +51,9 @@ def read(data: bytes) -> PictureFile:
         at = end
     if not frames or not width or not height:
         raise ValueError("no picture")
-    return PictureFile(width=width, height=height, pieces=kept, frames=frames)
+    # Of the control before the picture: the fourth byte's last bit says that a colour is clear.
+    transparent = bool(len(kept[1]) > 3 and kept[1][3] & 1)
+    return PictureFile(width=width, height=height, pieces=kept, frames=frames, transparent=transparent)
 
 
 def _table(flags: int) -> int:

@@ -115,6 +115,7 @@ def read(data: bytes) -> PictureFile:
         orientation=_orientation(main),
         profile=profiles[0] if profiles else None,
         exif=_exif(meta, data),
+        transparent=alpha is not None,
         pieces=_file(made, alpha, b"avif" if coded == b"av01" else b"heic"),
     )
 
@@ -287,8 +288,9 @@ def _written(meta: _Meta, number: int, data: bytes, coded: bytes, *, alpha: bool
     width, height = item.size
     sizes = coded_size.of_av1 if coded == b"av01" else coded_size.of_hevc
     for wide, high in sizes(configuration, body):
-        if wide > width + CODED_MORE or high > height + CODED_MORE:
-            raise ValueError("a picture that is larger than its box says")
+        # What is smaller would be made larger: some bytes would become all the pixels that may be.
+        if not (width <= wide <= width + CODED_MORE and height <= high <= height + CODED_MORE):
+            raise ValueError("a picture of another size than its box says")
     return _Written(item.kind, [*properties, (_CODED[coded], configuration)], body)
 
 

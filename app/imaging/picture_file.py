@@ -36,6 +36,7 @@ class PictureFile:
     density: Density | None = None
     exif: bytes | None = field(default=None, repr=False)
     frames: int = 1
+    transparent: bool = False
 
     @property
     def data(self) -> bytes:

@@ -29,9 +29,10 @@ WIDTH, HEIGHT, DEPTHS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIPS, ORIENTATION, LAYERS, ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 ACROSS, DOWN, PLANAR, UNIT, TILE_WIDTH, TILE_HEIGHT = 282, 283, 284, 296, 322, 323
 TILES, TILE_SIZES, KIND, SAMPLE_FORMAT, PROFILE, DNG = 324, 325, 254, 339, 34_675, 50_706
-# FillOrder, Predictor, ColorMap, ExtraSamples, JPEGTables, YCbCr's coefficients, subsampling and positioning, and
+EXTRA: Final = 338  # layers beside the colours, of which one is alpha
+# FillOrder, Predictor, ColorMap, JPEGTables, YCbCr's coefficients, subsampling and positioning, and
 # ReferenceBlackWhite.
-_OTHERS: Final = (266, 317, 320, 338, 347, 529, 530, 531, 532)
+_OTHERS: Final = (266, 317, 320, EXTRA, 347, 529, 530, 531, 532)
 _PICTURE: Final = frozenset(
     (
         *(WIDTH, HEIGHT, DEPTHS, COMPRESSION, PHOTOMETRIC, STRIPS, LAYERS, ROWS, STRIP_SIZES, PLANAR),
@@ -114,6 +115,7 @@ def read(data: bytes) -> PictureFile:
         profile=_profile(page),
         density=_density(page),
         frames=_pages(data, order, first),
+        transparent=EXTRA in page.tags,
     )
 
 
