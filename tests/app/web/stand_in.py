@@ -18,13 +18,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData, UploadFile
 
 from app.api import web
+from app.imaging.decode import decode_image
 
 KEY = "open-sesame"
 MAX_UPLOAD_BYTES = 3_000_000
@@ -117,7 +117,7 @@ def problem(status: int, title: str, detail: str, *, retry_after: int | None = N
 def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
     """The photo with an ellipse in its middle as alpha, in the format that was asked for. The ellipse of a model that
     was asked for by name is a smaller one."""
-    image = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(photo))).convert("RGB")
+    image = PIL.Image.fromarray(decode_image(photo, max_pixels=10_000_000))
     y, x = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j]
     radius = 0.4 if "model" in options else 0.7
     alpha = np.clip((radius - np.hypot(x, y)) * 10, 0, 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.web.driving import PHOTO, choose, expect_condition, file, photo
 from tests.app.web.stand_in import KEY, MAX_UPLOAD_BYTES, StandIn
-from tests.portraits import jpeg, portrait
+from tests.other_formats import whole
+from tests.portraits import jpeg, portrait, saved
 
 
 def test_error_is_told_in_the_services_own_words_and_stops_no_other(page: Page) -> None:
@@ -136,3 +139,18 @@ def test_leaving_asks_only_while_photos_are_on_their_way(page: Page, service: St
     with page.expect_event("close"):
         page.close(run_before_unload=True)
     assert asked == ["beforeunload"]
+
+
+def test_photo_that_the_browser_cannot_show_is_shown_once_it_is_cut_out(page: Page) -> None:
+    """Chromium knows no TIFF, as most browsers know no HEIC."""
+    choose(page, file("scan.tif", saved(portrait(240, 320), "TIFF")))
+    expect_condition(page, "scan.tif", "done")
+    expect(page.locator("#frame")).to_be_visible()
+    expect(page.locator("#frame")).to_have_class(re.compile("single"))
+
+
+def test_name_or_first_bytes_of_every_format_that_is_read_are_let_through(page: Page) -> None:
+    files = whole(portrait(60, 80))
+    choose(page, *(file(f"{number}.bin", data) for number, data in enumerate(files.values())))
+    for number in range(len(files)):
+        expect_condition(page, f"{number}.bin", "done")
