@@ -24,7 +24,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from schemathesis.transport.serialization import Binary
 
-from app.api.openapi import COLOUR
+from app.api.openapi import COLOUR, PHOTO_TYPES
 from app.api.uploads import FORM
 from app.inference.registry import STAND_IN
 from app.main import create_app
@@ -61,7 +61,7 @@ schemathesis.openapi.format(
     COLOUR,
     st.sampled_from(sorted(ImageColor.colormap)) | st.from_regex(r"\A#?([0-9a-fA-F]{2}){3,4}\Z"),
 )
-for kind in ("image/jpeg", "image/png", "image/webp"):
+for kind in PHOTO_TYPES:
     schemathesis.openapi.media_type(kind, st.sampled_from(PHOTOS))
 bounded = settings(
     max_examples=EXAMPLES,
