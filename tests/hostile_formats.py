@@ -12,7 +12,7 @@ import PIL.Image
 
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging import gif_file, heif_file, tiff_file
-from app.imaging.heif_file import box
+from app.imaging.heif_writer import box
 from tests.hostile import CUTS, SIZE, Case
 from tests.other_formats import (
     Item,

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pillow_heif
 
-from app.imaging.heif_file import box
+from app.imaging.heif_writer import box
 from tests.portraits import Image, saved
 
 

@@ -1,4 +1,4 @@
-"""Bytes of a photo come in, upright RGB pixels go out; and pixels back to PNG bytes. Knows no HTTP.
+"""Bytes of a photo come in, upright RGB pixels go out. Knows no HTTP.
 
 The header is checked before anything is decoded: format by its magic bytes, size in pixels. Nothing survives but the
 pixels, their colour profile and their density: output is built from arrays, so no EXIF and no comment is in it.
@@ -10,11 +10,9 @@ import io
 import math
 import struct
 import warnings
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
@@ -25,8 +23,8 @@ import simplejpeg
 
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging import bmp_file, colour, file_checks, gif_file, heif_file, tiff_file
-from app.imaging.picture_file import PER_INCH, Density, PictureFile, density
-from app.imaging.tiles import Strips
+from app.imaging.picture_file import Density, PictureFile, density
+from app.imaging.png_writer import crc32
 from model.decoder_errors import DECODER_ERRORS
 from model.transforms import Image
 
@@ -76,10 +74,6 @@ _DOWN: Final = 0x011B
 _EXIF_UNIT: Final = 0x0128
 _EXIF_UNITS: Final = {2: "inch", 3: "cm"}
 _UNITS: Final = {1: "inch", 2: "cm"}
-_PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_COLOUR: Final = {1: 0, 3: 2, 4: 6}
-_PNG_UP: Final = 2
-_PNG_STRIP: Final = 1 << 19  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +134,10 @@ def decode_photo(
             return _decode_rewritten(kind, _READERS[kind](data), max_pixels)
         if kind in _SIZES:
             _check_pixels(*_SIZES[kind](data), max_pixels)
-        picture, exif = file_checks.png_picture(data, _crc32) if kind == "PNG" else (data, None)
+        picture, exif = file_checks.png_picture(data, crc32) if kind == "PNG" else (data, None)
         with PIL.Image.open(io.BytesIO(picture), formats=[kind]) as opened:
             _check_pixels(*opened.size, max_pixels)
-            if not file_checks.is_whole(kind, data, _crc32):
+            if not file_checks.is_whole(kind, data, crc32):
                 raise EOFError
             if kind == "JPEG":
                 file_checks.check_scans(data)
@@ -242,74 +236,6 @@ def _upright(
     return Photo(pixels if turned is None else turned(pixels), size, profile, dots, frames)
 
 
-def encode_png(pixels: Image | Strips, *, profile: bytes | None = None, dots: Density | None = None) -> bytes:
-    """PNG file of uint8 pixels `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA), 8 bits per channel, with the ICC
-    profile and the density, if there are any.
-
-    Each row is stored as its difference from the row above (PNG's filter "Up"), which deflates well and is
-    one NumPy subtraction. With ISA-L a 12-megapixel matte takes 6 ms on one core.
-    """
-    height, width, channels = (*pixels.shape, 1)[:3]
-    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOUR[channels], 0, 0, 0)
-    strips = pixels.each() if isinstance(pixels, Strips) else iter((pixels,))
-    body = _deflated((strip.reshape(len(strip), width * channels) for strip in strips), width * channels)
-    said: list[bytes] = []
-    if profile is not None:
-        said += _chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(profile))
-    if dots is not None:
-        said += _chunk(b"pHYs", struct.pack(">IIB", *(round(each / PER_INCH["m"]) for each in dots), 1))
-    return b"".join((_PNG_MAGIC, *_chunk(b"IHDR", header), *said, *_chunk(b"IDAT", *body), *_chunk(b"IEND")))
-
-
-class Compressor(Protocol):
-    """What `zlib.compressobj` makes."""
-
-    def compress(self, data: memoryview, /) -> bytes: ...
-    def flush(self) -> bytes: ...
-
-
-def choose_deflate() -> tuple[Callable[[], Compressor], Callable[[bytes | memoryview, int], int]]:
-    """(compressor, crc32) from ISA-L where it is installed, else from zlib, which is some 8 times slower."""
-    # Level 1 of each: ISA-L's level 3 took 5 times as long for a larger matte, level 2 made the same one.
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return partial(zlib.compressobj, level=1), zlib.crc32
-    return partial(isal_zlib.compressobj, level=1), isal_zlib.crc32
-
-
-_compressor, _crc32 = choose_deflate()
-
-
-def _deflated(strips: Iterable[Image], width: int) -> Iterator[bytes]:
-    """Rows uint8 `[h,width]`, width in bytes, filtered and compressed few at a time: they are in the core's cache
-    still when they are compressed, and a picture's filtered twin is never whole in memory."""
-    compressor = _compressor()
-    buffer = np.empty((max(1, _PNG_STRIP // width), 1 + width), np.uint8)
-    buffer[:, 0] = _PNG_UP
-    above = np.zeros(width, np.uint8)
-    for strip in strips:
-        for top in range(0, len(strip), len(buffer)):
-            rows = strip[top : top + len(buffer)]
-            filtered = buffer[: len(rows)]
-            np.subtract(rows[0], above, out=filtered[0, 1:])
-            np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-            above[:] = rows[-1]  # The next strip may come in the same memory.
-            yield compressor.compress(filtered.data.cast("B"))
-    yield compressor.flush()
-
-
-def _chunk(kind: bytes, *body: bytes) -> Iterator[bytes]:
-    """Its length, kind, body in pieces, and checksum."""
-    checksum = _crc32(kind, 0)
-    for piece in body:
-        checksum = _crc32(piece, checksum)
-    yield struct.pack(">I", sum(map(len, body)))
-    yield kind
-    yield from body
-    yield struct.pack(">I", checksum)
-
-
 def _check_pixels(width: int, height: int, limit: int) -> None:
     if width * height > limit:
         raise TooManyPixels(
@@ -373,7 +299,7 @@ def _number(exif: PIL.Image.Exif | None, tag: int, default: float) -> float:
 def _density(kind: str, data: bytes, opened: PIL.Image.Image, exif: PIL.Image.Exif | None) -> Density | None:
     """Of a PNG by its pHYs, of a JPEG by its JFIF header, else by EXIF."""
     if kind == "PNG":
-        body = file_checks.png_chunk(data, b"pHYs", _crc32) or b""
+        body = file_checks.png_chunk(data, b"pHYs", crc32) or b""
         if len(body) == 9 and body[8] == 1:
             across, down = struct.unpack_from(">II", body)
             return density(across, down, "m")
@@ -393,15 +319,15 @@ def _frames(kind: str, data: bytes, opened: PIL.Image.Image) -> int:
     """Of an animation, as its file says."""
     if kind == "WEBP":
         return int(getattr(opened, "n_frames", 1))
-    body = file_checks.png_chunk(data, b"acTL", _crc32) if kind == "PNG" else None
+    body = file_checks.png_chunk(data, b"acTL", crc32) if kind == "PNG" else None
     frames = int.from_bytes(body[:4]) if body else 1
     return frames if 1 <= frames <= file_checks.CHUNKS_MAX else 1
 
 
 def _png_profile(data: bytes) -> bytes | None:
     """None also where the file says that its colours are sRGB's."""
-    body = file_checks.png_chunk(data, b"iCCP", _crc32)
-    if body is None or file_checks.png_chunk(data, b"sRGB", _crc32) is not None:
+    body = file_checks.png_chunk(data, b"iCCP", crc32)
+    if body is None or file_checks.png_chunk(data, b"sRGB", crc32) is not None:
         return None
     return colour.unpacked(body)
 

@@ -15,9 +15,9 @@ import simplejpeg
 from PIL import ExifTags
 
 from app.errors import InvalidFormat
-from app.imaging.decode import encode_png
 from app.imaging.output import Format
 from app.imaging.picture_file import Density
+from app.imaging.png_writer import encode_png
 from app.imaging.tiles import Strips
 from model.transforms import Image
 

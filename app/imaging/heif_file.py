@@ -18,6 +18,7 @@ import numpy as np
 
 from app.errors import UnsupportedType
 from app.imaging import coded_size
+from app.imaging.heif_writer import CODED, Written, written_file
 from app.imaging.picture_file import PictureFile
 
 HEVC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
@@ -33,7 +34,6 @@ GRID_TIMES, GRID_MORE = 2, 2_000_000
 
 EXIF_MAX: Final = 1 << 16  # bytes
 
-_CODED: Final = {b"hvc1": b"hvcC", b"av01": b"av1C"}
 _ALPHA: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _PROFILES: Final = (b"prof", b"rICC")
 
@@ -75,16 +75,6 @@ class _Meta:
     references: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """An item for the new file: its kind, properties (box, body), data and, of a grid, its tiles."""
-
-    kind: bytes
-    properties: Sequence[tuple[bytes, bytes]]
-    data: bytes
-    tiles: Sequence[_Written] = ()
-
-
 def kind_of(data: bytes) -> str | None:
     """ "HEIC" or "AVIF" by the brands in the first box; None for anything else."""
     if data[4:8] != b"ftyp":
@@ -116,7 +106,7 @@ def read(data: bytes) -> PictureFile:
         profile=profiles[0] if profiles else None,
         exif=_exif(meta, data),
         transparent=alpha is not None,
-        pieces=_file(made, alpha, b"avif" if coded == b"av01" else b"heic"),
+        pieces=written_file(made, alpha, b"avif" if coded == b"av01" else b"heic"),
     )
 
 
@@ -271,7 +261,7 @@ def _alphas(meta: _Meta) -> Iterator[int]:
             yield from (source for body in item.all_of(b"auxC")[:1] if body[4:].startswith(_ALPHA))
 
 
-def _written(meta: _Meta, number: int, data: bytes, coded: bytes, *, alpha: bool = False) -> _Written:
+def _written(meta: _Meta, number: int, data: bytes, coded: bytes, *, alpha: bool = False) -> Written:
     """What of an item goes into the new file. Raises UnsupportedType, ValueError."""
     item = meta.items[number]
     properties = [(b"ispe", item.one(b"ispe"))]
@@ -284,14 +274,14 @@ def _written(meta: _Meta, number: int, data: bytes, coded: bytes, *, alpha: bool
         return _grid(meta, item, body, properties, tiles[0] if tiles else [], data, coded)
     if item.kind != coded:
         raise UnsupportedType(f"The picture in the file is coded as {item.kind!r}, which is not read.")
-    configuration = item.one(_CODED[coded])
+    configuration = item.one(CODED[coded])
     width, height = item.size
     sizes = coded_size.of_av1 if coded == b"av01" else coded_size.of_hevc
     for wide, high in sizes(configuration, body):
         # What is smaller would be made larger: some bytes would become all the pixels that may be.
         if not (width <= wide <= width + CODED_MORE and height <= high <= height + CODED_MORE):
             raise ValueError("a picture of another size than its box says")
-    return _Written(item.kind, [*properties, (_CODED[coded], configuration)], body)
+    return Written(item.kind, [*properties, (CODED[coded], configuration)], body)
 
 
 def _grid(
@@ -302,7 +292,7 @@ def _grid(
     numbers: Sequence[int],
     data: bytes,
     coded: bytes,
-) -> _Written:
+) -> Written:
     rows, columns = body[2] + 1, body[3] + 1
     width, height = struct.unpack_from(">II" if body[1] & 1 else ">HH", body, 4)
     if len(numbers) != rows * columns or len(numbers) > TILES_MAX or (width, height) != item.size:
@@ -318,7 +308,7 @@ def _grid(
         raise ValueError("tiles of which hardly anything is shown")
     tiles = [_written(meta, each, data, coded) for each in numbers]
     grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
-    return _Written(b"grid", properties, grid, tiles)
+    return Written(b"grid", properties, grid, tiles)
 
 
 def _joined(meta: _Meta, data: bytes, spans: Sequence[Span]) -> bytes:
@@ -364,65 +354,3 @@ _CORNERS: Final[dict[tuple[int, ...], int]] = {
     (3, 1, 2, 0): 7,
     (1, 3, 0, 2): 8,
 }
-
-
-def box(kind: bytes, *body: bytes) -> bytes:
-    """A box of the pieces of its body."""
-    whole = b"".join(body)
-    return struct.pack(">I", 8 + len(whole)) + kind + whole
-
-
-def _file(picture: _Written, alpha: _Written | None, brand: bytes) -> list[bytes]:
-    """A file of nothing but these, in pieces."""
-    items: list[_Written] = []
-    references: list[bytes] = []
-
-    def add(item: _Written) -> int:
-        items.append(item)
-        number = len(items)
-        if item.tiles:
-            targets = [add(tile) for tile in item.tiles]
-            references.append(
-                box(b"dimg", struct.pack(f">HH{len(targets)}H", number, len(targets), *targets))
-            )
-        return number
-
-    add(picture)
-    if alpha is not None:
-        references.append(box(b"auxl", struct.pack(">HHH", add(alpha), 1, 1)))
-    head = box(b"ftyp", brand, bytes(4), b"mif1", brand, b"miaf")
-    meta = _meta_box(items, references, 0)
-    meta = _meta_box(items, references, len(head) + len(meta) + 8)
-    length = sum(len(item.data) for item in items)
-    return [head, meta, struct.pack(">I", 8 + length), b"mdat", *(item.data for item in items)]
-
-
-def _meta_box(items: Sequence[_Written], references: Sequence[bytes], data_at: int) -> bytes:
-    numbers = {
-        each: index for index, each in enumerate(dict.fromkeys(p for i in items for p in i.properties), 1)
-    }
-    infos, associations, places = [], [], []
-    for number, item in enumerate(items, 1):
-        # Tiles are parts of the grid alone.
-        hidden = int(number > 1)
-        infos.append(box(b"infe", struct.pack(">BxxBHH4sx", 2, hidden, number, 0, item.kind)))
-        essential = [
-            numbers[each] | (0x8000 if each[0] in _CODED.values() else 0) for each in item.properties
-        ]
-        associations.append(struct.pack(f">HB{len(essential)}H", number, len(essential), *essential))
-        places.append(struct.pack(">HHHII", number, 0, 1, data_at, len(item.data)))
-        data_at += len(item.data)
-    return box(
-        b"meta",
-        bytes(4),
-        box(b"hdlr", bytes(8), b"pict", bytes(13)),
-        box(b"pitm", struct.pack(">IH", 0, 1)),
-        box(b"iloc", struct.pack(">IHH", 0, 0x4400, len(items)), *places),
-        box(b"iinf", struct.pack(">IH", 0, len(items)), *infos),
-        box(
-            b"iprp",
-            box(b"ipco", *(box(*each) for each in numbers)),
-            box(b"ipma", struct.pack(">II", 1, len(items)), *associations),
-        ),
-        *([box(b"iref", bytes(4), *references)] if references else []),
-    )

@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging import decode as codec
+from app.imaging import png_writer
 from tests.hostile import chunk
 from tests.odd_photos import display_p3
 from tests.portraits import Image, jpeg, pixels, png, portrait, saved
@@ -376,7 +377,7 @@ def test_damaged_bytes_give_a_picture_or_a_client_error(name: str) -> None:
 )
 def test_png_reads_back_in_pillow_and_opencv(shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-    data = codec.encode_png(image)
+    data = png_writer.encode_png(image)
     assert np.array_equal(pixels(data), image)
     seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     order = [0, 1, 2, 3][: image.shape[2]] if image.ndim == 3 else None
@@ -387,7 +388,7 @@ def test_png_reads_back_in_pillow_and_opencv(shape: tuple[int, ...]) -> None:
 
 
 def test_png_is_strictly_valid_and_holds_nothing_but_pixels() -> None:
-    data = codec.encode_png(portrait()[..., 0])
+    data = png_writer.encode_png(portrait()[..., 0])
     PIL.Image.open(io.BytesIO(data)).verify()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     kinds, at = [], 8
@@ -403,15 +404,15 @@ def test_png_is_strictly_valid_and_holds_nothing_but_pixels() -> None:
 
 def test_png_without_isal_is_made_by_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "isal", None)
-    compressor, crc32 = codec.choose_deflate()
-    monkeypatch.setattr(codec, "_compressor", compressor)
-    monkeypatch.setattr(codec, "_crc32", crc32)
-    assert np.array_equal(pixels(codec.encode_png(portrait())), portrait())
+    compressor, crc32 = png_writer.choose_deflate()
+    monkeypatch.setattr(png_writer, "_compressor", compressor)
+    monkeypatch.setattr(png_writer, "crc32", crc32)
+    assert np.array_equal(pixels(png_writer.encode_png(portrait())), portrait())
 
 
 def test_png_of_a_strided_view_is_right() -> None:
     view = portrait()[::2, ::3]
-    assert np.array_equal(pixels(codec.encode_png(view)), view)
+    assert np.array_equal(pixels(png_writer.encode_png(view)), view)
 
 
 def halved(data: bytes, limit: int = 1_000_000) -> tuple[Image, tuple[int, int]]:

@@ -15,7 +15,7 @@ import pytest
 from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging import coded_size, decode, gif_file, heif_file, tiff_file
 from app.imaging.decode import KINDS, Photo
-from app.imaging.heif_file import box
+from app.imaging.heif_writer import box
 from tests.odd_photos import display_p3
 from tests.other_formats import avif, coded, gif, gif_picture, grid, heic, heif, plain_tiff, whole
 from tests.portraits import Image, jpeg, png, portrait, saved

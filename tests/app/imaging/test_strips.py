@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app.imaging import decode
+from app.imaging import png_writer
 from app.imaging.tiles import Strips
 from tests.portraits import Image, pixels, portrait
 
@@ -33,9 +33,9 @@ def test_whole_picture_is_all_strips_one_below_the_other() -> None:
 
 def test_png_of_strips_is_that_of_the_picture() -> None:
     picture = portrait(211, 900)
-    assert np.array_equal(pixels(decode.encode_png(in_strips(picture, 64))), picture)
+    assert np.array_equal(pixels(png_writer.encode_png(in_strips(picture, 64))), picture)
 
 
 def test_png_of_strips_larger_than_are_filtered_at_once() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (900, 1000, 4), np.uint8)
-    assert np.array_equal(pixels(decode.encode_png(in_strips(picture, 500))), picture)
+    assert np.array_equal(pixels(png_writer.encode_png(in_strips(picture, 500))), picture)
