@@ -69,7 +69,7 @@ class ShadowTraffic:
     async def _compare(self, comparison: Comparison) -> None:
         candidate = comparison.candidate
         try:
-            with candidate.in_use(), timing.collect():  # These are no stages of the request.
+            with candidate.in_use(), timing.ignore():  # These are no stages of the request.
                 batched = await servable.all_of(candidate.begin(await comparison.see()))
         except ServiceError as error:
             self._metrics.shadow.labels("failed").inc()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.errors import NotReady
+from app.observability.timing import Stage
 
 MODEL_LABELS: Final = ("name", "version", "device", "runtime", "precision", "sha256", "role")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -28,7 +29,8 @@ _SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 
 _DIFFERENCES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MEGAPIXELS: Final = (0.25, 0.5, 1, 2, 4, 8, 12, 16, 24, 32, 50, 100, 200)
-_STAGES: Final = ("decode", "infer", "refine", "compose", "encode")
+_CPU_STAGES: Final = ("decode", "refine", "compose", "encode")
+_STAGES: Final = (*_CPU_STAGES, "infer")
 _REFUSALS: Final = ("queue_full", "rate_limited", "not_ready", "file_too_large", "deadline_passed")
 
 
@@ -200,12 +202,16 @@ class Metrics:
         for labels in models:
             self._model.labels(*labels).set(1)
 
-    def observe_photo(self, found: str, confidence: float, seconds: Mapping[str, float]) -> None:
-        """Count a finished photo: what was found in it, how sure, and the seconds of each stage by its name."""
+    def observe_stage(self, stage: Stage) -> None:
+        """Count a stage of a photo's work on the CPU."""
+        if stage.name in _CPU_STAGES:
+            self.stage_seconds.labels(stage.name).observe(stage.ended - stage.began)
+
+    def observe_photo(self, found: str, confidence: float, queue_s: float) -> None:
+        """Count a finished photo: what was found in it, how sure, and how long it waited for the network."""
         self.confidence.observe(confidence)
         self.foreground.labels(found).inc()
-        for stage, spent in seconds.items():
-            self.stage_seconds.labels(stage).observe(spent)
+        self.queue_wait_seconds.observe(queue_s)
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

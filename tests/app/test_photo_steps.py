@@ -7,6 +7,7 @@ from app.errors import TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging.crop import Margins, Placement
 from app.imaging.output import CUTOUT, MATTE, Output
 from app.inference.registry import STAND_IN
+from app.observability import timing
 from app.pipeline import Finished, count_pixels, finish, prepare
 from model.matting import Quality
 from tests.app.standing import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
@@ -52,10 +53,16 @@ def test_errors_of_the_background_name_it(background: bytes, problem: type[Excep
 
 @pytest.mark.parametrize("output", [MATTE, CUTOUT], ids=["matte", "cutout"])
 def test_finished_file_knows_where_the_person_is_and_what_it_took(output: Output) -> None:
-    finished = done(output)
+    with timing.collect() as stages:
+        finished = done(output)
     assert (finished.height, finished.width, finished.media_type) == (SIDE, SIDE, "image/png")
     assert (finished.person, finished.found, finished.confidence) == (BOX, "person", 1)
-    assert list(finished.seconds) == ["refine", *([] if output == MATTE else ["compose"]), "encode"]
+    assert [each.name for each in stages] == [
+        "decode",
+        "refine",
+        *([] if output == MATTE else ["compose"]),
+        "encode",
+    ]
     alpha = pixels(finished.data)
     assert np.array_equal(alpha if output == MATTE else alpha[..., 3], alpha_of_standing())
 

@@ -67,7 +67,7 @@ class _Studio:
         kind = output.format.media_type
         if output == MATTE:
             assert kind == "image/png"
-        return Result(Finished(data, kind, height, width, box, 1.0, box is not None, {}), {}, "none@0")
+        return Result(Finished(data, kind, height, width, box, 1.0, box is not None), {}, "none@0")
 
 
 def _service() -> FastAPI:
