@@ -4,7 +4,6 @@ import fcntl
 import json
 import logging
 import os
-import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,13 +49,13 @@ def test_lines_wait_for_a_reader_that_has_stopped_in_their_order(pipe: tuple[int
 def test_lines_that_there_is_no_room_for_are_lost_and_counted(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logs, "BACKLOG_BYTES", 20_000)
+    monkeypatch.setattr(logs, "BACKLOG_LINES", 100)
     logger = _patient(pipe[1])
     for number in range(1_000):
         logger.info("line %d", number)
     (handler,) = logger.handlers
     written = _read(pipe[0], 'line 0"')
-    while handler._backlog:
+    while handler.queue.unfinished_tasks:
         written += [json.loads(line)["message"] for line in os.read(pipe[0], 65_536).decode().splitlines()]
     logger.info("last")
     written += _read(pipe[0], "last")
@@ -71,25 +70,4 @@ def test_no_room_to_write_to_is_no_error() -> None:
         logger = _patient(full.fileno())
         logger.info("lost")
         logger.handlers[0].flush()
-        assert logger.handlers[0]._lost == 1
-
-
-def test_lines_that_come_together_go_out_in_pieces_that_no_other_writer_divides(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(logs, "GATHER_S", 3_600)  # The test writes instead of the thread.
-    reading, writing = os.pipe2(os.O_DIRECT)  # Here, each read gives what one write wrote.
-    logger = _patient(writing)
-    for number in range(100):
-        logger.info("line %d", number)
-    logger.info("x" * 2 * select.PIPE_BUF)
-    (handler,) = logger.handlers
-    pieces = []
-    while handler._lines:
-        handler._write_some()
-        pieces.append(os.read(reading, 65_536))
-    assert b"".join(pieces[:-1]).count(b"\n") == 100
-    assert len(pieces) < 20
-    assert all(len(piece) <= select.PIPE_BUF and piece.endswith(b"\n") for piece in pieces[:-1])
-    os.close(reading)
-    os.close(writing)
+        assert logger.handlers[0]._writer._lost == 1
