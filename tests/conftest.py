@@ -23,7 +23,7 @@ from app.main import create_app
 from app.settings import Settings
 from model import contract
 from model.contract import Manifest
-from tests import dealing, untouched
+from tests.support import global_state, xdist_groups
 
 TINY_SIZE = 32
 
@@ -45,15 +45,15 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seed = config.getoption("--shuffle")
     if seed is None:
-        items.sort(key=lambda item: not dealing.is_long(item.nodeid))
+        items.sort(key=lambda item: not xdist_groups.is_long(item.nodeid))
     else:
-        places = dealing.shuffled([item.nodeid for item in items], seed)
+        places = xdist_groups.shuffled([item.nodeid for item in items], seed)
         items[:] = [items[place] for place in places]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return dealing.dealer()(config, log)
+    return xdist_groups.dealer()(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def _untouched_process() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _untouched_chance_and_precision() -> Iterator[None]:
     yield
-    untouched.forget_seeds_and_precision()
+    global_state.forget_seeds_and_precision()
 
 
 def mean_colour(batch: Batch) -> Alphas:

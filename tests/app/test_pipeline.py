@@ -18,7 +18,7 @@ from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
 from tests.conftest import Gate, mean_colour, until
-from tests.portraits import pixels, plain, png, portrait
+from tests.support.images import pixels, plain, png, portrait
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from tests.bench.cpu_share import watched
 from tests.bench.load import Load, closed_loop, peak_resident, photo, posting
 from tests.bench.peer_figures import BARS, QUIET, Comparison
 from tests.bench.peer_rembg import default_venv
-from tests.processes import serving
+from tests.support.servers import serving
 
 SIDE = 2048
 SETTLED = 200  # requests after which memory should have found its level

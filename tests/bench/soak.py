@@ -34,7 +34,7 @@ from app.settings import BUILT_IN_MODEL
 from tests.bench import mixed, rude
 from tests.bench.footprint import Footprint, at_rest, slope
 from tests.bench.pulse import Pulse, feeling
-from tests.processes import serving
+from tests.support.servers import serving
 
 CONCURRENCY: Final = 64
 # Of 100 requests. All but the good ones cost the service little.

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from tests.docker.monitoring import Prometheus, prometheus
-from tests.portraits import jpeg, plain, png, portrait
-from tests.processes import serving_quickly
-from tests.versions import put
+from tests.support.images import jpeg, plain, png, portrait
+from tests.support.model_versions import put
+from tests.support.servers import serving_quickly
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker" / "grafana"

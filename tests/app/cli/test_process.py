@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from app.__main__ import cli
 from app.cli import files
 from app.files.left_out import READ
-from tests.portraits import jpeg, png, portrait
+from tests.support.images import jpeg, png, portrait
 
 
 def written(out: Path) -> dict[str, bytes]:

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, failing, serving
+from tests.support.images import pixels, plain, png
+from tests.support.servers import PATIENCE_S, failing, serving
 
 
 def test_unknown_setting_is_refused(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:

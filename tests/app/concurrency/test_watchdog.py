@@ -11,7 +11,7 @@ import pytest
 
 from app.concurrency.watchdog import STATUS, Watchdog
 from tests.conftest import Gate, Running, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 STUCK_AFTER_S = 30.0
 TICKS = 20

@@ -18,7 +18,7 @@ from ray import serve
 
 from app.distributed import deployment
 from app.settings import Settings
-from tests.portraits import pixels, plain, png
+from tests.support.images import pixels, plain, png
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

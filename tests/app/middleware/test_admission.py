@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message
 
 from tests.conftest import Gate, Running, Service, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 PHOTO = png(plain(50))
 

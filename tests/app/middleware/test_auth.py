@@ -20,7 +20,7 @@ from app.observability.metrics import Metrics
 from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
 from tests.conftest import Gate, Running, Service, mean_colour
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 PHOTO = png(plain(50))
 UPLOADS = ["/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"]

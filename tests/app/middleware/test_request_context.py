@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from tests.conftest import Running
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 PHOTO = png(plain(50))
 

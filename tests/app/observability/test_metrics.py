@@ -9,7 +9,7 @@ from app.errors import NotReady
 from app.observability import metrics
 from app.observability.metrics import Metrics
 from tests.conftest import Gate, Running, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 NAMES = {
     "matte_requests",

@@ -17,8 +17,8 @@ from app.server import lingering_close, server
 from app.server.connection_limits import ConnectionLimiter
 from app.server.protocol import ResponseTransport
 from app.settings import Settings
-from tests.app.served import opened
 from tests.conftest import until
+from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.server.supervisor import WorkerProcess, count_gpus, share_of
-from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, Process, serving_quickly
+from tests.support.images import pixels, plain, png
+from tests.support.servers import PATIENCE_S, Process, serving_quickly
 
 TWO = {"MATTE_WORKERS": "2", "MATTE_LANES": "1", "MATTE_MAX_BATCH_SIZE": "1"}
 

@@ -14,8 +14,8 @@ from app.main import create_app
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.app.served import opened
 from tests.conftest import until
+from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
 KEY = "one"

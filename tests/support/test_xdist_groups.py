@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dealing import LONG, group, is_long, shuffled
+from tests.support.xdist_groups import LONG, group, is_long, shuffled
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("start", LONG)

@@ -1,4 +1,4 @@
-"""`python -m tests.faulty PORT [GATE]`: what `python -m app serve` starts, with a network that fails to order.
+"""`python -m tests.support.fault_injection PORT [GATE]`: the service with a network that fails to order.
 
 The order is in the photo: each fault has a grey value, and any other photo gets its own as matte. GATE is a file
 that photos of value WAITS wait for. SIGUSR1 stops the event loop for good.

@@ -6,7 +6,7 @@ import numpy as np
 
 from app.imaging import decode
 from app.imaging.tiles import Strips
-from tests.portraits import Image, pixels, portrait
+from tests.support.images import Image, pixels, portrait
 
 
 def in_strips(picture: Image, rows: int) -> Strips:
