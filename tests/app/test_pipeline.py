@@ -114,7 +114,7 @@ async def test_photos_that_come_together_leave_together() -> None:
     assert sizes == [5]
 
 
-async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
+async def test_a_photo_that_leaves_while_it_waits_gives_its_memory_back(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=1_000_000) as service:
         photo = png(plain(9, 500, 600))
         inside = [asyncio.ensure_future(service.run(photo, MATTE)) for _ in range(8)]

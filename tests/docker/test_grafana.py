@@ -99,8 +99,8 @@ def load(client: httpx.Client) -> None:
     assert post("/v1/matte", "image", b"no photo") == 415
     assert client.get("/").status_code == 200
     assert client.get("/nowhere").status_code == 404
-    with ThreadPoolExecutor(8) as crowd:
-        answers = list(crowd.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
     assert set(answers) <= {200, 429}
 
 

@@ -17,7 +17,7 @@ from tests.support.images import jpeg, png, portrait
 
 
 def written(out: Path) -> dict[str, bytes]:
-    """All results; the ledger, which is hidden, is none."""
+    """All results; the journal, which is hidden, is none."""
     found = (path for path in out.rglob("*.*") if not path.name.startswith("."))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
