@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -42,18 +41,23 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None if seed is None else f"shuffled by --shuffle {seed}"
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seed = config.getoption("--shuffle")
     if seed is None:
         items.sort(key=lambda item: not xdist_groups.is_long(item.nodeid))
     else:
-        places = xdist_groups.shuffled([item.nodeid for item in items], seed)
-        items[:] = [items[place] for place in places]
+        indices = xdist_groups.shuffled([item.nodeid for item in items], seed)
+        items[:] = [items[index] for index in indices]
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(xdist_groups.group(item.nodeid)))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return xdist_groups.dealer()(config, log)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tests are told of by names that can be typed again."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        report.nodeid = xdist_groups.without_group(report.nodeid)
 
 
 @pytest.fixture(autouse=True)

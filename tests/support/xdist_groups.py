@@ -1,4 +1,7 @@
-"""How files are dealt out to the processes of `make test`: each whole, and some together; the longest first."""
+"""How tests are dealt out to the processes of `make test`: each file whole, some files together, the longest first.
+
+For pytest's own option `--dist loadgroup`, which keeps the tests of a group in one process.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Final
 
 # What the files of a group start is shared by them, or too large to be there twice.
 GROUPS: Final = {
-    "tests/app/web/": "a browser",
-    "tests/app/distributed/test_job.py": "a Ray cluster",
-    "tests/app/distributed/test_deployment.py": "a Ray cluster",
+    "tests/app/web/": "browser",
+    "tests/app/distributed/test_job.py": "ray",
+    "tests/app/distributed/test_deployment.py": "ray",
 }
 # A long one that comes last would leave the other process without work.
 LONG: Final = (
@@ -23,9 +26,19 @@ LONG: Final = (
 )
 
 
+def file_of(nodeid: str) -> str:
+    return nodeid.split("::")[0]
+
+
 def group(nodeid: str) -> str:
     """The file of a test, or its file's group."""
-    return next((name for start, name in GROUPS.items() if nodeid.startswith(start)), nodeid.split("::")[0])
+    return next((name for start, name in GROUPS.items() if nodeid.startswith(start)), file_of(nodeid))
+
+
+def without_group(nodeid: str) -> str:
+    """The test's own name: for `--dist loadgroup` pytest-xdist ends it with `@` and the group."""
+    name, _, last = nodeid.rpartition("@")
+    return name if name and last == group(name) else nodeid
 
 
 def is_long(nodeid: str) -> bool:
@@ -33,31 +46,16 @@ def is_long(nodeid: str) -> bool:
 
 
 def shuffled(nodeids: Sequence[str], seed: int) -> list[int]:
-    """The places of the tests in an order by chance, the same for the same `seed`: groups are shuffled, the files of
+    """The indices of the tests in an order by chance, the same for the same `seed`: groups are shuffled, the files of
     each, and the tests of each file. They stay together, because they share what they start."""
     chance = random.Random(seed)
     groups, files, tests = (
         {name: chance.random() for name in dict.fromkeys(names)}
-        for names in (map(group, nodeids), (each.split("::")[0] for each in nodeids), nodeids)
+        for names in (map(group, nodeids), map(file_of, nodeids), nodeids)
     )
 
-    def rank(place: int) -> tuple[float, float, float]:
-        nodeid = nodeids[place]
-        return groups[group(nodeid)], files[nodeid.split("::")[0]], tests[nodeid]
+    def rank(index: int) -> tuple[float, float, float]:
+        nodeid = nodeids[index]
+        return groups[group(nodeid)], files[file_of(nodeid)], tests[nodeid]
 
     return sorted(range(len(nodeids)), key=rank)
-
-
-def dealer() -> type:
-    """A scheduler of pytest-xdist, which is there if this is asked for."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByGroup(LoadScopeScheduling):
-        def __init__(self, config: object, log: object = None) -> None:
-            super().__init__(config, log)
-            self.config.option.loadscopereorder = False  # It would put the files with the most tests first.
-
-        def _split_scope(self, nodeid: str) -> str:
-            return group(nodeid)
-
-    return ByGroup
