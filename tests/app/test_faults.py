@@ -28,10 +28,10 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from model import contract
-from tests.conftest import Running
 from tests.support import fault_injection
 from tests.support.images import pixels, plain, png
 from tests.support.servers import PATIENCE_S, ROOT, failing, serving_quickly
+from tests.support.services import Running
 
 
 def post(address: str, value: int, side: int = 24) -> httpx.Response:

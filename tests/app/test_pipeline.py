@@ -17,8 +17,9 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
-from tests.conftest import Gate, mean_colour, until
 from tests.support.images import pixels, plain, png, portrait
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import until
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from app.cli import serve
 from app.inference.backends.base import Alphas, Batch
 from app.main import create_app
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 RAISES, NOT_FINITE, WRONG_SHAPE, NO_MEMORY, HANGS, WAITS = 10, 20, 30, 40, 50, 60
 GATE = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("/nowhere")

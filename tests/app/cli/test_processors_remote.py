@@ -14,8 +14,8 @@ from app.client import AsyncClient, RetryPolicy
 from app.main import create_app
 from app.settings import Settings
 from tests.app.client.test_responses import HEADERS, MODEL
-from tests.conftest import mean_colour
 from tests.support.images import pixels, plain, png
+from tests.support.networks import mean_colour
 from tests.support.socket_servers import served
 
 URL = "http://matte"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from app.errors import ClientError, UnreadableImage
 from app.imaging import decode
-from tests.conftest import Running
 from tests.support import damaged_images, hostile_images, unusual_images
 from tests.support.hostile_images import Case
 from tests.support.images import pixels, plain, png, portrait
+from tests.support.services import Running
 
 KINDS = hostile_images.KINDS | unusual_images.KINDS | damaged_images.KINDS
 MAX_PIXELS = 200_000  # so that whatever unfolds to more is either refused or an error

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from tests.conftest import Gate, Running, Service, until
 from tests.support.images import plain, png
+from tests.support.networks import Gate
+from tests.support.services import Running, Service, until
 
 PHOTO = png(plain(50))
 

@@ -19,8 +19,9 @@ from app.middleware.response_headers import STRICT
 from app.observability.metrics import Metrics
 from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
-from tests.conftest import Gate, Running, Service, mean_colour
 from tests.support.images import plain, png
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import Running, Service
 
 PHOTO = png(plain(50))
 UPLOADS = ["/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"]

@@ -19,9 +19,10 @@ from app.middleware.paths import PREFIX, PathMiddleware, prefix_of
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.conftest import Gate, Running, until
 from tests.support.images import png
+from tests.support.networks import Gate
 from tests.support.person_image import finds_standing, standing
+from tests.support.services import Running, until
 from tests.support.socket_servers import opened
 
 PHOTO = png(standing())

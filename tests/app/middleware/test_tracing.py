@@ -21,8 +21,9 @@ from app.main import create_app
 from app.middleware.tracing import TracingMiddleware, connect
 from app.observability.logs import configure_logs
 from app.settings import Settings, SettingsError
-from tests.conftest import Running, Service, mean_colour
 from tests.support.images import plain, png
+from tests.support.networks import mean_colour
+from tests.support.services import Running, Service
 from tests.support.socket_servers import served
 
 otel = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra otel is not installed")

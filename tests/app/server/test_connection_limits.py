@@ -14,7 +14,7 @@ from app.main import create_app
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.conftest import until
+from tests.support.services import until
 from tests.support.socket_servers import opened
 
 PATIENCE_S = 10

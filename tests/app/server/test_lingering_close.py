@@ -9,7 +9,7 @@ import pytest
 
 from app.server import lingering_close
 from app.server.lingering_close import LingeringSocket, LingeringSockets
-from tests.conftest import until
+from tests.support.services import until
 
 LAST = b"HTTP/1.1 429 Too Many Requests\r\n\r\n"
 

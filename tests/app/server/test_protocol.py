@@ -17,7 +17,7 @@ from app.server import lingering_close, server
 from app.server.connection_limits import ConnectionLimiter
 from app.server.protocol import ResponseTransport
 from app.settings import Settings
-from tests.conftest import until
+from tests.support.services import until
 from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
