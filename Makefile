@@ -48,7 +48,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 fuzz: $(VENV)/.fuzz
-	CONTRACT_EXAMPLES=$$(($(MINUTES) * 200)) $(BIN)/python -m pytest -q tests/app/test_contract.py
+	CONTRACT_EXAMPLES=$$(($(MINUTES) * 200)) $(BIN)/python -m pytest -q tests/app/api/test_openapi_contract.py
 	$(BIN)/python -m tests.fuzz.fuzz_codec --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python -m tests.fuzz.fuzz_requests --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python -m tests.fuzz.fuzz_framing --seconds $$(($(MINUTES) * 60))

@@ -19,7 +19,7 @@ GROUPS: Final = {
 LONG: Final = (
     "tests/training/test_run.py",
     *GROUPS,
-    "tests/app/test_contract.py",
+    "tests/app/api/test_openapi_contract.py",
     "tests/app/server/test_supervisor.py",
     "tests/training/engine/test_distributed.py",
     "tests/training/export/test_import_weights.py",

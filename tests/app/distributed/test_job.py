@@ -21,6 +21,7 @@ from tests.app.distributed.fakes import DEADLY, HELD, Counted, Write
 from tests.support.images import pixels, plain, png
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
