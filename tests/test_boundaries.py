@@ -220,3 +220,29 @@ def test_contract_needs_only_the_standard_library() -> None:
 def test_the_shared_pixel_recipe_needs_only_numpy_and_opencv(name: str) -> None:
     used = top_level(ROOT / "model" / f"{name}.py")
     assert used <= {"model", "numpy", "cv2"} | sys.stdlib_module_names
+
+
+# Files of tests that are of no single module: several of them, real processes, or the page, which is JavaScript.
+OF_SEVERAL_MODULES = {
+    "tests/app/imaging/test_hostile_images.py",
+    "tests/app/test_built_in_model.py",
+    "tests/app/test_faults.py",
+    "tests/training/test_run.py",
+    "tests/training/test_upright.py",
+}
+
+
+def files_of_tests() -> list[str]:
+    folders = (ROOT / "tests" / package for package in ("app", "model", "training"))
+    files = [path.relative_to(ROOT) for folder in folders for path in sorted(folder.rglob("test_*.py"))]
+    return [str(path) for path in files if path.parent != Path("tests/app/web")]
+
+
+@pytest.mark.parametrize("file", files_of_tests())
+def test_tests_are_found_by_the_name_of_their_module(file: str) -> None:
+    """tests/app/x/test_y.py and test_y_subject.py test app/x/y.py, or the package app/x/y."""
+    _, *folders, name = Path(file).with_suffix("").parts
+    names = {path.stem for path in ROOT.joinpath(*folders).iterdir() if path.is_dir() or path.suffix == ".py"}
+    tested = name.removeprefix("test_")
+    found = any(tested == each or tested.startswith(f"{each}_") for each in names)
+    assert found != (file in OF_SEVERAL_MODULES)

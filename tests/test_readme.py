@@ -19,7 +19,7 @@ from app.main import create_app
 from app.settings import BUILT_IN_MODEL, Settings
 from model.contract import read_manifest
 from model.u2net import u2net
-from tests.processes import serving
+from tests.support.servers import serving
 from tests.tools.make_pictures import PICTURES, pictures
 from tests.tools.make_tables import DOCUMENTS, TABLES, with_tables
 from training.config import load_config

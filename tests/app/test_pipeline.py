@@ -17,8 +17,9 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 from model.contract import Manifest
 from model.matting import Quality
-from tests.conftest import Gate, mean_colour, until
-from tests.portraits import pixels, plain, png, portrait
+from tests.support.images import pixels, plain, png, portrait
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import until
 
 
 @asynccontextmanager
@@ -114,7 +115,7 @@ async def test_photos_that_come_together_leave_together() -> None:
     assert sizes == [5]
 
 
-async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
+async def test_a_photo_that_leaves_while_it_waits_gives_its_memory_back(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=1_000_000) as service:
         photo = png(plain(9, 500, 600))
         inside = [asyncio.ensure_future(service.run(photo, MATTE)) for _ in range(8)]

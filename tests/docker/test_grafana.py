@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from tests.docker.monitoring import Prometheus, prometheus
-from tests.portraits import jpeg, plain, png, portrait
-from tests.processes import serving_quickly
-from tests.versions import put
+from tests.support.images import jpeg, plain, png, portrait
+from tests.support.model_versions import put
+from tests.support.servers import serving_quickly
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker" / "grafana"
@@ -99,8 +99,8 @@ def load(client: httpx.Client) -> None:
     assert post("/v1/matte", "image", b"no photo") == 415
     assert client.get("/").status_code == 200
     assert client.get("/nowhere").status_code == 404
-    with ThreadPoolExecutor(8) as crowd:
-        answers = list(crowd.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
     assert set(answers) <= {200, 429}
 
 

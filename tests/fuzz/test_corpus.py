@@ -13,7 +13,7 @@ from app.errors import ClientError, TooManyPixels, UnreadableImage
 from app.imaging import decode
 from tests.fuzz import codec_target, request_target, seeds
 from tests.fuzz.seeds import CORPUS, FORM, fewest, multipart, written
-from tests.portraits import jpeg, png, portrait
+from tests.support.images import jpeg, png, portrait
 
 # pytest puts its own filters over the one that `app.imaging.decode` sets.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")

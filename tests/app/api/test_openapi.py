@@ -17,7 +17,7 @@ from app.api.removebg_options import OPTIONS as REMOVEBG_OPTIONS
 from app.errors import ClientGone, NotReady, ServiceError, UnreadableImage
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 UPLOADS = ["/v1/matte", "/v1/cutout", REMOVEBG, REMBG]
 

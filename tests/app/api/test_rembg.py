@@ -10,9 +10,9 @@ from app.api.rembg import PATH, read_output
 from app.errors import InvalidBackground, InvalidOption
 from app.imaging.output import CUTOUT, MATTE, Ground, Output
 from app.inference.predictor import Predict
-from tests.app.standing import PERSON, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import pixels, png
+from tests.support.images import pixels, png
+from tests.support.person_image import PERSON, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
+from tests.support.services import Running
 
 BESIDE = ~alpha_of_standing().astype(bool)
 

@@ -9,9 +9,9 @@ import pytest
 
 from app.api.removebg import PATH, status_of
 from app.errors import ClientError, InvalidSize, ServiceError, Unauthorised
-from tests.app.standing import finds_nobody, finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.person_image import finds_nobody, finds_standing, standing
+from tests.support.services import Running
 
 PHOTO = png(standing())
 ENCODED = base64.b64encode(PHOTO).decode()

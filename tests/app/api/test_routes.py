@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from app.inference.backends.base import Alphas, Batch
-from tests.conftest import Running, mean_colour
-from tests.portraits import jpeg, pixels, plain, png, portrait, saved
+from tests.support.images import jpeg, pixels, plain, png, portrait, saved
+from tests.support.networks import mean_colour
+from tests.support.services import Running
 
 
 async def test_form_field_gives_a_grey_png_of_the_photo_size(running: Running) -> None:

@@ -110,7 +110,7 @@ def test_result_that_was_noted_and_never_written_is_not_done(out, photo):
     assert Results().hold(target)
 
 
-def test_ledger_of_old_that_has_no_sizes_holds(out, photo):
+def test_journal_of_an_older_version_without_sizes_is_read(out, photo):
     target = noted(out, photo)
     lines = [json.loads(line)[:2] for line in (out / LEDGER_FILE).read_text().splitlines()]
     (out / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -125,7 +125,7 @@ def test_file_name_may_hold_anything(out, photo):
     assert Journal(out, "options").has(photo, target)
 
 
-def test_ledger_does_not_grow_without_end(out, photo, monkeypatch):
+def test_journal_does_not_grow_without_end(out, photo, monkeypatch):
     monkeypatch.setattr(journal, "_STALE_LINES_MAX", 2)
     for _ in range(3):
         target = noted(out, photo)

@@ -238,6 +238,6 @@ def test_longest_names_get_results(tmp_path, length, suffix):
     touch(tmp_path, *[stem + ".jpg" for stem in stems])
     jobs = plan([tmp_path], tmp_path / "out", suffix)
     write(jobs, tmp_path / "out")
-    assert len(os.listdir(tmp_path / "out")) == 1 + len(stems)  # noqa: PTH208 - the ledger too
+    assert len(os.listdir(tmp_path / "out")) == 1 + len(stems)  # noqa: PTH208 - the journal too
     assert all(len(os.fsencode(target.name)) <= NAME_MAX for _, target in jobs)
     assert plan([tmp_path], tmp_path / "out", suffix) == jobs

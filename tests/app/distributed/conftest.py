@@ -16,7 +16,7 @@ from app.inference.registry import STAND_IN
 from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.matting import Quality
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 STORE_BYTES = 80_000_000
 

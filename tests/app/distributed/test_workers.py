@@ -30,8 +30,8 @@ from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.contract import read_manifest
 from model.matting import Quality
-from tests.conftest import mean_colour
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import mean_colour
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_older_size_counts_too(tmp_path):
     assert Results().hold(path)
 
 
-def test_ledger_of_old_has_no_sizes(tmp_path):
+def test_journal_of_an_older_version_has_no_sizes(tmp_path):
     path = made(tmp_path, "a.png")
     (tmp_path / LEDGER_FILE).write_text('["a.png", "mark"]\n')
     assert Results().hold(path)

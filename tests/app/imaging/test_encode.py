@@ -10,7 +10,7 @@ import pytest
 from app.errors import InvalidFormat
 from app.imaging.encode import SIDE_MAX, encode
 from app.imaging.output import Format
-from tests.portraits import Image, pixels, portrait
+from tests.support.images import Image, pixels, portrait
 
 
 def rgba() -> Image:

@@ -8,8 +8,8 @@ from app.imaging.crop import Box, Margins, Placement, Region
 from app.imaging.output import CUTOUT, MATTE, Channels, Ground, Output
 from app.imaging.render import Rendered, render
 from app.imaging.tiles import Strips
-from tests.app.standing import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
-from tests.portraits import Image
+from tests.support.images import Image
+from tests.support.person_image import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
 
 GREEN = (0, 200, 0)
 BESIDE = ~alpha_of_standing().astype(bool)

@@ -22,7 +22,8 @@ from app.inference.backends.select import Runtime
 from app.inference.predictor import Predictor, batch_sizes_up_to
 from model import contract
 from model.contract import ContractError, Manifest
-from tests.conftest import TINY_SIZE, mean_colour
+from tests.conftest import TINY_SIZE
+from tests.support.networks import mean_colour
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5

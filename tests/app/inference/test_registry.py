@@ -23,7 +23,8 @@ from app.inference.servable import DeviceContext, all_of
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model.contract import ContractError, Manifest
-from tests.conftest import mean_colour, until
+from tests.support.networks import mean_colour
+from tests.support.services import until
 
 SQUARE = np.full((32, 32, 3), 255, np.uint8)
 

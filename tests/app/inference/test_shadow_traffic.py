@@ -16,7 +16,8 @@ from app.settings import Settings
 from model import matting
 from model.contract import Manifest
 from model.matting import Quality
-from tests.conftest import Gate, mean_colour, until
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import until
 
 SIZE = (40, 60)
 

@@ -38,7 +38,7 @@ async def test_a_body_goes_out_in_pieces_and_whole(size: int) -> None:
     assert exchange.bytes_out == size
 
 
-async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() -> None:
+async def test_an_answer_that_nobody_reads_keeps_its_slot_until_its_deadline() -> None:
     metrics = Metrics()
     taken: list[int] = []
     waiting = asyncio.Event()

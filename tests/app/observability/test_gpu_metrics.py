@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.observability import gpu_metrics
 from app.observability.gpu_metrics import STALE_S, GpuCollector
-from tests.conftest import until
+from tests.support.services import until
 
 GPU = {"gpu": "0"}
 

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import NotReady
 from app.observability import metrics
 from app.observability.metrics import Metrics
-from tests.conftest import Gate, Running, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import Gate
+from tests.support.services import Running, until
 
 NAMES = {
     "matte_requests",

@@ -40,7 +40,7 @@ def name_of(ring: KeyRing, secret: str) -> str | None:
     return None if found is None else found.name
 
 
-def test_plain_keys_are_named_by_their_places_and_never_by_what_they_are() -> None:
+def test_plain_keys_are_named_by_their_positions_and_never_by_what_they_are() -> None:
     assert read_list(["one", "two"]) == (
         Key("key-1", hashlib.sha256(b"one").digest()),
         Key("key-2", hashlib.sha256(b"two").digest()),
@@ -77,12 +77,12 @@ def test_what_is_no_key_in_the_settings_is_refused_and_not_shown(entries: list[s
 def test_file_holds_names_digests_rates_and_comments(file: Path) -> None:
     file.write_text(
         f"# who may\n\nshop sha256:{sha('one')} rate=60 # since May\n"
-        f"\tdesk.2   sha256:{sha('two')}\n  # nobody else\nbelt sha256:{sha('three')}   rate=0"
+        f"\tdesk.2   sha256:{sha('two')}\n  # nobody else\ntill sha256:{sha('three')}   rate=0"
     )
     assert read_file(file) == (
         Key("shop", hashlib.sha256(b"one").digest(), 60),
         Key("desk.2", hashlib.sha256(b"two").digest()),
-        Key("belt", hashlib.sha256(b"three").digest(), 0),
+        Key("till", hashlib.sha256(b"three").digest(), 0),
     )
 
 
@@ -142,7 +142,7 @@ def test_no_two_keys_of_settings_and_file_may_be_alike(file: Path) -> None:
         KeyRing(read_list(["one"]), file)
 
 
-def test_keys_are_needed_as_soon_as_there_is_a_place_for_them(file: Path) -> None:
+def test_keys_are_needed_as_soon_as_a_file_for_them_is_set(file: Path) -> None:
     assert not KeyRing().needed
     assert KeyRing(read_list(["one"])).needed
     file.write_text("# none yet\n")

@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app.web.driving import choose, expect_condition, file, focused, photo, pick, saved
-from tests.app.web.stand_in import KEY, PORTRAIT, StandIn
+from tests.app.web.page_driver import choose, expect_condition, file, focused, photo, pick, saved
+from tests.app.web.stub_service import KEY, PORTRAIT, StandIn
 
 PEOPLE = {"name": "people", "version": "1", "role": "kept"}
 CANDIDATE = {"name": "portrait", "version": "4", "role": "shadow"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.web.driving import PHOTO, choose, expect_condition, file, photo
-from tests.app.web.stand_in import KEY, MAX_UPLOAD_BYTES, StandIn
-from tests.portraits import jpeg, portrait
+from tests.app.web.page_driver import PHOTO, choose, expect_condition, file, photo
+from tests.app.web.stub_service import KEY, MAX_UPLOAD_BYTES, StandIn
+from tests.support.images import jpeg, portrait
 
 
 def test_error_is_told_in_the_services_own_words_and_stops_no_other(page: Page) -> None:

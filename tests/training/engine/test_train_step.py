@@ -46,7 +46,7 @@ def test_the_loss_falls_and_is_that_of_the_network_before_the_step():
     assert state.step.numpy() == state.updates.numpy() == 8
 
 
-def test_a_wish_to_stop_is_told():
+def test_a_request_to_stop_is_told():
     _, step = begin()
     assert not StepResult.read(step(IMAGE, ALPHA, GO_ON)).stop
     assert StepResult.read(step(IMAGE, ALPHA, STOP)).stop

@@ -23,6 +23,7 @@ def imported(tmp_path_factory):
     return tensors, folder / "artifact", import_weights(checkpoint, folder / "artifact", size=64).manifest
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(imported):
     tensors, artifact, manifest = imported
     assert verify(artifact) == manifest
@@ -46,7 +47,7 @@ def official_maps(tensors, image):
     return [each.transpose(0, 2, 3, 1) for each in forward(tensors, normalised.transpose(0, 3, 1, 2))]
 
 
-@pytest.mark.parametrize("variant", ["full", "lite"])
+@pytest.mark.parametrize("variant", [pytest.param("full", marks=pytest.mark.slow), "lite"])
 def test_the_imported_network_computes_what_the_official_one_computes(variant):
     tensors = official_tensors(variant)
     network = u2net(variant)
@@ -60,6 +61,7 @@ def test_the_imported_network_computes_what_the_official_one_computes(variant):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_the_imported_artifact_gives_the_official_alpha(imported):
     tensors, artifact, _ = imported
     image = np.random.default_rng(6).integers(0, 256, (2, 64, 64, 3), np.uint8)

@@ -51,6 +51,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def odd_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return calibrated(tmp_path_factory.mktemp("odd"), odd=True)
+
+
+@pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     small = np.random.default_rng(6).integers(0, 256, (8, 8, 3), np.uint8)
     return cv2.resize(small, (SIZE, SIZE))[None]
@@ -71,10 +76,9 @@ def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.
 
 
 def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
-    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    odd_artifact: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = calibrated(tmp_path, odd=True)
-    model = opened(odd, contract.read_activations(odd))
+    model = opened(odd_artifact, contract.read_activations(odd_artifact))
     exact = model.exactly()(picture)
     kept = np.abs(model.narrowed("int8", picture)(picture) - exact).mean()
     monkeypatch.setattr("model.eight_bits.TOO_LOPSIDED", np.inf)
@@ -83,9 +87,8 @@ def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
     assert spoilt > 3 * kept
 
 
-def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(tmp_path: Path) -> None:
-    odd = calibrated(tmp_path, odd=True)
-    narrow = opened(odd, contract.read_activations(odd))._in("int8")
+def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(odd_artifact: Path) -> None:
+    narrow = opened(odd_artifact, contract.read_activations(odd_artifact))._in("int8")
 
     def source(node: Any, number: int) -> Any:
         return node.input(number).get_source_output().get_node()

@@ -9,7 +9,7 @@ import pytest
 from app.inference.backends import precision
 from app.inference.backends.base import Alphas, Batch, LoadError, Predict
 from app.inference.backends.precision import TOLERANCE, probe_picture
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 SIZE = 16
 

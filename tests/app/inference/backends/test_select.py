@@ -13,7 +13,8 @@ from app.inference.backends.devices import has_bfloat16
 from app.inference.backends.precision import Precision
 from app.inference.backends.select import OPENVINO, TENSORFLOW, LoadedNetwork, Runtime, device_for
 from model.contract import Manifest
-from tests.conftest import TINY_SIZE, mean_colour
+from tests.conftest import TINY_SIZE
+from tests.support.networks import mean_colour
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5

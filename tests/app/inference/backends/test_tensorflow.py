@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ from model import contract
 from tests.conftest import TINY_SIZE
 
 
-def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
+def test_threads_of_a_device_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
     cpu, cuda = options_for(ExecutionConfig("cpu", 3)), options_for(ExecutionConfig("cuda", 1))
     assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
     assert cpu.device_count["GPU"] == 0
@@ -56,3 +60,29 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
     monkeypatch.setattr(tensorflow_model, "options_for", lambda _place: tensorflow().compat.v1.ConfigProto())
     narrow = TensorFlowModel(path, ExecutionConfig("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
+
+
+def test_start_up_notes_of_native_libraries_become_debug_lines(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), tensorflow_model._start_up_notes_as_debug_log():
+        os.write(2, b"E0000 no CUDA\nI0000 oneDNN is on\n")
+    os.write(2, b"later\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "TensorFlow: E0000 no CUDA",
+        "TensorFlow: I0000 oneDNN is on",
+    ]
+    assert capfd.readouterr().err == "later\n"
+
+
+def test_keras_is_left_out_and_can_be_had_afterwards() -> None:
+    program = """
+import sys
+from app.inference.backends.tensorflow import tensorflow
+assert tensorflow() is sys.modules["tensorflow"]
+assert not [name for name in sys.modules if name.startswith("keras")]
+import keras
+print(keras.layers.Dense(2)(tensorflow().ones((1, 3))).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 2)"

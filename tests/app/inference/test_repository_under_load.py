@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.portraits import plain, png
-from tests.processes import PATIENCE_S, serving_quickly
-from tests.versions import put
+from tests.support.images import plain, png
+from tests.support.model_versions import put
+from tests.support.servers import PATIENCE_S, serving_quickly
 
 CLIENTS = 4
 

@@ -9,7 +9,7 @@ from typing import Any
 import PIL.Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.portraits import jpeg, portrait
+from tests.support.images import jpeg, portrait
 
 PHOTO = jpeg(portrait(240, 320))
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dealing import LONG, group, is_long, shuffled
+from tests.support.xdist_groups import LONG, group, is_long, shuffled, without_group
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("start", LONG)
@@ -44,3 +44,23 @@ def test_shuffled_files_of_a_group_stay_together() -> None:
     for seed in range(5):
         places = shuffled(nodeids, seed)
         assert abs(places.index(0) - places.index(21)) == 1
+
+
+@pytest.mark.parametrize(
+    "nodeid",
+    [
+        "tests/test_a.py::test_b",
+        "tests/test_a.py::test_b[x@y]",
+        "tests/app/web/test_queue.py::test_b[@browser]",
+    ],
+)
+def test_a_test_is_told_of_without_its_group(nodeid: str) -> None:
+    assert without_group(nodeid) == nodeid
+    assert without_group(f"{nodeid}@{group(nodeid)}") == nodeid
+
+
+def test_every_test_is_marked_with_its_group(request: pytest.FixtureRequest) -> None:
+    for item in request.session.items:
+        marker = item.get_closest_marker("xdist_group")
+        assert marker is not None
+        assert marker.args == (group(without_group(item.nodeid)),)

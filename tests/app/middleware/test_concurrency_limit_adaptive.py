@@ -35,11 +35,11 @@ def flood(
     return waits
 
 
-def test_all_places_are_there_from_the_start() -> None:
+def test_all_slots_are_there_from_the_start() -> None:
     assert AdaptiveLimit(64, least=8, wait_s=1.0).current == 64
 
 
-def test_lasting_flood_leaves_as_many_places_as_are_served_in_the_time() -> None:
+def test_lasting_overload_leaves_as_many_slots_as_are_served_in_the_time() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     waits = flood(adaptive_limit, per_second=20, offered=200, seconds=20)
     assert 15 <= adaptive_limit.current <= 25
@@ -62,14 +62,14 @@ def test_a_body_is_waited_for_as_long_as_bodies_take() -> None:
     assert adaptive_limit.body_grace_s == LASTING_S + 6.0
 
 
-def test_burst_that_finds_room_takes_no_place_away() -> None:
+def test_burst_that_finds_free_slots_lowers_no_limit() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     for second in range(64):
         adaptive_limit.record_response(2.0 + second / 20, body_s=0.0, wait_s=2.0 + second / 20)
     assert adaptive_limit.current == 64
 
 
-def test_refusals_long_ago_take_no_place_away() -> None:
+def test_refusals_long_ago_lower_no_limit() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     adaptive_limit.record_rejection(10.0)
     for step in range(100):
@@ -77,7 +77,7 @@ def test_refusals_long_ago_take_no_place_away() -> None:
     assert adaptive_limit.current == 64
 
 
-def test_places_come_back_with_quick_answers() -> None:
+def test_slots_come_back_with_quick_answers() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     flood(adaptive_limit, per_second=20, offered=200, seconds=10)
     for second in range(64):
@@ -92,7 +92,7 @@ def test_there_are_never_fewer_than_keep_the_service_busy(least: int, left: int)
     assert adaptive_limit.current == left
 
 
-def test_no_limit_to_the_wait_leaves_all_places() -> None:
+def test_no_limit_to_the_wait_leaves_all_slots() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=0.0)
     flood(adaptive_limit, per_second=20, offered=200, seconds=10)
     assert adaptive_limit.current == 64

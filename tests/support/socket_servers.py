@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.server.server import Server
-from tests.conftest import until
+from tests.support.services import until
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pytest
 
 from app.imaging.crop import Box
 from app.inference.predictor import Predict
-from tests.app.standing import (
+from tests.support.images import jpeg, pixels, plain, png, saved
+from tests.support.networks import mean_colour
+from tests.support.person_image import (
     BOX,
     PERSON,
     SIDE,
@@ -20,8 +22,7 @@ from tests.app.standing import (
     finds_standing,
     standing,
 )
-from tests.conftest import Running, mean_colour
-from tests.portraits import jpeg, pixels, plain, png, saved
+from tests.support.services import Running
 
 BESIDE = ~alpha_of_standing().astype(bool)
 GREEN = np.zeros((8, 24, 3), np.uint8) + np.array((0, 200, 0), np.uint8)

@@ -14,8 +14,8 @@ from app.main import create_app
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.app.served import opened
-from tests.conftest import until
+from tests.support.services import until
+from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
 KEY = "one"
@@ -30,7 +30,7 @@ def post(path: str = "/v1/matte", size: int = LARGE, *more: str) -> bytes:
 
 @dataclass
 class Full:
-    """A service whose places are taken from 127.0.0.1 by requests whose bodies do not come."""
+    """A service whose request slots are taken from 127.0.0.1 by requests whose bodies do not come."""
 
     app: FastAPI
     port: int
@@ -53,17 +53,17 @@ class Full:
 
 
 @asynccontextmanager
-async def full(places: int = 1, **chosen: object) -> AsyncIterator[Full]:
-    settings = Settings(max_queue=places, **chosen)  # type: ignore[arg-type]
+async def full(slots: int = 1, **chosen: object) -> AsyncIterator[Full]:
+    settings = Settings(max_queue=slots, **chosen)  # type: ignore[arg-type]
     app = create_app(settings, predict=lambda batch: batch[..., 0] / 255)
     server = Server(app, ConnectionLimiter(settings, app.state.metrics), settings)
     async with opened(server) as port:
         await until(app.state.loading.done)
-        holders = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(places)]
+        holders = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(slots)]
         for each in holders:
             each.write(post("/v1/matte", LARGE, f"X-Api-Key: {KEY}"))
         limiter = Full(app, port)
-        await until(lambda: limiter.count("matte_inflight") == places)
+        await until(lambda: limiter.count("matte_inflight") == slots)
         try:
             yield limiter
         finally:
@@ -89,7 +89,7 @@ async def test_request_behind_one_that_is_being_answered_waits_for_its_turn() ->
     assert [answer.index(b"HTTP/1.1 200"), answer.count(b"HTTP/1.1 429")] == [0, 1]
 
 
-async def test_what_needs_no_place_is_let_in() -> None:
+async def test_what_needs_no_slot_is_let_in() -> None:
     async with full() as limiter:
         for path in ("/healthz", "/readyz", "/v1/models"):
             answer = await limiter.ask(
@@ -100,8 +100,8 @@ async def test_what_needs_no_place_is_let_in() -> None:
         assert answer.startswith(b"HTTP/1.1 405")
 
 
-async def test_another_address_gets_a_place_of_who_has_more() -> None:
-    async with full(places=2) as limiter:
+async def test_another_address_gets_a_slot_of_who_has_more() -> None:
+    async with full(slots=2) as limiter:
         assert (await limiter.ask(post())).startswith(b"HTTP/1.1 429")
         head = post("/v1/matte", 3, "Connection: close")
         answer = await limiter.ask(head, b"abc", source="127.0.0.2")

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.errors import ClientError, TooManyPixels, UnreadableImage
 from app.imaging import file_checks
-from tests.portraits import jpeg, png, portrait, saved
+from tests.support.images import jpeg, png, portrait, saved
 
 # The upright (height, width) of the picture, the refusal, or None: either will do.
 Expected = tuple[int, int] | type[ClientError] | None

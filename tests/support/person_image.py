@@ -10,7 +10,7 @@ import numpy as np
 from app.imaging.crop import Box
 from app.inference.predictor import Alphas, Batch
 from app.inference.registry import STAND_IN
-from tests.portraits import Image
+from tests.support.images import Image
 
 SIDE = STAND_IN.input_size
 BOX = Box(8, 16, 32, 40)

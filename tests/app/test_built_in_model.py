@@ -9,7 +9,7 @@ import skimage.data
 
 from app.main import create_app
 from app.settings import Settings
-from tests.portraits import pixels
+from tests.support.images import pixels
 
 
 async def test_astronaut_is_cut_out() -> None:

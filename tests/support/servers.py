@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nowhere")  # where no model is, nor looked for
 PATIENCE_S = 180  # For a TensorFlow import on a busy machine.
 
@@ -98,5 +98,7 @@ def serving_quickly(artifact: Path, **more: Any) -> AbstractContextManager[tuple
 def failing(
     port: int = 0, gate: Path = NOWHERE, limits: str = ":", **more: str
 ) -> AbstractContextManager[tuple[Process, str]]:
-    """`serving` with the network of `tests.faulty` instead of TensorFlow: it starts in a second."""
-    return serving(NOWHERE, program=("-m", "tests.faulty", str(port), str(gate)), limits=limits, **more)
+    """`serving` with the network of `fault_injection` instead of TensorFlow: it starts in a second."""
+    return serving(
+        NOWHERE, program=("-m", "tests.support.fault_injection", str(port), str(gate)), limits=limits, **more
+    )

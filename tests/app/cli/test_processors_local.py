@@ -16,7 +16,7 @@ from app.cutout_options import Wish
 from app.errors import InvalidFormat
 from app.pipeline import Pipeline
 from model.contract import read_manifest, write_manifest
-from tests.portraits import pixels, plain, png, portrait
+from tests.support.images import pixels, plain, png, portrait
 
 
 @pytest.fixture

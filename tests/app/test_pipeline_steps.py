@@ -10,8 +10,8 @@ from app.inference.registry import STAND_IN
 from app.observability import timing
 from app.pipeline import Finished, count_pixels, finish, prepare
 from model.matting import Quality
-from tests.app.standing import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
-from tests.portraits import jpeg, pixels, plain, png, portrait
+from tests.support.images import jpeg, pixels, plain, png, portrait
+from tests.support.person_image import BOX, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
 
 
 def done(output: Output, predict=finds_standing) -> Finished:

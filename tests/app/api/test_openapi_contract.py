@@ -30,9 +30,9 @@ from app.inference.registry import STAND_IN
 from app.main import create_app
 from app.middleware.admission import GUARDED
 from app.settings import Settings
-from tests.app.served import served
-from tests.app.standing import finds_standing, standing
-from tests.portraits import jpeg, png, portrait, saved
+from tests.support.images import jpeg, png, portrait, saved
+from tests.support.person_image import finds_standing, standing
+from tests.support.socket_servers import served
 
 EXAMPLES: Final = int(os.environ.get("CONTRACT_EXAMPLES", "20"))
 IS_LONG: Final = "CONTRACT_EXAMPLES" in os.environ

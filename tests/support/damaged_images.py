@@ -1,4 +1,4 @@
-"""Photos that were cut off or written over on their way, by kind, as `tests.hostile` has the bad ones.
+"""Photos that were cut off or written over on their way, by kind, as `hostile_images` has the bad ones.
 
 What becomes of them is settled. A file that is cut off is refused, and so is a PNG of which a byte is another, since
 it carries checksums; JPEG and WebP carry none. Of a JPEG libjpeg draws what it can read, and something grey or
@@ -16,8 +16,8 @@ import numpy as np
 import PIL.Image
 
 from app.errors import ClientError, UnreadableImage
-from tests.hostile import Case
-from tests.portraits import jpeg, portrait, saved
+from tests.support.hostile_images import Case
+from tests.support.images import jpeg, portrait, saved
 
 SIZE: Final = (300, 400)
 KILOBYTE: Final = 1_024

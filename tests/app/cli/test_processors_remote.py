@@ -14,9 +14,9 @@ from app.client import AsyncClient, RetryPolicy
 from app.main import create_app
 from app.settings import Settings
 from tests.app.client.test_responses import HEADERS, MODEL
-from tests.app.served import served
-from tests.conftest import mean_colour
-from tests.portraits import pixels, plain, png
+from tests.support.images import pixels, plain, png
+from tests.support.networks import mean_colour
+from tests.support.socket_servers import served
 
 URL = "http://matte"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.app.recorded import PATIENCE_S, Recorder, answers, recording
-from tests.conftest import until
+from tests.support.recording_app import PATIENCE_S, Recorder, answers, recording
+from tests.support.services import until
 
 SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -1,4 +1,4 @@
-"""`python -m tests.faulty PORT [GATE]`: what `python -m app serve` starts, with a network that fails to order.
+"""`python -m tests.support.fault_injection PORT [GATE]`: the service with a network that fails to order.
 
 The order is in the photo: each fault has a grey value, and any other photo gets its own as matte. GATE is a file
 that photos of value WAITS wait for. SIGUSR1 stops the event loop for good.
@@ -17,7 +17,7 @@ import numpy as np
 from app.cli import serve
 from app.inference.backends.base import Alphas, Batch
 from app.main import create_app
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 RAISES, NOT_FINITE, WRONG_SHAPE, NO_MEMORY, HANGS, WAITS = 10, 20, 30, 40, 50, 60
 GATE = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("/nowhere")

@@ -1,4 +1,4 @@
-"""Rare, long and mistaken photo files, by kind, as `tests.hostile` has the damaged ones."""
+"""Rare, long and mistaken photo files, by kind, as `tests.support.hostile_images` has the damaged ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import PIL.Image
 
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
-from tests.hostile import SIZE, Case, chunk, extended_webp, raw_png, webp
-from tests.portraits import jpeg, png, portrait, saved
+from tests.support.hostile_images import SIZE, Case, chunk, extended_webp, raw_png, webp
+from tests.support.images import jpeg, png, portrait, saved
 
 SIDE: Final = 65_535
 

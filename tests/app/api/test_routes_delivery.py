@@ -11,9 +11,10 @@ from app.api.options import How
 from app.api.routes import deliver, server_timing, unless_disconnected
 from app.errors import ClientGone, UnreadableImage
 from app.imaging.output import CUTOUT, MATTE, Channels, Output
-from tests.app.standing import SIDE, finds_nobody, finds_standing, standing
-from tests.conftest import Gate, Running
-from tests.portraits import pixels, png
+from tests.support.images import pixels, png
+from tests.support.networks import Gate
+from tests.support.person_image import SIDE, finds_nobody, finds_standing, standing
+from tests.support.services import Running
 
 BOX_HEADERS = ["x-foreground-top", "x-foreground-left", "x-foreground-width", "x-foreground-height"]
 

@@ -12,9 +12,9 @@ import pytest
 from app.api import rembg, removebg
 from app.api.options import HOW, NAMES
 from app.api.removebg_options import OPTIONS
-from tests.app.standing import BOX, finds_standing, standing
-from tests.conftest import Running, Service
-from tests.portraits import pixels, png
+from tests.support.images import pixels, png
+from tests.support.person_image import BOX, finds_standing, standing
+from tests.support.services import Running, Service
 
 PHOTO = png(standing())
 ENCODED = base64.b64encode(PHOTO).decode()

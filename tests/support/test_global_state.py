@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tests.untouched import ONEDNN_BFLOAT16, forget_seeds_and_precision
+from tests.support.global_state import ONEDNN_BFLOAT16, forget_seeds_and_precision
 from training.config import PhaseConfig, TrainConfig
 from training.engine.trainer import set_precision
 

@@ -24,8 +24,8 @@ class Taken(asyncio.Protocol):
         self.lost.append(exc)
 
 
-class ConnectionLimiter:
-    """An read_buffer with what is around it."""
+class Buffered:
+    """A read buffer between a socket and a protocol that note what they get."""
 
     def __init__(self) -> None:
         self.wire, self.taken = Wire(), Taken()
@@ -37,23 +37,23 @@ class ConnectionLimiter:
 
 
 def test_pieces_are_the_takers_own() -> None:
-    limiter = ConnectionLimiter()
-    assert limiter.wire.protocol is limiter.read_buffer
-    limiter.receive(b"first")
-    limiter.receive(b"second")
-    assert limiter.taken.pieces == [b"first", b"second"]
+    buffered = Buffered()
+    assert buffered.wire.protocol is buffered.read_buffer
+    buffered.receive(b"first")
+    buffered.receive(b"second")
+    assert buffered.taken.pieces == [b"first", b"second"]
 
 
 def test_little_is_read_of_a_head_and_much_of_a_body() -> None:
-    limiter = ConnectionLimiter()
-    head = len(limiter.read_buffer.get_buffer(-1))
-    limiter.read_buffer.expect_body()
-    assert len(limiter.read_buffer.get_buffer(-1)) > 8 * head
-    limiter.read_buffer.expect_head()
-    assert len(limiter.read_buffer.get_buffer(-1)) == head
+    buffered = Buffered()
+    head = len(buffered.read_buffer.get_buffer(-1))
+    buffered.read_buffer.expect_body()
+    assert len(buffered.read_buffer.get_buffer(-1)) > 8 * head
+    buffered.read_buffer.expect_head()
+    assert len(buffered.read_buffer.get_buffer(-1)) == head
 
 
 def test_taker_hears_of_the_end() -> None:
-    limiter = ConnectionLimiter()
-    limiter.read_buffer.connection_lost(error := ConnectionResetError())
-    assert limiter.taken.lost == [error]
+    buffered = Buffered()
+    buffered.read_buffer.connection_lost(error := ConnectionResetError())
+    assert buffered.taken.lost == [error]

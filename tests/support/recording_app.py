@@ -14,7 +14,7 @@ from app.observability.metrics import Metrics
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.app.served import opened
+from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
 

@@ -151,13 +151,13 @@ def names_of(uri):
     return names(find(uri))
 
 
-@pytest.mark.parametrize("ledger", [".u2matte.jsonl", "_u2matte.jsonl"])
-def test_results_of_earlier_runs_are_no_photos(place, ledger):
+@pytest.mark.parametrize("journal", [".u2matte.jsonl", "_u2matte.jsonl"])
+def test_results_of_earlier_runs_are_no_photos(place, journal):
     lines = b'["a.png", "mark", 3]\n["in/b.png", "mark", 3]\n'
-    if ledger == LIST_FILE:
+    if journal == LIST_FILE:
         lines = listed(["a.png", "in/b.png"]).encode()
     three = dict.fromkeys(("out/a.png", "out/in/b.png", "out/c.png", "a.png"), b"123")
-    uri = place(**{f"out/{ledger}": lines}, **three)
+    uri = place(**{f"out/{journal}": lines}, **three)
     assert names_of(uri) == ["a.png", "out/c.png"]
     assert left(find(uri)) == {"out/a.png": MADE, "out/in/b.png": MADE}
     assert names_of(f"{uri}/**/*.png") == ["a.png", "out/c.png"]
