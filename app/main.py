@@ -28,9 +28,8 @@ from app.middleware.error_responses import handle
 from app.middleware.paths import PathMiddleware
 from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.tracing import TracingMiddleware
-from app.observability import gpu_metrics
-from app.observability import metrics as loop_lag
-from app.observability.metrics import Metrics
+from app.observability.gpu_metrics import watch_gpus
+from app.observability.metrics import Metrics, watch_loop_lag
 from app.pipeline import Pipeline, busy_photos
 from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
@@ -148,8 +147,8 @@ async def _lifespan(app: FastAPI, *, source: Source, load_first: bool) -> AsyncI
         await asyncio.wait({loading})
     metrics: Metrics = app.state.metrics
     try:
-        with gpu_metrics.watched(metrics.registry):
-            async with loop_lag.watched(metrics.loop_lag_seconds.observe):
+        with watch_gpus(metrics.registry):
+            async with watch_loop_lag(metrics.loop_lag_seconds.observe):
                 yield
     finally:
         loading.cancel()
