@@ -28,12 +28,11 @@ from app.imaging import decode, encode
 from app.imaging.crop import Box
 from app.imaging.output import MATTE, Output
 from app.imaging.render import render
-from app.inference import servable as views
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
 from app.inference.registry import ModelRegistry, Source
-from app.inference.servable import DeviceContext, Servable
-from app.inference.shadow_traffic import Comparison, ShadowTraffic, views_for
+from app.inference.servable import DeviceContext, Servable, gather
+from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -93,7 +92,7 @@ class Pipeline:
         await models.start()
         self._watchdog.start(self._metrics.stuck.inc, self._give_up_late)
         self._metrics.batch_limit.set_function(lambda: models.default.predictor.backoff.limit)
-        self._budget.most = self._most_at_once(models.default.predictor)
+        self._budget.max_photos = self._most_at_once(models.default.predictor)
         self._models = models
 
     @property
@@ -153,7 +152,7 @@ class Pipeline:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
                 prepared, decode_s, waiting = await self._prepare(servable, data, output, quality)
-                batched = await views.all_of(waiting)
+                batched = await gather(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
                 alphas = [each.output for each in batched]
@@ -199,18 +198,18 @@ class Pipeline:
             work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
             prepared, decode_s = await self._on_cpu(work)
             self._metrics.stage_seconds.labels("decode").observe(decode_s)
-            return prepared, decode_s, servable.begin(prepared.views)
+            return prepared, decode_s, servable.submit_squares(prepared.views)
 
     def _show_candidate(
         self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
     ) -> None:
         """If there is one and it is this photo's turn. Nobody waits for what it finds."""
         candidate = self.models.shadow
-        if candidate is None or not self._shadow.takes_next():
+        if candidate is None or not self._shadow.should_sample():
             return
 
         async def see() -> list[Image]:
-            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
+            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, quality)
             return (await self._on_cpu(work))[0]
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))

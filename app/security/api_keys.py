@@ -56,7 +56,7 @@ class Key:
         return f"{self.name} sha256:{self.digest.hex()}{rate}"
 
 
-def draw(name: str, rate: int | None = None) -> tuple[str, Key]:
+def generate_key(name: str, rate: int | None = None) -> tuple[str, Key]:
     """Generate a random key: the secret for its user, and the stored form. Raises KeysError for an invalid name."""
     secret = secrets.token_urlsafe(32)
     return secret, Key(_name(name), digest_of(secret.encode()), rate)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.security import api_keys
-from app.security.api_keys import CHECK_EVERY_S, Key, KeyRing, KeysError, draw, read_file, read_list
+from app.security.api_keys import CHECK_EVERY_S, Key, KeyRing, KeysError, generate_key, read_file, read_list
 from app.security.rate_limit import RATE_MAX
 
 
@@ -243,8 +243,8 @@ def test_file_is_looked_at_once_a_second_and_read_only_when_it_has_changed(
 
 
 def test_drawn_key_is_random_and_only_its_digest_is_in_its_line(file: Path) -> None:
-    secret, key = draw("shop", 30)
-    other, _ = draw("shop")
+    secret, key = generate_key("shop", 30)
+    other, _ = generate_key("shop")
     assert secret != other
     assert len(secret) == 43  # 256 bits in base64
     assert key.line == f"shop sha256:{sha(secret)} rate=30"
@@ -255,4 +255,4 @@ def test_drawn_key_is_random_and_only_its_digest_is_in_its_line(file: Path) -> N
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "#a", "ä", ".a", "x" * 65])
 def test_key_of_no_name_is_not_drawn(name: str) -> None:
     with pytest.raises(KeysError, match="a name is"):
-        draw(name)
+        generate_key(name)

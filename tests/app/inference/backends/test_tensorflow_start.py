@@ -13,7 +13,7 @@ from app.inference.backends import tensorflow
 def test_start_up_notes_of_native_libraries_become_debug_lines(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.DEBUG), tensorflow._start_up_notes_as_debug_log():
+    with caplog.at_level(logging.DEBUG), tensorflow._stderr_to_debug_log():
         os.write(2, b"E0000 no CUDA\nI0000 oneDNN is on\n")
     os.write(2, b"later\n")
     assert [record.getMessage() for record in caplog.records] == [
