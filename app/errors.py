@@ -1,5 +1,4 @@
-"""Every way a request can fail, with its HTTP status and its code; `app.middleware.error_responses` makes answers
-of them.
+"""All errors of requests, with HTTP status and code; `app.middleware.error_responses` turns them into answers.
 
     ServiceError
       ClientError                     the sender must change something
@@ -33,12 +32,12 @@ of them.
           InvalidRegion      422      invalid_roi
           RegionEmpty        422      roi_region_empty
           RegionOutside      422      roi_exceeds_bounds
-        UnknownForeground    422      unknown_foreground      (remove.bg's clients expect an error where nobody is)
+        UnknownForeground    422      unknown_foreground      (for remove.bg's clients, if no person is found)
         HeadTooLarge         431      head_too_large
-        ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
+        ClientGone           499      client_closed_request   (never sent; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
-          SlotPreempted          429      rate_limit_exceeded     + Retry-After
+          SlotPreempted      429      rate_limit_exceeded     + Retry-After
           RateLimited        429      rate_limit_exceeded     + Retry-After, its own
         NotReady             503      not_ready               + Retry-After
         OutOfMemory          503      out_of_memory           + Retry-After
@@ -46,10 +45,10 @@ of them.
         DeadlinePassed       504      deadline_passed
       InferenceFailed        500      internal
 
-Codes are remove.bg's where it has one, so that its clients need no second table.
+Codes are remove.bg's where it has one, so that its clients can keep their error handling.
 """
 
-# ruff: noqa: N818 - the tree above says that they are errors; their names say what went wrong.
+# ruff: noqa: N818 - all classes here are errors; the suffix would say nothing.
 
 from __future__ import annotations
 
@@ -57,7 +56,7 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Root of all expected failures. `detail` is a sentence for the person who sent the request."""
+    """Base class of all expected errors. `detail` is a sentence for the person who sent the request."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -70,12 +69,12 @@ class ServiceError(Exception):
 
     @property
     def reason(self) -> str:
-        """What the metric of refusals calls it: the code, unless that is the same for different reasons."""
+        """The error's label in the metric of refusals: its code, unless several reasons share the code."""
         return self.code
 
     @property
     def headers(self) -> dict[str, str]:
-        """What its answer carries besides the body."""
+        """The headers of its answer."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
@@ -104,7 +103,8 @@ class UnreadableImage(ClientError):
 
 
 class Unauthorised(ClientError):
-    """`challenge` is the way to send a key that a browser is told of: after `Basic` it asks its user for one."""
+    """`challenge`: the authentication scheme for WWW-Authenticate; after `Basic` a browser asks its user for a
+    key."""
 
     status, code, title = 401, "auth_failed", "API key missing or wrong"
 
@@ -146,7 +146,7 @@ class UnknownModel(ClientError):
 
 
 class InvalidOption(ClientError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value."""
 
     status, code, title = 422, "invalid_option", "Invalid option"
 
@@ -228,7 +228,7 @@ class ClientGone(ClientError):
 
 
 class Busy(ServiceError):
-    """Nothing is wrong with the request; the service cannot do it now."""
+    """The request is valid, but the service cannot take it now."""
 
 
 class QueueFull(Busy):
@@ -237,13 +237,13 @@ class QueueFull(Busy):
 
 
 class SlotPreempted(QueueFull):
-    """It had one, and another client got it."""
+    """The request had a slot, and another client got it."""
 
     reason = "place_lost"
 
 
 class RateLimited(QueueFull):
-    """There may be room, but this client has had its share for now. `retry_after_s` is when it gets more."""
+    """The client has used up its rate, even if the service has room. `retry_after_s`: until it may post again."""
 
     reason = "rate_limited"
 
@@ -269,4 +269,5 @@ class DeadlinePassed(Busy):
 
 
 class InferenceFailed(ServiceError):
-    """The network failed on a batch, or gave numbers that are no alpha. Each waiter gets its own instance."""
+    """The network failed on a batch, or returned values that are no alpha. Each waiter gets an instance of its
+    own."""

@@ -31,8 +31,8 @@ from app.imaging.render import render
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
 from app.inference.registry import ModelRegistry, Source
-from app.inference.servable import DeviceContext, Servable, all_of
-from app.inference.shadow_traffic import Comparison, ShadowTraffic, views_for
+from app.inference.servable import DeviceContext, Servable, gather
+from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -92,7 +92,7 @@ class Pipeline:
         await models.start()
         self._watchdog.start(self._metrics.stuck.inc, self._abort_late)
         self._metrics.batch_limit.set_function(lambda: models.default.predictor.backoff.limit)
-        self._budget.most = self._most_at_once(models.default.predictor)
+        self._budget.max_photos = self._most_at_once(models.default.predictor)
         self._models = models
 
     @property
@@ -157,7 +157,7 @@ class Pipeline:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
                 prepared, squares = await self._prepare(servable, data, output, quality)
-                alphas = [each.output for each in await all_of(squares)]
+                alphas = [each.output for each in await gather(squares)]
                 finished = await self._on_cpu(partial(finish, prepared, alphas, output, servable.manifest))
                 seconds = timing.longest(stages)
                 self._compare_with_candidate(prepared, alphas, quality, servable)
@@ -198,18 +198,18 @@ class Pipeline:
             size, geometry = manifest.input_size, manifest.geometry
             work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
             prepared = await self._on_cpu(work)
-            return prepared, servable.begin(prepared.views)
+            return prepared, servable.submit_squares(prepared.views)
 
     def _compare_with_candidate(
         self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
     ) -> None:
         """Compare with the candidate model, if there is one and it is this photo's turn. Nobody waits for it."""
         candidate = self.models.shadow
-        if candidate is None or not self._shadow.takes_next():
+        if candidate is None or not self._shadow.should_sample():
             return
 
         async def see() -> list[Image]:
-            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
+            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, quality)
             return await self._on_cpu(work)
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))

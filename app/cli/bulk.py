@@ -125,7 +125,7 @@ def _job(order: BulkOptions) -> Job:
         quality=Quality(wish.quality),
         suffix=wish.suffix,
         key=wish.key(f"{stored.manifest.label} {stored.manifest.sha256}"),
-        stored=stored,
+        model=stored,
         settings=settings,
         recursive=order.recursive,
         overwrite=order.overwrite,

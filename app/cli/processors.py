@@ -18,7 +18,7 @@ from app.cutout_options import Wish
 from app.errors import ServiceError
 from app.imaging.output import MATTE, Output
 from app.inference.backends.base import LoadError
-from app.inference.registry import model_source, only
+from app.inference.registry import model_source, single_model
 from app.inference.repository import ModelVersion, default_of, scan
 from app.observability.logs import configure_logs
 from app.observability.metrics import Metrics
@@ -124,7 +124,7 @@ class LocalProcessor:
         try:
             stored = self._stored()
             load = partial(model_source(self._settings).load, stored)
-            await self._pipeline.start(only(stored.manifest, load))
+            await self._pipeline.start(single_model(stored.manifest, load))
         except (ContractError, LoadError) as error:
             raise ProcessingStopped(str(error)) from None
 

@@ -1,10 +1,10 @@
-"""Every Prometheus collector of the service, once. Knows no HTTP and no pixels.
+"""All Prometheus collectors of the service. Knows no HTTP and no pixels.
 
-Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route
-templates, statuses, stage names and error codes: never anything that a client can choose. Several processes behind
-one port would each answer a scrape with their own numbers; each must be scraped at an address of its own.
+Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route templates,
+statuses, stage names and error codes: never anything that a client can choose. With several processes behind one
+port, each answers a scrape with its own numbers, so each must be scraped at its own address.
 
-What a label can say is there from the start, as zero: Prometheus cannot tell a first event from a series' beginning.
+Every label value exists from the start, as zero: Prometheus cannot tell a first event from the start of a series.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _REFUSALS: Final = ("queue_full", "rate_limited", "not_ready", "file_too_large",
 
 
 @dataclass(frozen=True, slots=True)
-class OfRoute:
-    """Of the requests to one route: how long they took, and how large they and their answers were."""
+class RouteMetrics:
+    """The collectors of one route: seconds of its requests, bytes of their bodies and of their answers."""
 
     seconds: Histogram
     received_bytes: Counter
@@ -49,16 +49,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._of_route: dict[str, OfRoute] = {}
-        self._of_requests()
-        self._of_waits()
-        self._of_work()
-        self._of_answers()
-        self._of_models()
-        self._of_requests_in_flight()
-        self._of_faults()
+        self._by_route: dict[str, RouteMetrics] = {}
+        self._add_requests()
+        self._add_waits()
+        self._add_work()
+        self._add_results()
+        self._add_models()
+        self._add_state()
+        self._add_faults()
 
-    def _of_requests(self) -> None:
+    def _add_requests(self) -> None:
         self.requests = self._counter("matte_requests_total", "HTTP requests answered.", ["route", "status"])
         self.request_seconds = self._histogram(
             "matte_request_seconds",
@@ -79,11 +79,12 @@ class Metrics:
         self.sent_bytes = self._counter("matte_sent_bytes_total", "Bytes of answers' bodies.", ["route"])
         self.inflight = self._gauge("matte_inflight", "Matte requests admitted and not answered.")
         self.inflight_limit = self._gauge(
-            "matte_inflight_limit", "Most of them, fewer in a lasting flood; one more gets 429."
+            "matte_inflight_limit",
+            "Most requests in flight, fewer under sustained overload; one more gets 429.",
         )
         self.connections = self._gauge("matte_connections", "Open connections.")
 
-    def _of_waits(self) -> None:
+    def _add_waits(self) -> None:
         self.queue_depth = self._gauge("matte_queue_depth", "Pictures waiting for a batch.")
         self.queue_wait_seconds = self._histogram(
             "matte_queue_wait_seconds", "From a picture's queueing to the start of its batch.", _SECONDS
@@ -94,15 +95,15 @@ class Metrics:
         self.cpu_wait_seconds = self._histogram(
             "matte_cpu_wait_seconds", "Wait of a piece of work for a CPU thread.", _SECONDS
         )
-        self.decoded_bytes = self._gauge("matte_decoded_bytes", "Bytes set aside for decoded photos.")
+        self.decoded_bytes = self._gauge("matte_decoded_bytes", "Bytes reserved for decoded photos.")
         self.decoded_bytes_limit = self._gauge(
-            "matte_decoded_bytes_limit", "Most of them; other photos wait as files."
+            "matte_decoded_bytes_limit", "Limit of these bytes; other photos wait undecoded."
         )
         self.loop_lag_seconds = self._histogram(
-            "matte_loop_lag_seconds", "How late the event loop came to what was due.", _SECONDS
+            "matte_loop_lag_seconds", "How late the event loop woke up.", _SECONDS
         )
 
-    def _of_work(self) -> None:
+    def _add_work(self) -> None:
         self.batch_size = self._histogram(
             "matte_batch_size", "Pictures in a batch, without padding.", _COUNTS
         )
@@ -118,7 +119,7 @@ class Metrics:
             _MEGAPIXELS,
         )
 
-    def _of_answers(self) -> None:
+    def _add_results(self) -> None:
         self.confidence = self._histogram(
             "matte_confidence", "The mIoU to expect of a matte, from the network's own alpha.", _SHARES
         )
@@ -128,12 +129,12 @@ class Metrics:
         for found in ("person", "none"):
             self.foreground.labels(found)
 
-    def _of_requests_in_flight(self) -> None:
+    def _add_state(self) -> None:
         self.ready = self._gauge("matte_ready", "1 where a photo that comes now would be served.")
         build = Info("matte_build", "The program in service.", registry=self.registry)
         build.info({"version": version("u2matte"), "python": platform.python_version()})
 
-    def _of_faults(self) -> None:
+    def _add_faults(self) -> None:
         self.batch_limit = self._gauge(
             "matte_batch_limit", "Pictures in one call of the network that memory allows."
         )
@@ -152,18 +153,18 @@ class Metrics:
             "matte_stuck_total", "Times that work hung for longer than MATTE_STUCK_AFTER_MS.", []
         )
 
-    def of_route(self, route: str) -> OfRoute:
-        """Looked up once: a flood of refusals asks for them more often than anything else."""
-        if route not in self._of_route:
-            self._of_route[route] = OfRoute(
+    def for_route(self, route: str) -> RouteMetrics:
+        """The collectors of one route, cached because a service under overload asks for them often."""
+        if route not in self._by_route:
+            self._by_route[route] = RouteMetrics(
                 self.request_seconds.labels(route),
                 self.received_bytes.labels(route),
                 self.sent_bytes.labels(route),
             )
-        return self._of_route[route]
+        return self._by_route[route]
 
     def watch_ready(self, check: Callable[[], None]) -> None:
-        """Let `matte_ready` say, at each scrape, whether `check` raises NotReady."""
+        """Let `matte_ready` report, at each scrape, whether `check` raises NotReady."""
 
         def ready() -> float:
             try:
@@ -174,7 +175,7 @@ class Metrics:
 
         self.ready.set_function(ready)
 
-    def _of_models(self) -> None:
+    def _add_models(self) -> None:
         self._model = Gauge(
             "matte_model_info",
             "1 for each model in service; the role is default, kept or shadow.",
@@ -197,7 +198,7 @@ class Metrics:
         )
 
     def set_models(self, models: Iterable[Sequence[str]]) -> None:
-        """What serves now: each model's labels, in the order of MODEL_LABELS."""
+        """Publish the models in service: the labels of each, in the order of MODEL_LABELS."""
         self._model.clear()
         for labels in models:
             self._model.labels(*labels).set(1)
@@ -225,26 +226,26 @@ class Metrics:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
-EVERY_S: Final = 0.25
+LAG_PROBE_S: Final = 0.25
 
 
-async def watch(
-    tell: Callable[[float], None],
+async def measure_loop_lag(
+    observe: Callable[[float], None],
     *,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Ask to be woken every quarter of a second, and `tell` by how many seconds that was late. Does not end."""
+    """Sleep for a quarter of a second, and `observe` by how many seconds the wake-up was late. Repeats for ever."""
     while True:
-        due = clock() + EVERY_S
-        await sleep(EVERY_S)
-        tell(max(0.0, clock() - due))
+        due = clock() + LAG_PROBE_S
+        await sleep(LAG_PROBE_S)
+        observe(max(0.0, clock() - due))
 
 
 @asynccontextmanager
-async def watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
-    """`watch` for as long as the context lasts."""
-    task = asyncio.create_task(watch(tell), name="loop lag")
+async def watch_loop_lag(observe: Callable[[float], None]) -> AsyncIterator[None]:
+    """Run `measure_loop_lag` while the context lasts."""
+    task = asyncio.create_task(measure_loop_lag(observe), name="loop lag")
     try:
         yield
     finally:

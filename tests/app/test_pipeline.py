@@ -11,7 +11,7 @@ from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, Un
 from app.imaging.output import CUTOUT, MATTE
 from app.inference.backends.base import Alphas, Batch, Predict
 from app.inference.predictor import Predictor
-from app.inference.registry import only
+from app.inference.registry import single_model
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline
 from app.settings import Settings
@@ -26,7 +26,9 @@ from tests.support.services import until
 async def pipeline(predict: Predict = mean_colour, **chosen: object) -> AsyncIterator[Pipeline]:
     made = Pipeline(Settings(**chosen), Metrics())  # type: ignore[arg-type]
     manifest = Manifest("x", "1", 32, "stretch", {})
-    await made.start(only(manifest, lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict)))
+    await made.start(
+        single_model(manifest, lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict))
+    )
     try:
         yield made
     finally:

@@ -11,7 +11,7 @@ from app.cli.journal import Journal
 from app.cli.plan import Job, Plan
 from app.files.names import NAME_MAX
 from app.files.results import MADE
-from app.files.walk import BACK, NOWHERE
+from app.files.walk import DEAD_LINK, LINKED_BACK
 from tests.app.cli.conftest import touch
 
 
@@ -195,8 +195,8 @@ def test_what_is_no_photo_is_left_out_with_its_kind(tmp_path):
         "b.HEIC": ".heic",
         "c.tif": ".tif",
         "IMG_1": "without a suffix",
-        "e.jpg": NOWHERE,
-        "up": BACK,
+        "e.jpg": DEAD_LINK,
+        "up": LINKED_BACK,
     }
     (tmp_path / "a.heic").unlink()
     assert "a.heic" not in left(planned)

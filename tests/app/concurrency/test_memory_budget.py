@@ -168,7 +168,7 @@ async def test_client_who_left_the_queue_gets_no_turn() -> None:
 
 
 async def test_no_more_photos_than_allowed_come_in_however_small() -> None:
-    budget = MemoryBudget(1_000, most=2)
+    budget = MemoryBudget(1_000, max_photos=2)
     guests = [Guest(budget, 1) for _ in range(3)]
     await settle()
     assert [guest.inside.is_set() for guest in guests] == [True, True, False]

@@ -94,7 +94,7 @@ def order(tmp_path: Path) -> Callable[..., Any]:
             "quality": Quality.STANDARD,
             "suffix": ".png",
             "key": "key",
-            "stored": ModelVersion(tmp_path, STAND_IN, 0),
+            "model": ModelVersion(tmp_path, STAND_IN, 0),
             "settings": Settings(model_dir=tmp_path, device="cpu", max_batch_size=1, lanes=2),
             "cluster_spec": ClusterSpec(cpus=1),
             "load": fakes.load,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from app.distributed.plan import Photos, Rows, find, is_inside, targets, twice
+from app.distributed.plan import Photos, Rows, find, first_duplicate, is_inside, targets
 from app.distributed.storage import StorageError, open_storage
 from app.files.results import LIST_FILE, MADE, listed
-from app.files.walk import BACK, NOWHERE
+from app.files.walk import DEAD_LINK, LINKED_BACK
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_folder_gives_its_photos_by_their_names_below_it(folder):
 
 
 def test_results_below_the_folder_are_no_photos(folder):
-    but = open_storage(str(folder / "in" / "deep"))
-    assert names(find(str(folder), but=but)) == ["a.jpg", "in/b.PNG"]
+    deep = open_storage(str(folder / "in" / "deep"))
+    assert names(find(str(folder), exclude=deep)) == ["a.jpg", "in/b.PNG"]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_ids_that_lead_out_of_a_folder_are_known():
 
 
 def test_ids_that_occur_twice_are_known():
-    assert twice(["a", "b", "a"]) == "a"
-    assert twice(["a", "b"]) is None
+    assert first_duplicate(["a", "b", "a"]) == "a"
+    assert first_duplicate(["a", "b"]) is None
 
 
 def left(found):
@@ -172,7 +172,7 @@ def test_results_are_known_from_a_folder_above(tmp_path):
 
 def test_pattern_finds_nothing_where_the_results_go(place):
     uri = place(**{"a.png": b"x", "out/a.png": b"x"})
-    assert names(find(f"{uri}/**/*.png", but=open_storage(f"{uri}/out"))) == ["a.png"]
+    assert names(find(f"{uri}/**/*.png", exclude=open_storage(f"{uri}/out"))) == ["a.png"]
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -187,7 +187,7 @@ def test_links_are_followed_and_loops_end(tmp_path):
     (folder / "up").symlink_to("..")
     (folder / "self").symlink_to(".")
     assert names_of(str(folder)) == ["b.jpg", "c.jpg", "link/a.jpg", "up/else/a.jpg"]
-    assert left(find(str(folder))) == {"gone.jpg": NOWHERE, "self": BACK, "up/p": BACK}
+    assert left(find(str(folder))) == {"gone.jpg": DEAD_LINK, "self": LINKED_BACK, "up/p": LINKED_BACK}
 
 
 def test_photos_beside_parquet_are_left_out_and_said(tmp_path):

@@ -114,10 +114,10 @@ def test_keys_do_not_reach_the_workers(order, photos):
 def test_another_model_under_the_same_path_is_refused(tiny_artifact, task):
     manifest = read_manifest(tiny_artifact)
     made, _plan = task(settings=Settings(model_dir=tiny_artifact, device="cpu", cores=1))
-    assert load_model(replace(made, stored=ModelVersion(tiny_artifact, manifest, 0))).manifest == manifest
+    assert load_model(replace(made, model=ModelVersion(tiny_artifact, manifest, 0))).manifest == manifest
     other = replace(manifest, files={"saved_model/saved_model.pb": "0" * 64})
     with pytest.raises(LoadError, match="not the same model on every node"):
-        load_model(replace(made, stored=ModelVersion(tiny_artifact, other, 0)))
+        load_model(replace(made, model=ModelVersion(tiny_artifact, other, 0)))
 
 
 def test_failures_are_lines_of_json(order, photos, tmp_path):

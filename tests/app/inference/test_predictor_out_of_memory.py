@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.errors import OutOfMemory
-from app.inference.predictor import TRY_AGAIN_AFTER, BatchSizeBackoff, memory_errors
+from app.inference.predictor import RETRY_AFTER, BatchSizeBackoff, memory_errors
 
 
 def test_half_is_taken_after_memory_ran_out_and_more_again_after_many_good_batches() -> None:
@@ -13,12 +13,12 @@ def test_half_is_taken_after_memory_ran_out_and_more_again_after_many_good_batch
     assert room.limit == 6
     assert room.failed(6)
     assert room.limit == 2
-    for _ in range(TRY_AGAIN_AFTER - 1):
+    for _ in range(RETRY_AFTER - 1):
         room.succeeded()
     assert room.limit == 2
     room.succeeded()
     assert room.limit == 4
-    for _ in range(3 * TRY_AGAIN_AFTER):
+    for _ in range(3 * RETRY_AFTER):
         room.succeeded()
     assert room.limit == 6
 
@@ -26,7 +26,7 @@ def test_half_is_taken_after_memory_ran_out_and_more_again_after_many_good_batch
 def test_a_batch_that_fails_starts_the_count_anew() -> None:
     room = BatchSizeBackoff((1, 2, 4))
     room.failed(4)
-    for _ in range(TRY_AGAIN_AFTER - 1):
+    for _ in range(RETRY_AFTER - 1):
         room.succeeded()
     assert room.failed(2)
     room.succeeded()

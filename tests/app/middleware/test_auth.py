@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
-from app.middleware.auth import CLIENT, HOW, KEY_NAME, AuthMiddleware, address_of
+from app.middleware.auth import CLIENT, HOW_TO_SEND, KEY_NAME, AuthMiddleware, address_of
 from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.response_headers import STRICT
 from app.observability.metrics import Metrics
@@ -127,8 +127,10 @@ async def test_every_route_that_takes_photos_wants_a_key(running: Running, path:
 async def test_missing_and_wrong_key_are_told_apart_in_words_and_counted() -> None:
     guarded = GuardedApp(KeyRing(read_list(["one"])))
     none, wrong = await guarded.ask(), await guarded.ask(key="two")
-    assert none.json()["errors"][0]["detail"] == HOW
-    assert wrong.json()["errors"][0]["detail"].startswith("What was sent is none of the service's keys.")
+    assert none.json()["errors"][0]["detail"] == HOW_TO_SEND
+    assert wrong.json()["errors"][0]["detail"].startswith(
+        "The key that was sent is not one of the service's keys."
+    )
     assert guarded.refused("auth_failed") == 2
     assert guarded.seen == []
 
@@ -237,7 +239,7 @@ async def test_key_revoked_in_the_file_is_refused_without_a_restart(running: Run
     async with running(api_keys_file=file) as service:
         assert (await service.post(PHOTO, headers={"X-Api-Key": "one"})).status_code == 200
         file.write_text(line("desk", "two"))
-        service.app.state.keys._looked -= 1  # a second passes
+        service.app.state.keys._checked_at -= 1  # a second passes
         assert (await service.post(PHOTO, headers={"X-Api-Key": "one"})).status_code == 401
         assert (await service.post(PHOTO, headers={"X-Api-Key": "two"})).status_code == 200
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from app.errors import DeadlinePassed, SlotPreempted
-from app.middleware.concurrency_limit import SEEN, AdaptiveLimit, ConcurrencyLimiter, Slot
+from app.middleware.concurrency_limit import WINDOW, AdaptiveLimit, ConcurrencyLimiter, Slot
 
 
 class Request:
@@ -118,7 +118,7 @@ async def test_deadline_frees_a_slot() -> None:
 async def test_preempted_slot_is_not_taken_for_a_passed_deadline() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(2), 60_000)
     requests = await come(slots, *"aab")
-    with pytest.raises(SlotPreempted, match="More clients ask than can be served"):
+    with pytest.raises(SlotPreempted, match="There are more clients than request slots"):
         await requests[1].task
     await gone(requests[0], requests[2])
 
@@ -127,7 +127,7 @@ async def test_lower_limit_keeps_newcomers_out_and_nobody_loses_a_slot() -> None
     adaptive_limit = AdaptiveLimit(4, least=2, wait_s=1e-9)
     slots = ConcurrencyLimiter(adaptive_limit, 60_000)
     inside = await come(slots, *"aaaaa")
-    for _ in range(SEEN):
+    for _ in range(WINDOW):
         adaptive_limit.record_response(time.monotonic(), body_s=0.0, wait_s=9.0)
     assert adaptive_limit.current == 2
     (leaving, *rest) = inside[:4]
@@ -142,12 +142,12 @@ async def test_who_never_sends_his_body_keeps_nobody_out_under_a_lower_limit(
     adaptive_limit = AdaptiveLimit(4, least=1, wait_s=1e-9)
     slots = ConcurrencyLimiter(adaptive_limit, 60_000)
     (leaving, *inside, refused) = await come(slots, *"aaaaa")
-    for _ in range(SEEN):
+    for _ in range(WINDOW):
         adaptive_limit.record_response(time.monotonic(), body_s=0.0, wait_s=9.0)
     assert adaptive_limit.current == 1
     assert kinds(await gone(leaving, refused)) == ["a", "QueueFull"]
     assert kinds(await gone(*await come(slots, "a"))) == ["QueueFull"]  # Their bodies may come any moment.
-    monkeypatch.setattr("app.middleware.concurrency_limit.LASTING_S", -1.0)  # Now they are late.
+    monkeypatch.setattr("app.middleware.concurrency_limit.OVERLOAD_LASTS_S", -1.0)  # Now they are late.
     (newcomer,) = await come(slots, "a")
     assert slots.taken == 4
     newcomer.slot.mark_received()

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from app.middleware.concurrency_limit import LASTING_S, AdaptiveLimit
+from app.middleware.concurrency_limit import OVERLOAD_LASTS_S, AdaptiveLimit
 
 
 def flood(
@@ -57,9 +57,9 @@ def test_nobody_is_kept_out_when_the_bodies_are_what_takes_long() -> None:
 
 def test_a_body_is_waited_for_as_long_as_bodies_take() -> None:
     adaptive_limit = AdaptiveLimit(64, wait_s=1.0)
-    assert adaptive_limit.body_grace_s == LASTING_S
+    assert adaptive_limit.body_grace_s == OVERLOAD_LASTS_S
     adaptive_limit.record_response(0.0, body_s=3.0, wait_s=0.0)
-    assert adaptive_limit.body_grace_s == LASTING_S + 6.0
+    assert adaptive_limit.body_grace_s == OVERLOAD_LASTS_S + 6.0
 
 
 def test_burst_that_finds_free_slots_lowers_no_limit() -> None:
@@ -73,7 +73,7 @@ def test_refusals_long_ago_lower_no_limit() -> None:
     adaptive_limit = AdaptiveLimit(64, least=8, wait_s=1.0)
     adaptive_limit.record_rejection(10.0)
     for step in range(100):
-        adaptive_limit.record_response(10.01 + LASTING_S + step / 100, body_s=0.0, wait_s=5.0)
+        adaptive_limit.record_response(10.01 + OVERLOAD_LASTS_S + step / 100, body_s=0.0, wait_s=5.0)
     assert adaptive_limit.current == 64
 
 

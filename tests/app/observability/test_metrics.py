@@ -137,7 +137,7 @@ def test_a_service_that_is_still_loading_is_not_ready() -> None:
 async def test_the_event_loop_is_listened_to_while_the_app_runs(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "EVERY_S", 0.0)
+    monkeypatch.setattr(metrics, "LAG_PROBE_S", 0.0)
     async with running() as service:
         lag = service.app.state.metrics.registry.get_sample_value
         await until(lambda: lag("matte_loop_lag_seconds_count") > 0)

@@ -23,7 +23,7 @@ async def test_lateness_is_told_each_time() -> None:
     told: list[float] = []
     clock = Clock([0.0, 1.5, 0.25])
     with pytest.raises(IndexError):
-        await metrics.watch(told.append, clock=clock, sleep=clock.sleep)
+        await metrics.measure_loop_lag(told.append, clock=clock, sleep=clock.sleep)
     assert told == pytest.approx([0.0, 1.5, 0.25])
 
 
@@ -31,5 +31,5 @@ async def test_early_is_not_late() -> None:
     told: list[float] = []
     clock = Clock([-0.1])
     with pytest.raises(IndexError):
-        await metrics.watch(told.append, clock=clock, sleep=clock.sleep)
+        await metrics.measure_loop_lag(told.append, clock=clock, sleep=clock.sleep)
     assert told == [0.0]

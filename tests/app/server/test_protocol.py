@@ -378,8 +378,8 @@ async def test_refused_body_is_cut_where_no_descriptor_is_left(monkeypatch: pyte
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with serving() as server, wire(server) as client:
-        await until(lambda: bool(server.limiter._since))
-        (connection,) = server.limiter._since
+        await until(lambda: bool(server.limiter._waiting))
+        (connection,) = server.limiter._waiting
         monkeypatch.setattr(type(connection.transport.get_extra_info("socket")), "dup", none_left)
         await client.send(REFUSED)
         await until(lambda: server.open == 0)

@@ -8,7 +8,7 @@ import pytest
 
 from app.inference.backends import devices
 from app.inference.backends.base import ExecutionConfig, LoadError
-from app.inference.backends.devices import choose_device, has_bfloat16, may_have_gpu, sixteen_bits_of
+from app.inference.backends.devices import choose_device, has_bfloat16, may_have_gpu, native_16_bit_types
 from app.inference.backends.precision import Narrow
 from app.inference.backends.tensorflow import tensorflow
 
@@ -85,7 +85,7 @@ def test_gpus_that_tensorflow_sees_are_taken_in_turn(
 ) -> None:
     shown: list[list[str]] = []
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
-    monkeypatch.setattr(devices, "show_tensorflow", shown.append)
+    monkeypatch.setattr(devices, "set_visible_gpus", shown.append)
     monkeypatch.setattr(tensorflow().config, "list_physical_devices", lambda _kind: ["first", "second"])
     assert choose_device(asked, gpu) == ("cuda", index)
     assert shown == [[["first", "second"][index]]]
@@ -123,7 +123,7 @@ def test_a_cpu_has_bfloat16_or_no_16_bits(
     monkeypatch: pytest.MonkeyPatch, has_it: bool, expected: tuple[Narrow, ...]
 ) -> None:
     monkeypatch.setattr(devices, "has_bfloat16", lambda: has_it)
-    assert sixteen_bits_of(ExecutionConfig("cpu", 1)) == expected
+    assert native_16_bit_types(ExecutionConfig("cpu", 1)) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_a_gpus_16_bits_go_by_its_compute_capability(
     monkeypatch.setattr(config, "list_physical_devices", lambda _kind: ["first", "second"])
     asked = []
     monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: asked.append(gpu) or details)
-    assert sixteen_bits_of(ExecutionConfig("cuda", 1, gpu=1)) == expected
+    assert native_16_bit_types(ExecutionConfig("cuda", 1, gpu=1)) == expected
     assert asked == ["second"]

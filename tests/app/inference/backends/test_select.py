@@ -24,7 +24,9 @@ def network(
     artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32"
 ) -> LoadedNetwork:
     manifest = Manifest("tiny", "1", TINY_SIZE, "stretch", {})
-    return select.network(artifact, manifest, ExecutionConfig(device, threads=1, lanes=2), runtime, asked)
+    return select.load_network(
+        artifact, manifest, ExecutionConfig(device, threads=1, lanes=2), runtime, asked
+    )
 
 
 @pytest.fixture
@@ -57,14 +59,14 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
         def in_float32(self) -> object:
             return mean_colour
 
-        exactly = in_float32
+        reference = in_float32
 
         def narrowed(self, _kind: str, _probe: object) -> object:
             return mean_colour
 
     monkeypatch.setattr(select, "TensorFlowModel", Model)
     monkeypatch.setattr(
-        select, "sixteen_bits_of", lambda place: ("float16",) if place.device == "cuda" else ()
+        select, "native_16_bit_types", lambda place: ("float16",) if place.device == "cuda" else ()
     )
     assert network(tiny_artifact, "auto", "cuda") == LoadedNetwork(mean_colour, TENSORFLOW, "float32")
     assert network(tiny_artifact, "auto", "cuda", asked="auto") == LoadedNetwork(
@@ -75,7 +77,7 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
 
 def test_openvino_looks_for_no_gpu_and_refuses_one() -> None:
     assert [device_for("openvino", "auto"), device_for("openvino", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(LoadError, match="MATTE_RUNTIME=openvino runs on CPUs alone"):
+    with pytest.raises(LoadError, match="MATTE_RUNTIME=openvino runs on CPUs only"):
         device_for("openvino", "cuda")
 
 
