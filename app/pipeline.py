@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ from app.concurrency.watchdog import Watchdog
 from app.errors import ClientError, NotReady
 from app.imaging import decode, encode
 from app.imaging.crop import Box
-from app.imaging.output import MATTE, Output
+from app.imaging.output import Output
 from app.imaging.render import render
 from app.inference import servable as views
 from app.inference.batcher import Batched
@@ -39,7 +39,6 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -132,34 +131,23 @@ class Pipeline:
         )
         self._loop.call_later(self._settings.drain_timeout_ms / 1000, give_up)
 
-    async def run(
-        self,
-        data: bytes,
-        output: Output,
-        quality: Quality = Quality.STANDARD,
-        *,
-        model: str = "",
-        client: str = "",
-    ) -> Result:
-        """One photo, all the way, by `model` or the default one; photos of different clients take turns.
-
-        Raises ServiceErrors.
-        """
-        with self.models.use(model) as servable, self._in_flight.track():
+    async def run(self, data: bytes, output: Output, *, client: str = "") -> Result:
+        """One photo, all the way; photos of different clients take turns. Raises ServiceErrors."""
+        with self.models.use(output.model) as servable, self._in_flight.track():
             pixels = await self._count_pixels(data, output)
             self._metrics.photo_megapixels.observe(pixels / 1e6)
             async with self._budget.reserve(pixels * output.bytes_per_pixel, client) as waited_s:
                 if not servable.alive:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
-                prepared, decode_s, waiting = await self._prepare(servable, data, output, quality)
+                prepared, decode_s, waiting = await self._prepare(servable, data, output)
                 batched = await views.all_of(waiting)
                 queue_s = waited_s + max(each.queue_s for each in batched)
                 self._metrics.queue_wait_seconds.observe(queue_s)
                 alphas = [each.output for each in batched]
                 work = partial(finish, prepared, alphas, output, servable.manifest)
                 finished, _ = await self._on_cpu(work)
-                self._show_candidate(prepared, alphas, quality, servable)
+                self._show_candidate(prepared, alphas, output, servable)
         self._metrics.observe_photo(finished.found, finished.confidence, finished.seconds)
         infer_s = max(each.run_s for each in batched)
         seconds = {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds}
@@ -190,19 +178,19 @@ class Pipeline:
         return (await self._on_cpu(count))[0]
 
     async def _prepare(
-        self, servable: Servable, data: bytes, output: Output, quality: Quality
+        self, servable: Servable, data: bytes, output: Output
     ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
         """The decoded photo, seconds of work, and its views on their way through the batcher."""
         manifest, limit = servable.manifest, self._settings.max_pixels
         with servable.arriving():
             size, geometry = manifest.input_size, manifest.geometry
-            work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
+            work = partial(prepare, data, output, size, geometry, max_pixels=limit)
             prepared, decode_s = await self._on_cpu(work)
             self._metrics.stage_seconds.labels("decode").observe(decode_s)
             return prepared, decode_s, servable.begin(prepared.views)
 
     def _show_candidate(
-        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
+        self, prepared: Prepared, alphas: Sequence[Alpha], output: Output, servable: Servable
     ) -> None:
         """If there is one and it is this photo's turn. Nobody waits for what it finds."""
         candidate = self.models.shadow
@@ -210,7 +198,7 @@ class Pipeline:
             return
 
         async def see() -> list[Image]:
-            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
+            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, output.quality)
             return (await self._on_cpu(work))[0]
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
@@ -281,28 +269,26 @@ def count_pixels(data: bytes, output: Output, *, max_pixels: int) -> int:
     return pixels
 
 
-def prepare(
-    data: bytes, output: Output, size: int, geometry: str, quality: Quality, *, max_pixels: int
-) -> Prepared:
+def prepare(data: bytes, output: Output, size: int, geometry: str, *, max_pixels: int) -> Prepared:
     """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
 
     watch = _Stopwatch()
 
     def reduction(height: int, width: int) -> int:
         # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
-        return matting.reduction(height, width, size, quality) if output == MATTE else 1
+        return matting.reduction(height, width, size, output.quality) if output.is_matte else 1
 
     image, own_size = decode.decode_reduced(data, max_pixels=max_pixels, reduction=reduction)
     ground, picture = output.background, None
     if isinstance(ground, bytes):
         picture = _of_background(lambda: decode.decode_image(ground, max_pixels=max_pixels))
-    views = matting.views(image, size, geometry, quality, photo_size=own_size)
+    views = matting.views(image, size, geometry, output.quality, photo_size=own_size)
     watch.lap("decode")
     return Prepared(image, own_size, views, picture)
 
 
 def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
-    """From the network's alpha of each view to the file that is wished for; the whole photo's where nobody is found.
+    """From the network's alpha of each view to the file that is asked for; the whole photo's where nobody is found.
 
     Raises rendering's and encoding's ClientErrors.
     """
@@ -316,9 +302,9 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
         photo_size=prepared.size,
     )
     watch.lap("refine")
-    wished = output if matte.foreground else replace(output, crop=None, placement=None)
-    rendered = render(prepared.image, matte.alpha, wished, prepared.picture)
-    if output != MATTE:
+    drawn = output if matte.foreground else output.model_copy(update={"crop": False, "placement": None})
+    rendered = render(prepared.image, matte.alpha, drawn, prepared.picture)
+    if not output.is_matte:
         watch.lap("compose")
     data = encode.encode(rendered.pixels, output.format)
     watch.lap("encode")

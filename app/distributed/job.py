@@ -24,7 +24,6 @@ from app.imaging.output import Output
 from app.inference.predictor import Predictor
 from app.inference.repository import ModelVersion
 from app.settings import Settings
-from model.matting import Quality
 
 FAILURES_FILE: Final = "_failures.jsonl"
 
@@ -41,7 +40,6 @@ class JobOptions:
     source: str
     destination: str
     output: Output
-    quality: Quality
     suffix: str
     key: str
     stored: ModelVersion
@@ -109,7 +107,6 @@ def _task(order: JobOptions, plan: Plan, cpus: int) -> Task:
     return Task(
         settings=order.settings.model_copy(update=own),
         output=order.output,
-        quality=order.quality,
         source=plan.storage,
         sink=plan.sink,
         done=plan.done,

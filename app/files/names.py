@@ -9,16 +9,16 @@ import unicodedata
 from pathlib import Path, PurePath
 from typing import Final
 
-from app.cutout_options import Format
+from app.options import Format
 
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp")
 PHOTOS: Final = frozenset({*_JPEG, ".png", ".apng", ".webp"})
 """Under which names JPEG, PNG and WebP are found."""
 FORMATS: Final[dict[str, Format]] = {
-    ".png": "png",
-    ".webp": "webp",
-    ".zip": "zip",
-    **dict.fromkeys(_JPEG, "jpg"),
+    ".png": Format.PNG,
+    ".webp": Format.WEBP,
+    ".zip": Format.ZIP,
+    **dict.fromkeys(_JPEG, Format.JPG),
 }
 """Under which names results are written."""
 FOREIGN: Final = frozenset(

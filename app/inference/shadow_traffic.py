@@ -21,7 +21,7 @@ from app.observability import timing
 from app.observability.metrics import Metrics
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from model.transforms import Alpha, Alpha8, Image
 
 AT_ONCE: Final = 2  # comparisons under way
