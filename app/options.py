@@ -12,31 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from app import values
 from app.errors import InvalidOption, MultipleBackgrounds
-from app.values import (
-    FULL,
-    MARGINS,
-    MEGAPIXELS,
-    Ground,
-    Margins,
-    background_colour,
-    boolean,
-    megapixels,
-    on_white,
-    whole,
-)
+from app.values import Ground, Margins
 from model.quality import Quality
 
 Schema = dict[str, Any]
@@ -75,10 +55,10 @@ class Written:
     expected: str
     schema: Schema
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         return BeforeValidator(self.validate).__get_pydantic_core_schema__(source, handler)
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+    def __get_pydantic_json_schema__(self, _core: Any, _handler: Any) -> Schema:
         return dict(self.schema)
 
     def validate(self, value: object, info: ValidationInfo) -> object:
@@ -97,19 +77,13 @@ def one_of(kind: type[StrEnum], **also: StrEnum) -> Written:
     """A member of `kind`, in small letters or capitals; `also`: other names for some."""
     members = {str(each): each for each in kind} | also
     expected = f"is one of {', '.join(kind)}"
-
-    def read(text: str) -> StrEnum:
-        if text.lower() not in members:
-            raise ValueError(text)
-        return members[text.lower()]
-
-    return Written(read, expected, {"type": "string", "enum": list(kind)})
+    return Written(values.choice(members), expected, {"type": "string", "enum": list(kind)})
 
 
 def whole_number(least: int, most: int) -> Written:
     """From `least` to `most`."""
     schema = {"type": "integer", "minimum": least, "maximum": most}
-    return Written(whole(least, most), f"is a whole number, {least} to {most}", schema)
+    return Written(values.whole(least, most), f"is a whole number, {least} to {most}", schema)
 
 
 def pattern(*either: str) -> Schema:
@@ -155,95 +129,78 @@ class Options(BaseModel):
 
     def changed(self) -> dict[str, Any]:
         """Values of those that are not left at their defaults."""
-        values = ((name, getattr(self, name), field) for name, field in type(self).model_fields.items())
-        return {name: value for name, value, field in values if value != field.default}
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: value for name, value in dict(self).items() if value != defaults[name]}
 
 
 class MatteOptions(Options):
     """Of POST /v1/matte."""
 
-    quality: Annotated[
-        Quality,
-        one_of(Quality),
-        Field(
-            description="`high` runs the network on the photo and on its mirror image and takes the mean: "
-            "a little better, at twice the network's cost."
-        ),
-    ] = Quality.STANDARD
+    quality: Annotated[Quality, one_of(Quality)] = Field(
+        default=Quality.STANDARD,
+        description="`high` runs the network on the photo and on its mirror image and takes the mean: "
+        "a little better, at twice the network's cost.",
+    )
     model: Annotated[
-        str,
-        Written(str, "is text", pattern("[a-z0-9][a-z0-9._-]{0,63}(?:@[^@]{1,64})?", "")),
-        Field(
-            description="Which of the models in service (`/v1/models`): `name`, its newest version, or "
-            "`name@version`. One that is not there is a 404.",
-            examples=["portrait", "portrait@3"],
-        ),
-    ] = ""
+        str, Written(str, "is text", pattern("[a-z0-9][a-z0-9._-]{0,63}(?:@[^@]{1,64})?", ""))
+    ] = Field(
+        default="",
+        description="Which of the models in service (`/v1/models`): `name`, its newest version, or `name@version`. "
+        "One that is not there is a 404.",
+        examples=["portrait", "portrait@3"],
+    )
+
+
+_COLOUR: Final = Written(
+    values.background,
+    "is a CSS colour (a name, hex, `rgb()`), `transparent`, or a file",
+    {"type": "string", "format": COLOUR},
+)
+_TRUTH: Final = Written(values.boolean, "is `true` or `false`", {"type": "boolean"})
+_MARGINS: Final = Written(
+    Margins.parse,
+    "is 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px)",
+    pattern(values.MARGINS),
+)
+_MEGAPIXELS: Final = Written(
+    values.megapixels, "is `full` or a number of megapixels", pattern(values.FULL, values.MEGAPIXELS)
+)
 
 
 class CutoutOptions(MatteOptions):
     """Of POST /v1/cutout. `background` may be a picture's file, too, as bytes. Raises MultipleBackgrounds."""
 
-    format: Annotated[
-        Format,
-        one_of(Format, jpeg=Format.JPG),
-        Field(
-            description="`jpg` knows no transparency and is laid on white; `zip` holds color.jpg and alpha.png."
-        ),
-    ] = Format.PNG
-    background: Annotated[
-        Ground | bytes | None,
-        Written(
-            background_colour,
-            "is a CSS colour (a name, hex, `rgb()`), `transparent`, or a file",
-            {"type": "string", "format": COLOUR},
-        ),
-        Field(
-            repr=False,
-            description="A CSS colour (`white`, `#00ff0080`, `rgb(30 144 255 / 50%)`) or `transparent`; in a form "
-            "also a picture's file, laid under the person so that it covers everything.",
-            examples=["white", "#1e90ff"],
-        ),
-    ] = None
-    blur: Annotated[
-        int | None,
-        whole_number(1, 100),
-        Field(
-            description="The photo itself as background, blurred that strongly. Excludes `background`.",
-        ),
-    ] = None
-    crop: Annotated[
-        bool,
-        Written(boolean, "is `true` or `false`", {"type": "boolean"}),
-        Field(description="Cut to the person."),
-    ] = False
-    margin: Annotated[
-        Margins | None,
-        Written(
-            Margins.parse,
-            "is 1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px)",
-            pattern(MARGINS),
-        ),
-        Field(
-            description="Space around the person, which means `crop`: one value, two (above and below, beside) or "
-            "four (clockwise from the top), each `10%` of the person's size (at most 50%) or `20px` (at most 500px).",
-            examples=["10%", "20px 5%"],
-        ),
-    ] = None
-    size: Annotated[
-        float | None,
-        Written(megapixels, "is `full` or a number of megapixels", pattern(FULL, MEGAPIXELS)),
-        Field(
-            description="`full`, or the most megapixels of the answer.",
-            examples=["full", "0.25", "4"],
-            json_schema_extra={"default": FULL},
-        ),
-    ] = None
-    shadow: Annotated[
-        int,
-        whole_number(0, 100),
-        Field(description="A soft shadow under the person, that dark in per cent."),
-    ] = 0
+    format: Annotated[Format, one_of(Format, jpeg=Format.JPG)] = Field(
+        default=Format.PNG,
+        description="`jpg` knows no transparency and is laid on white; `zip` holds color.jpg and alpha.png.",
+    )
+    background: Annotated[Ground | bytes | None, _COLOUR] = Field(
+        default=None,
+        description="A CSS colour (`white`, `#00ff0080`, `rgb(30 144 255 / 50%)`) or `transparent`; in a form "
+        "also a picture's file, laid under the person so that it covers everything.",
+        examples=["white", "#1e90ff"],
+        repr=False,
+    )
+    blur: Annotated[int | None, whole_number(1, 100)] = Field(
+        default=None,
+        description="The photo itself as background, blurred that strongly. Excludes `background`.",
+    )
+    crop: Annotated[bool, _TRUTH] = Field(default=False, description="Cut to the person.")
+    margin: Annotated[Margins | None, _MARGINS] = Field(
+        default=None,
+        description="Space around the person, which means `crop`: one value, two (above and below, beside) or "
+        "four (clockwise from the top), each `10%` of the person's size (at most 50%) or `20px` (at most 500px).",
+        examples=["10%", "20px 5%"],
+    )
+    size: Annotated[float | None, _MEGAPIXELS] = Field(
+        default=None,
+        description="`full`, or the most megapixels of the answer.",
+        examples=["full", "0.25", "4"],
+        json_schema_extra={"default": values.FULL},
+    )
+    shadow: Annotated[int, whole_number(0, 100)] = Field(
+        default=0, description="A soft shadow under the person, that dark in per cent."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -260,7 +217,7 @@ class CutoutOptions(MatteOptions):
     def ground(self) -> Ground | bytes | None:
         """What comes under the person, a blurred photo apart: files that know no transparency are laid on white."""
         opaque = self.format is Format.JPG and self.blur is None
-        return on_white(self.background) if opaque else self.background
+        return values.on_white(self.background) if opaque else self.background
 
     @property
     def margins(self) -> Margins | None:

@@ -8,10 +8,12 @@ capital letters are read as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, Self, TypeVar
+
+T = TypeVar("T")
 
 FULL: Final = "full"
 BOOLEAN: Final = "true|false|1|0|on|off|yes|no"
@@ -28,9 +30,7 @@ _BOOLEANS: Final = {
 
 def boolean(text: str) -> bool:
     """`on|yes|1` and `off|no|0` mean it, too."""
-    if text.lower() not in _BOOLEANS:
-        raise ValueError(text)
-    return _BOOLEANS[text.lower()]
+    return choice(_BOOLEANS)(text)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -40,6 +40,17 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
             raise ValueError(text)
         return int(text)
+
+    return read
+
+
+def choice(members: Mapping[str, T]) -> Callable[[str], T]:
+    """What reads one of these names, in small letters or capitals."""
+
+    def read(text: str) -> T:
+        if text.lower() not in members:
+            raise ValueError(text)
+        return members[text.lower()]
 
     return read
 
@@ -73,7 +84,7 @@ _RGB_SEPARATOR: Final = re.compile(r"\s*[,/]\s*|\s+")
 _LEVEL: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?%?|\.[0-9]{1,9}%?")
 
 
-def background_colour(text: str) -> Ground | None:
+def background(text: str) -> Ground | None:
     """A `colour`, or None for one that is wholly transparent."""
     ground = colour(text)
     return ground if ground.alpha else None

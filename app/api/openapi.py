@@ -117,50 +117,33 @@ KEY_WAYS: Final[dict[str, Schema]] = {
     "Bearer": {"type": "http", "scheme": "bearer"},
     "Basic": {"type": "http", "scheme": "basic", "description": "Any name, and the key as the password."},
 }
-# Of each status what it means, and an example.
-_PROBLEMS: Final = {
-    400: (
-        "The request cannot succeed as it was sent",
-        errors.UnreadableImage("The JPEG file is truncated or damaged."),
-    ),
-    401: (
-        "Keys are set and none or a wrong one was sent",
-        errors.Unauthorised("Send one of the service's keys as X-Api-Key or as Authorization: Bearer."),
-    ),
-    404: (
-        "The model is not there",
-        errors.UnknownModel("No model 'portrait@2' is in service; there is portrait@3."),
-    ),
-    408: (
-        "The request came too slowly",
-        errors.BodyTooSlow("The request body took longer than 30000 ms."),
-    ),
-    413: (
-        "Too many bytes, or too many pixels by the header",
-        errors.BodyTooLarge("At most 25,000,000 bytes are accepted."),
-    ),
-    415: (
-        "Not a JPEG, PNG or WebP file",
-        errors.UnsupportedType("The image must be a JPEG, PNG or WebP file."),
-    ),
-    422: (
-        "An option or a value of it that does not exist",
-        errors.UnknownOption("There is no option 'colour'; there is `quality`."),
-    ),
-    429: (
-        "The queue is full, or this client has had its photos for now; Retry-After says when to come back",
-        errors.QueueFull("All 64 request slots are in use; try again soon."),
-    ),
-    431: (
-        "Too many bytes before the body",
-        errors.HeadTooLarge("At most 16,384 bytes are accepted before a request's body."),
-    ),
-    500: ("The network failed", errors.InferenceFailed("The network gave numbers that are no alpha.")),
-    503: (
-        "Loading, shutting down, or the device loop has ended",
-        errors.NotReady("The model is still loading."),
-    ),
-    504: ("The deadline passed", errors.DeadlinePassed("The request took longer than 60000 ms.")),
+_TEXTS: Final = {
+    400: "The request cannot succeed as it was sent",
+    401: "Keys are set and none or a wrong one was sent",
+    404: "The model is not there",
+    408: "The request came too slowly",
+    413: "Too many bytes, or too many pixels by the header",
+    415: "Not a JPEG, PNG or WebP file",
+    422: "An option or a value of it that does not exist",
+    429: "The queue is full, or this client has had its photos for now; Retry-After says when to come back",
+    431: "Too many bytes before the body",
+    500: "The network failed",
+    503: "Loading, shutting down, or the device loop has ended",
+    504: "The deadline passed",
+}
+_EXAMPLES: Final = {
+    400: errors.UnreadableImage("The JPEG file is truncated or damaged."),
+    401: errors.Unauthorised("Send one of the service's keys as X-Api-Key or as Authorization: Bearer."),
+    404: errors.UnknownModel("No model 'portrait@2' is in service; there is portrait@3."),
+    408: errors.BodyTooSlow("The request body took longer than 30000 ms."),
+    413: errors.BodyTooLarge("At most 25,000,000 bytes are accepted."),
+    415: errors.UnsupportedType("The image must be a JPEG, PNG or WebP file."),
+    422: errors.UnknownOption("There is no option 'colour'; there is `quality`."),
+    429: errors.QueueFull("All 64 request slots are in use; try again soon."),
+    431: errors.HeadTooLarge("At most 16,384 bytes are accepted before a request's body."),
+    500: errors.InferenceFailed("The network gave numbers that are no alpha."),
+    503: errors.NotReady("The model is still loading."),
+    504: errors.DeadlinePassed("The request took longer than 60000 ms."),
 }
 _HEADERS: Final = {
     "X-Request-Id": "Your own X-Request-Id if you sent a plain one, else a new one",
@@ -205,12 +188,12 @@ def problems(
 
 
 def _problem(status: int, codes: str) -> dict[str, Any]:
-    text, error = _PROBLEMS[status]
+    error = _EXAMPLES[status]
     item = {"title": error.title, "code": error.code, "detail": error.detail}
     example = {"errors": [item], "request_id": "0f8fad5bd9cb469fa16570867728950e"}
     return {
         "model": ErrorBody,
-        "description": f"{text} ({codes})",
+        "description": f"{_TEXTS[status]} ({codes})",
         "content": {"application/json": {"example": example}},
         **({"headers": _headers(_PROBLEM_HEADERS[status])} if status in _PROBLEM_HEADERS else {}),
     }

@@ -10,23 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
+from app import values
 from app.errors import InvalidOption, MultipleBackgrounds
 from app.imaging.crop import Placement, Region
 from app.imaging.output import Channels, Output
 from app.options import COLOUR, Format, Options, Schema, Written, optional, pattern
-from app.values import (
-    BOOLEAN,
-    MARGINS,
-    MEGAPIXELS,
-    TO_100,
-    Ground,
-    Margins,
-    background_colour,
-    boolean,
-    megapixels,
-    on_white,
-    whole,
-)
+from app.values import Ground, Margins
 
 NO_TYPE: Final = "none"
 _SIZES: Final[dict[str, float | None]] = {
@@ -40,7 +29,14 @@ _SIZES: Final[dict[str, float | None]] = {
     "full": None,
     "auto": None,
 }
-_FORMATS: Final = {"auto": None, "jpeg": Format.JPG} | {str(each): each for each in Format}
+_FORMATS: Final = {
+    "auto": None,
+    "png": Format.PNG,
+    "jpg": Format.JPG,
+    "webp": Format.WEBP,
+    "zip": Format.ZIP,
+    "jpeg": Format.JPG,
+}
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
 _PERCENT_TO_100: Final = r"(?:100|[1-9]?[0-9](?:\.[0-9]{1,4})?)%"
 _POSITION: Final = f"{_PERCENT_TO_100}(?: {_PERCENT_TO_100})?"
@@ -55,19 +51,17 @@ def _takes(text: str, read: Callable[[str], object], schema: Schema) -> Written:
     return Written(read, expected, optional(schema) | {"description": text})
 
 
-def _one_of(known: Mapping[str, object] | tuple[str, ...]) -> Callable[[str], object]:
-    values = known if isinstance(known, Mapping) else dict(zip(known, known, strict=True))
+def _one_of(text: str, members: Mapping[str, object], *unnamed: str) -> Written:
+    """One of these names; `unnamed`: those that OpenAPI does not tell of."""
+    return _takes(text, values.choice(members), pattern(*(name for name in members if name not in unnamed)))
 
-    def read(text: str) -> object:
-        if text.lower() not in values:
-            raise ValueError(text)
-        return values[text.lower()]
 
-    return read
+def _names(*names: str) -> dict[str, str]:
+    return dict(zip(names, names, strict=True))
 
 
 def _megapixels(text: str) -> float | None:
-    return _SIZES[text.lower()] if text.lower() in _SIZES else megapixels(text)
+    return _SIZES[text.lower()] if text.lower() in _SIZES else values.megapixels(text)
 
 
 def _scale(text: str) -> float | None:
@@ -99,100 +93,72 @@ def _percent(text: str) -> float:
     return float(found[1])
 
 
+_SIZE: Final = _takes(
+    "`preview` (0.25 megapixels), `small`, `regular`, `medium` (1.5), `hd` (4), `4k` (10), `50MP` (50), "
+    "`full` or `auto`: the most that the answer may have.",
+    _megapixels,
+    pattern("preview|small|regular|medium|hd|4k|50MP|full|auto", values.MEGAPIXELS),
+)
+_TYPE: Final = _one_of("`auto` or `person`: this service knows people.", _names("auto", "person"))
+_TYPE_LEVEL: Final = _one_of(
+    "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
+    _names(NO_TYPE, "1", "2", "latest"),
+)
+_FORMAT: Final = _one_of(
+    "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
+    _FORMATS,
+    "jpeg",
+)
+_ROI: Final = _takes(
+    "`x1 y1 x2 y2`, each `10%` or `20px`: the corners of the region with the person.",
+    Region.parse,
+    pattern(" ".join([_LENGTH] * 4)),
+)
+_MARGIN: Final = _takes(
+    "1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px), and is used with `crop`.",
+    Margins.parse,
+    pattern(values.MARGINS),
+)
+_FITTING: Final = _takes(
+    "`original`, or `10%` to `100%` of the largest size that fits.", _scale, pattern("original", _SCALE)
+)
+_PLACE: Final = _takes(
+    "`original`, `center`, or one or two values in per cent.",
+    _position,
+    pattern("original|center", _POSITION),
+)
+_CHANNELS: Final = _one_of("`rgba`, or `alpha` for the matte.", {str(each): each for each in Channels})
+_COLOUR: Final = _takes(
+    "A colour name, 3, 4, 6 or 8 hex digits, `rgb(…)`, `rgba(…)` or `transparent`.",
+    values.background,
+    {"type": "string", "format": COLOUR},
+)
+_SHADOW_TYPE: Final = _one_of("`auto`, `drop` or `none`.", _names("auto", "drop", "none"))
+_SOFT: Final = _takes("Accepted: mattes are always soft.", str, {"type": "string"})
+
+
+def _truth(text: str) -> Written:
+    return _takes(text, values.boolean, pattern(values.BOOLEAN))
+
+
 class RemovebgOptions(Options):
     """remove.bg's parameters. Those that are None did not come."""
 
-    size: Annotated[
-        float | None,
-        _takes(
-            "`preview` (0.25 megapixels), `small`, `regular`, `medium` (1.5), `hd` (4), `4k` (10), `50MP` (50), "
-            "`full` or `auto`: the most that the answer may have.",
-            _megapixels,
-            pattern("preview|small|regular|medium|hd|4k|50MP|full|auto", MEGAPIXELS),
-        ),
-    ] = None
-    type: Annotated[
-        str,
-        _takes(
-            "`auto` or `person`: this service knows people.",
-            _one_of(("auto", "person")),
-            pattern("auto|person"),
-        ),
-    ] = "auto"
-    type_level: Annotated[
-        str,
-        _takes(
-            "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
-            _one_of((NO_TYPE, "1", "2", "latest")),
-            pattern("none|1|2|latest"),
-        ),
-    ] = NO_TYPE
-    format: Annotated[
-        Format | None,
-        _takes(
-            "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
-            _one_of(_FORMATS),
-            pattern("auto|png|jpg|webp|zip"),
-        ),
-    ] = None
-    roi: Annotated[
-        Region | None,
-        _takes(
-            "`x1 y1 x2 y2`, each `10%` or `20px`: the corners of the region with the person.",
-            Region.parse,
-            pattern(" ".join([_LENGTH] * 4)),
-        ),
-    ] = None
-    crop: Annotated[bool, _takes("`true`: cut to the person.", boolean, pattern(BOOLEAN))] = False
-    crop_margin: Annotated[
-        Margins | None,
-        _takes(
-            "1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px), and is used with `crop`.",
-            Margins.parse,
-            pattern(MARGINS),
-        ),
-    ] = None
-    scale: Annotated[
-        float | None,
-        _takes(
-            "`original`, or `10%` to `100%` of the largest size that fits.",
-            _scale,
-            pattern("original", _SCALE),
-        ),
-    ] = None
-    position: Annotated[
-        tuple[float | None, float | None] | None,
-        _takes(
-            "`original`, `center`, or one or two values in per cent.",
-            _position,
-            pattern("original|center", _POSITION),
-        ),
-    ] = None
-    channels: Annotated[
-        Channels,
-        _takes(
-            "`rgba`, or `alpha` for the matte.",
-            lambda text: Channels(text.lower()),
-            pattern("rgba|alpha"),
-        ),
-    ] = Channels.RGBA
-    add_shadow: Annotated[bool | None, _takes("`true`: a soft shadow.", boolean, pattern(BOOLEAN))] = None
-    shadow_type: Annotated[
-        str | None,
-        _takes("`auto`, `drop` or `none`.", _one_of(("auto", "drop", "none")), pattern("auto|drop|none")),
-    ] = None
-    shadow_opacity: Annotated[int, _takes("0 to 100.", whole(0, 100), pattern(TO_100))] = 50
-    semitransparency: Annotated[str, _takes("Accepted: mattes are always soft.", str, {"type": "string"})] = (
-        ""
-    )
-    bg_color: Annotated[
-        Ground | None,
-        _takes(
-            "A colour name, 3, 4, 6 or 8 hex digits, `rgb(…)`, `rgba(…)` or `transparent`.",
-            background_colour,
-            {"type": "string", "format": COLOUR},
-        ),
-    ] = None
+    size: Annotated[float | None, _SIZE] = None
+    type: Annotated[str, _TYPE] = "auto"
+    type_level: Annotated[str, _TYPE_LEVEL] = NO_TYPE
+    format: Annotated[Format | None, _FORMAT] = None
+    roi: Annotated[Region | None, _ROI] = None
+    crop: Annotated[bool, _truth("`true`: cut to the person.")] = False
+    crop_margin: Annotated[Margins | None, _MARGIN] = None
+    scale: Annotated[float | None, _FITTING] = None
+    position: Annotated[tuple[float | None, float | None] | None, _PLACE] = None
+    channels: Annotated[Channels, _CHANNELS] = Channels.RGBA
+    add_shadow: Annotated[bool | None, _truth("`true`: a soft shadow.")] = None
+    shadow_type: Annotated[str | None, _SHADOW_TYPE] = None
+    shadow_opacity: Annotated[int, _takes("0 to 100.", values.whole(0, 100), pattern(values.TO_100))] = 50
+    semitransparency: Annotated[str, _SOFT] = ""
+    bg_color: Annotated[Ground | None, _COLOUR] = None
 
     def output(self, picture: bytes | None) -> Output:
         """What they and the background's file mean. Raises ClientErrors."""
@@ -218,7 +184,7 @@ class RemovebgOptions(Options):
             raise InvalidOption(
                 "A `zip` holds colours and alpha; `channels=alpha` has no colours.", option="format"
             )
-        opaque = not alpha and ground is not None and on_white(ground) == ground
+        opaque = not alpha and ground is not None and values.on_white(ground) == ground
         return self.format or (Format.JPG if opaque else Format.PNG)
 
     def _placement(self) -> Placement | None:
