@@ -15,23 +15,10 @@
         TooManyPixels        413      resolution_too_high
         UnsupportedType      415      invalid_file_type
         UnknownOption        422      unknown_option
-        InvalidOption        422      invalid_option
-          InvalidQuality     422      invalid_quality
-          InvalidFormat      422      invalid_format
-          InvalidChannels    422      invalid_channels
-          InvalidType        422      invalid_type
-          InvalidBackground  422      invalid_bg_color
-          MultipleBackgrounds 422     multiple_bg_sources
-          InvalidBlur        422      invalid_blur
-          InvalidCrop        422      invalid_crop
-          InvalidMargin      422      invalid_crop_margin
-          InvalidSize        422      invalid_size
-          InvalidScale       422      invalid_scale
-          InvalidPosition    422      invalid_position
-          InvalidShadow      422      invalid_shadow
-          InvalidRegion      422      invalid_roi
-          RegionEmpty        422      roi_region_empty
-          RegionOutside      422      roi_exceeds_bounds
+        InvalidOption        422      invalid_option          or the option's own code: invalid_size, …
+        MultipleBackgrounds  422      multiple_bg_sources
+        RegionEmpty          422      roi_region_empty
+        RegionOutside        422      roi_exceeds_bounds
         UnknownForeground    422      unknown_foreground      (for remove.bg's clients, if no person is found)
         HeadTooLarge         431      head_too_large
         ClientGone           499      client_closed_request   (never sent; for the log and the metrics)
@@ -52,15 +39,15 @@ Codes are remove.bg's where it has one, so that its clients can keep their error
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ServiceError(Exception):
     """Base class of all expected errors. `detail` is a sentence for the person who sent the request."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "Internal error"
+    code: str = "internal"
+    title: str = "Internal error"
     retry_after_s: int | None = None
 
     def __init__(self, detail: str) -> None:
@@ -145,74 +132,47 @@ class UnknownModel(ClientError):
     status, code, title = 404, "unknown_model", "Unknown model"
 
 
+_BACKGROUND: Final = ("invalid_bg_color", "Invalid background colour")
+_MARGIN: Final = ("invalid_crop_margin", "Invalid margin")
+_SHADOW: Final = ("invalid_shadow", "Invalid shadow")
+INVALID: Final = {
+    "background": _BACKGROUND,
+    "margin": _MARGIN,
+    # Of remove.bg's clients and of rembg's.
+    "bg_color": _BACKGROUND,
+    "bgc": _BACKGROUND,
+    "crop_margin": _MARGIN,
+    "add_shadow": _SHADOW,
+    "shadow_type": _SHADOW,
+    "shadow_opacity": _SHADOW,
+    "type_level": ("invalid_type", "Invalid type"),
+    "roi": ("invalid_roi", "Invalid region"),
+    "om": ("invalid_option", "Invalid option"),
+}
+"""Code and title of a fault in an option, where they are not `invalid_<option>` and "Invalid <option>"."""
+
+
 class InvalidOption(ClientError):
-    """An option has an invalid value."""
+    """An option has an invalid value. Its code and title name `option`, if that is given."""
 
     status, code, title = 422, "invalid_option", "Invalid option"
 
-
-class InvalidQuality(InvalidOption):
-    code, title = "invalid_quality", "Invalid quality"
-
-
-class InvalidFormat(InvalidOption):
-    code, title = "invalid_format", "Invalid format"
+    def __init__(self, detail: str, *, option: str = "") -> None:
+        super().__init__(detail)
+        if option:
+            self.code, self.title = INVALID.get(option, (f"invalid_{option}", f"Invalid {option}"))
 
 
-class InvalidChannels(InvalidOption):
-    code, title = "invalid_channels", "Invalid channels"
+class MultipleBackgrounds(ClientError):
+    status, code, title = 422, "multiple_bg_sources", "More than one background given"
 
 
-class InvalidType(InvalidOption):
-    code, title = "invalid_type", "Invalid type"
+class RegionEmpty(ClientError):
+    status, code, title = 422, "roi_region_empty", "Nobody in the region"
 
 
-class InvalidBackground(InvalidOption):
-    code, title = "invalid_bg_color", "Invalid background colour"
-
-
-class MultipleBackgrounds(InvalidOption):
-    code, title = "multiple_bg_sources", "More than one background given"
-
-
-class InvalidBlur(InvalidOption):
-    code, title = "invalid_blur", "Invalid blur"
-
-
-class InvalidCrop(InvalidOption):
-    code, title = "invalid_crop", "Invalid crop"
-
-
-class InvalidMargin(InvalidOption):
-    code, title = "invalid_crop_margin", "Invalid margin"
-
-
-class InvalidSize(InvalidOption):
-    code, title = "invalid_size", "Invalid size"
-
-
-class InvalidScale(InvalidOption):
-    code, title = "invalid_scale", "Invalid scale"
-
-
-class InvalidPosition(InvalidOption):
-    code, title = "invalid_position", "Invalid position"
-
-
-class InvalidShadow(InvalidOption):
-    code, title = "invalid_shadow", "Invalid shadow"
-
-
-class InvalidRegion(InvalidOption):
-    code, title = "invalid_roi", "Invalid region"
-
-
-class RegionEmpty(InvalidOption):
-    code, title = "roi_region_empty", "Nobody in the region"
-
-
-class RegionOutside(InvalidOption):
-    code, title = "roi_exceeds_bounds", "Region outside the photo"
+class RegionOutside(ClientError):
+    status, code, title = 422, "roi_exceeds_bounds", "Region outside the photo"
 
 
 class UnknownForeground(ClientError):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ from app.concurrency.watchdog import Watchdog
 from app.errors import ClientError, NotReady
 from app.imaging import decode, encode
 from app.imaging.crop import Box
-from app.imaging.output import MATTE, Output
+from app.imaging.output import Output
 from app.imaging.render import render
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
@@ -38,7 +38,6 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -132,21 +131,10 @@ class Pipeline:
         )
         self._loop.call_later(self._settings.drain_timeout_ms / 1000, abort)
 
-    async def run(
-        self,
-        data: bytes,
-        output: Output,
-        quality: Quality = Quality.STANDARD,
-        *,
-        model: str = "",
-        client: str = "",
-    ) -> Result:
-        """One photo, all the way, by `model` or the default one; photos of different clients take turns.
-
-        Raises ServiceErrors.
-        """
+    async def run(self, data: bytes, output: Output, *, client: str = "") -> Result:
+        """One photo, all the way; photos of different clients take turns. Raises ServiceErrors."""
         with (
-            self.models.use(model) as servable,
+            self.models.use(output.model) as servable,
             self._in_flight.track(),
             timing.collect(self._metrics.observe_stage) as stages,
         ):
@@ -156,11 +144,11 @@ class Pipeline:
                 if not servable.alive:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
-                prepared, squares = await self._prepare(servable, data, output, quality)
+                prepared, squares = await self._prepare(servable, data, output)
                 alphas = [each.output for each in await gather(squares)]
                 finished = await self._on_cpu(partial(finish, prepared, alphas, output, servable.manifest))
                 seconds = timing.longest(stages)
-                self._compare_with_candidate(prepared, alphas, quality, servable)
+                self._compare_with_candidate(prepared, alphas, output, servable)
         seconds["queue"] += seconds.pop("budget")
         self._metrics.observe_photo(finished.found, finished.confidence, seconds["queue"])
         return Result(finished, seconds, servable.manifest.label)
@@ -190,18 +178,18 @@ class Pipeline:
         return await self._on_cpu(count)
 
     async def _prepare(
-        self, servable: Servable, data: bytes, output: Output, quality: Quality
+        self, servable: Servable, data: bytes, output: Output
     ) -> tuple[Prepared, list[asyncio.Task[Batched[Alpha]]]]:
         """The decoded photo, and its squares on their way through the batcher."""
         manifest, limit = servable.manifest, self._settings.max_pixels
         with servable.arriving():
             size, geometry = manifest.input_size, manifest.geometry
-            work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
+            work = partial(prepare, data, output, size, geometry, max_pixels=limit)
             prepared = await self._on_cpu(work)
             return prepared, servable.submit_squares(prepared.views)
 
     def _compare_with_candidate(
-        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
+        self, prepared: Prepared, alphas: Sequence[Alpha], output: Output, servable: Servable
     ) -> None:
         """Compare with the candidate model, if there is one and it is this photo's turn. Nobody waits for it."""
         candidate = self.models.shadow
@@ -209,7 +197,7 @@ class Pipeline:
             return
 
         async def see() -> list[Image]:
-            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, quality)
+            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, output.quality)
             return await self._on_cpu(work)
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
@@ -277,21 +265,19 @@ def count_pixels(data: bytes, output: Output, *, max_pixels: int) -> int:
     return pixels
 
 
-def prepare(
-    data: bytes, output: Output, size: int, geometry: str, quality: Quality, *, max_pixels: int
-) -> Prepared:
+def prepare(data: bytes, output: Output, size: int, geometry: str, *, max_pixels: int) -> Prepared:
     """Decode and lay into the network's square of `size` pixels. Raises the decoder's ClientErrors."""
 
     def reduction(height: int, width: int) -> int:
         # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
-        return matting.reduction(height, width, size, quality) if output == MATTE else 1
+        return matting.reduction(height, width, size, output.quality) if output.is_matte else 1
 
     with timing.stage("decode"):
         image, own_size = decode.decode_reduced(data, max_pixels=max_pixels, reduction=reduction)
         ground, picture = output.background, None
         if isinstance(ground, bytes):
             picture = _of_background(lambda: decode.decode_image(ground, max_pixels=max_pixels))
-        views = matting.views(image, size, geometry, quality, photo_size=own_size)
+        views = matting.views(image, size, geometry, output.quality, photo_size=own_size)
     return Prepared(image, own_size, views, picture)
 
 
@@ -310,9 +296,9 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
             sharpness=manifest.sharpness,
             photo_size=prepared.size,
         )
-    found = output if matte.foreground else replace(output, crop=None, placement=None)
-    with timing.stage("compose") if output != MATTE else nullcontext():
-        rendered = render(prepared.image, matte.alpha, found, prepared.picture)
+    drawn = output if matte.foreground else output.model_copy(update={"crop": False, "placement": None})
+    with nullcontext() if output.is_matte else timing.stage("compose"):
+        rendered = render(prepared.image, matte.alpha, drawn, prepared.picture)
     with timing.stage("encode"):
         data = encode.encode(rendered.pixels, output.format)
     height, width = rendered.pixels.shape[:2]

@@ -30,11 +30,9 @@ TRAINING = {
 
 APP = {
     "": set(),
-    "__main__": {"cli", "cutout_options", "server"},
+    "__main__": {"cli", "options", "server"},
     "cli": {
-        "api",
         "client",
-        "cutout_options",
         "distributed",
         "errors",
         "files",
@@ -42,6 +40,7 @@ APP = {
         "inference",
         "main",
         "observability",
+        "options",
         "pipeline",
         "security",
         "server",
@@ -74,21 +73,24 @@ APP = {
         "inference",
         "middleware",
         "observability",
+        "options",
         "pipeline",
         "schemas",
+        "values",
     },
     "middleware": {"errors", "observability", "security", "settings"},
     "pipeline": {"concurrency", "errors", "imaging", "inference", "observability", "settings"},
     "inference": {"concurrency", "errors", "observability", "settings"},
-    "imaging": {"errors"},
+    "imaging": {"errors", "options", "values"},
     "concurrency": {"errors"},
     "observability": {"errors"},
     "settings": {"security"},
     "security": set(),
-    "files": {"cutout_options"},
+    "files": {"options"},
     "client": set(),
     "schemas": set(),
-    "cutout_options": set(),
+    "options": {"errors", "values"},
+    "values": set(),
     "errors": set(),
 }
 """The same of app/. `inference` holds the backends, too."""
@@ -123,7 +125,15 @@ def test_app_knows_of_model_its_contract_and_pixels_but_not_its_network(path: Pa
     used = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("model.")}
     assert used <= {
         f"model.{name}"
-        for name in ("contract", "decoder_errors", "eight_bits", "kernels", "matting", "transforms")
+        for name in (
+            "contract",
+            "decoder_errors",
+            "eight_bits",
+            "kernels",
+            "matting",
+            "quality",
+            "transforms",
+        )
     }
 
 
@@ -212,8 +222,9 @@ def test_model_imports_neither_side(path: Path) -> None:
     assert top_level(path).isdisjoint({"app", "training"})
 
 
-def test_contract_needs_only_the_standard_library() -> None:
-    assert top_level(ROOT / "model" / "contract.py") <= sys.stdlib_module_names
+@pytest.mark.parametrize("name", ["contract", "quality"])
+def test_what_loads_no_recipe_needs_only_the_standard_library(name: str) -> None:
+    assert top_level(ROOT / "model" / f"{name}.py") <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("name", ["confidence", "eight_bits", "kernels", "matting", "refine", "transforms"])

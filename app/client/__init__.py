@@ -8,12 +8,11 @@
 
 `AsyncClient` has the same methods to await. Everything but the sending is written once, as functions of values:
 
-    calls      photo and options -> the request
-    retry   a failed attempt -> how long to wait before the next one, or that there is none
-    answers    the response -> `Answer`, `Model`
-    problems   a response that is an error, or none at all -> `CallError`
-    terms      address, key and limits, for httpx
-    sending    the two clients, and the loop over attempts
+    requests   photo and options -> the request
+    retry      a failed attempt -> how long to wait before the next one, or that there is none
+    responses  the response -> `Answer`, `Model`
+    errors     a response that is an error, or none at all -> `CallError`
+    client     the two clients, and the loop over attempts
 
 Needs httpx alone: it knows neither the service's code nor a model, and decodes no picture.
 """
@@ -22,7 +21,7 @@ from __future__ import annotations
 
 from app.client.client import AsyncClient, Client
 from app.client.errors import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
-from app.client.requests import CutoutOptions, Format, Quality, Source
+from app.client.requests import CutoutOptions, Format, MatteOptions, Quality, Source
 from app.client.responses import Answer, Box, Model
 from app.client.retry import OnRetry, RetryPolicy
 
@@ -36,6 +35,7 @@ __all__ = [
     "CutoutOptions",
     "Disconnected",
     "Format",
+    "MatteOptions",
     "Model",
     "OnRetry",
     "Quality",

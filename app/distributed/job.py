@@ -25,7 +25,6 @@ from app.imaging.output import Output
 from app.inference.predictor import Predictor
 from app.inference.repository import ModelVersion
 from app.settings import Settings
-from model.matting import Quality
 
 FAILURES_FILE: Final = "_failures.jsonl"
 
@@ -42,7 +41,6 @@ class JobOptions:
     source: str
     destination: str
     output: Output
-    quality: Quality
     suffix: str
     key: str
     model: ModelVersion
@@ -112,7 +110,6 @@ def _task(options: JobOptions, plan: Plan, cpus: int) -> Task:
     return Task(
         settings=options.settings.model_copy(update=own),
         output=options.output,
-        quality=options.quality,
         source=plan.storage,
         sink=plan.sink,
         done=plan.done,

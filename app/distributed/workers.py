@@ -37,7 +37,6 @@ from app.inference.repository import ModelVersion
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline, Prepared, busy_photos
 from app.settings import Settings
-from model.matting import Quality
 
 BATCH_MAX: Final = 32
 """Photos that a worker processes at once; as many are lost with it."""
@@ -50,7 +49,6 @@ class Task:
 
     settings: Settings
     output: Output
-    quality: Quality
     source: Storage
     sink: Sink
     done: frozenset[str]
@@ -121,7 +119,7 @@ class FullPipelineActor:
         task, data = self._task, photo.data
         if data is None:
             data = await asyncio.to_thread(task.source.read, photo.id)
-        result = await self._pipeline.run(data, task.output, task.quality)
+        result = await self._pipeline.run(data, task.output)
         return await asyncio.to_thread(writer.put, photo, result.finished)
 
     def close(self) -> None:
@@ -156,7 +154,7 @@ class _StageActor:
         limit = task.settings.max_pixels
         pipeline.count_pixels(data, task.output, max_pixels=limit)
         size, geometry = manifest.input_size, manifest.geometry
-        return pipeline.prepare(data, task.output, size, geometry, task.quality, max_pixels=limit)
+        return pipeline.prepare(data, task.output, size, geometry, max_pixels=limit)
 
 
 class DecodeActor(_StageActor):

@@ -9,16 +9,16 @@ import unicodedata
 from pathlib import Path, PurePath
 from typing import Final
 
-from app.cutout_options import Format
+from app.options import Format
 
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp")
 PHOTOS: Final = frozenset({*_JPEG, ".png", ".apng", ".webp"})
 """Suffixes of JPEG, PNG and WebP files."""
 FORMATS: Final[dict[str, Format]] = {
-    ".png": "png",
-    ".webp": "webp",
-    ".zip": "zip",
-    **dict.fromkeys(_JPEG, "jpg"),
+    ".png": Format.PNG,
+    ".webp": Format.WEBP,
+    ".zip": Format.ZIP,
+    **dict.fromkeys(_JPEG, Format.JPG),
 }
 """Suffixes of results, and their formats."""
 FOREIGN: Final = frozenset(

@@ -1,4 +1,4 @@
-"""Finished pixels come in, the bytes of a file go out, in each of `app.imaging.output.Format`. Knows no HTTP."""
+"""Finished pixels come in, the bytes of a file go out, in each of `app.options.Format`. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from app.errors import InvalidFormat
+from app.errors import InvalidOption
 from app.imaging.decode import encode_png
-from app.imaging.output import Format
 from app.imaging.tiles import Strips
+from app.options import Format
 from model.transforms import Image
 
 JPEG_QUALITY: Final = 92
@@ -28,13 +28,14 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # equal pictures make equal archives
 def encode(pixels: Image | Strips, kind: Format) -> bytes:
     """uint8 `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA). JPEG knows no alpha: it is left out.
 
-    Raises InvalidFormat if a side is longer than SIDE_MAX.
+    Raises InvalidOption if a side is longer than SIDE_MAX.
     """
     height, width = pixels.shape[:2]
     if kind in SIDE_MAX and max(height, width) > SIDE_MAX[kind]:
-        raise InvalidFormat(
+        raise InvalidOption(
             f"The answer has {width} x {height} pixels, and a side of `{kind}` at most {SIDE_MAX[kind]}: "
-            "take `png` or a smaller `size`."
+            "take `png` or a smaller `size`.",
+            option="format",
         )
     if kind is Format.PNG:
         return encode_png(pixels)

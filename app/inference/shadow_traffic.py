@@ -22,7 +22,7 @@ from app.observability import timing
 from app.observability.metrics import Metrics
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from model.transforms import Alpha, Alpha8, Image
 
 MAX_CONCURRENT: Final = 2  # comparisons at the same time

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.cli import process, serve
+from app.cli.photo_options import PhotoOptions
 from app.cli.process import ProcessOptions, Service
-from app.cutout_options import Wish
 from app.server.supervisor import WorkerProcess
 
 
@@ -47,14 +47,16 @@ def test_matte_is_a_grey_png_of_this_process(orders):
     invoke("matte", "a.jpg", "b", "-o", "out")
     assert orders == [
         ProcessOptions(
-            paths=[Path("a.jpg"), Path("b")], out=Path("out"), wish=Wish(output="matte"), format="png"
+            paths=[Path("a.jpg"), Path("b")],
+            out=Path("out"),
+            options=PhotoOptions("matte", {"format": "png"}),
         )
     ]
 
 
 def test_matte_may_be_a_cutout(orders):
     invoke("matte", "a.jpg", "--out-dir", "out", "--output", "cutout", "--quality", "high")
-    assert orders[0].wish == Wish(output="cutout", quality="high")
+    assert orders[0].options == PhotoOptions("cutout", {"quality": "high", "format": "png"})
 
 
 def test_cutout_hands_on_every_option(orders, tmp_path):
@@ -62,7 +64,6 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
     options = {
         "--format": "webp",
         "--background": str(tmp_path / "beach.jpg"),
-        "--blur": "5",
         "--margin": "10% 20px",
         "--size": "1.5",
         "--shadow": "30",
@@ -78,17 +79,18 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
         ProcessOptions(
             paths=[Path("a.jpg")],
             out=Path("out"),
-            wish=Wish(
-                output="cutout",
-                quality="high",
-                background=b"beach",
-                blur=5,
-                crop=True,
-                margin="10% 20px",
-                size="1.5",
-                shadow=30,
+            options=PhotoOptions(
+                "cutout",
+                {
+                    "format": "webp",
+                    "background": b"beach",
+                    "crop": True,
+                    "margin": "10% 20px",
+                    "size": "1.5",
+                    "shadow": "30",
+                    "quality": "high",
+                },
             ),
-            format="webp",
             recursive=False,
             watch=True,
             overwrite=True,
@@ -100,12 +102,12 @@ def test_cutout_hands_on_every_option(orders, tmp_path):
 
 def test_cutout_leaves_the_rest_to_the_service(orders):
     invoke("cutout", "a.jpg", "-o", "out")
-    assert orders == [ProcessOptions(paths=[Path("a.jpg")], out=Path("out"), wish=Wish(output="cutout"))]
+    assert orders == [ProcessOptions(paths=[Path("a.jpg")], out=Path("out"), options=PhotoOptions("cutout"))]
 
 
 def test_background_may_be_a_colour(orders):
     invoke("cutout", "a.jpg", "-o", "out", "--background", "#ff0")
-    assert orders[0].wish.background == "#ff0"
+    assert orders[0].options.given == {"background": "#ff0"}
 
 
 def test_picture_to_lay_under_must_be_there(orders):
@@ -142,6 +144,9 @@ def test_key_is_read_from_the_environment_and_never_shown(orders, monkeypatch):
         ["cutout", "a.jpg", "-o", "out", "--format", "gif"],
         ["cutout", "a.jpg", "-o", "out", "--blur", "101"],
         ["cutout", "a.jpg", "-o", "out", "--shadow", "-1"],
+        ["cutout", "a.jpg", "-o", "out", "--size", "0"],
+        ["cutout", "a.jpg", "-o", "out", "--background", "red", "--blur", "5"],
+        ["bulk", "in", "out", "--output", "cutout", "--margin", "51%"],
         ["serve", "--port", "65536"],
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, UnreadableImage
-from app.imaging.output import CUTOUT, MATTE
+from app.imaging.output import CUTOUT, MATTE, Channels, Output
 from app.inference.backends.base import Alphas, Batch, Predict
 from app.inference.predictor import Predictor
 from app.inference.registry import single_model
@@ -16,7 +16,7 @@ from app.observability.metrics import Metrics
 from app.pipeline import Pipeline
 from app.settings import Settings
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from tests.support.images import pixels, plain, png, portrait
 from tests.support.networks import Gate, mean_colour
 from tests.support.services import until
@@ -61,7 +61,9 @@ async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
         return alphas
 
     async with pipeline(left_half) as service:
-        result = await service.run(png(plain(1, 32, 32)), MATTE, Quality.HIGH)
+        result = await service.run(
+            png(plain(1, 32, 32)), Output(channels=Channels.ALPHA, quality=Quality.HIGH)
+        )
     assert sum(seen) == 2
     assert set(np.unique(pixels(result.finished.data))) <= {127, 128}
     assert result.finished.confidence == pytest.approx(0.25)

@@ -24,11 +24,11 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from schemathesis.transport.serialization import Binary
 
-from app.api.openapi import COLOUR
 from app.api.uploads import FORM
 from app.inference.registry import STAND_IN
 from app.main import create_app
 from app.middleware.admission import GUARDED
+from app.options import COLOUR
 from app.settings import Settings
 from tests.support.images import jpeg, png, portrait, saved
 from tests.support.person_image import finds_standing, standing

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from app.api import rembg, removebg
-from app.api.options import HOW, NAMES
-from app.api.removebg_options import OPTIONS
+from app.api.removebg_options import RemovebgOptions
+from app.options import CutoutOptions, MatteOptions
 from tests.support.images import pixels, png
 from tests.support.person_image import BOX, finds_standing, standing
 from tests.support.services import Running, Service
@@ -21,10 +21,13 @@ ENCODED = base64.b64encode(PHOTO).decode()
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
 # Of each route the form field of its photo, and its options.
 ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "/v1/matte": ("image", HOW),
-    "/v1/cutout": ("image", (*NAMES, *HOW)),
-    removebg.PATH: ("image_file", (*OPTIONS, "image_url", "bg_image_url", "bg_image_file")),
-    rembg.PATH: ("file", tuple(rembg.OPTIONS)),
+    "/v1/matte": ("image", tuple(MatteOptions.model_fields)),
+    "/v1/cutout": ("image", tuple(CutoutOptions.model_fields)),
+    removebg.PATH: (
+        "image_file",
+        (*RemovebgOptions.model_fields, "image_url", "bg_image_url", "bg_image_file"),
+    ),
+    rembg.PATH: ("file", tuple(rembg.RembgOptions.model_fields)),
 }
 
 

@@ -7,7 +7,6 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
-from app.api.options import How
 from app.api.routes import deliver, server_timing, unless_disconnected
 from app.errors import ClientGone, UnreadableImage
 from app.imaging.output import CUTOUT, MATTE, Channels, Output
@@ -36,7 +35,7 @@ async def leaves() -> Message:
 @pytest.mark.parametrize("output", [MATTE, CUTOUT], ids=["matte", "cutout"])
 async def test_answer_is_the_file_and_headers_tell_of_it(running: Running, output: Output) -> None:
     async with running(finds_standing) as service:
-        answer = await deliver(request_to(service.app), png(standing()), output, How())
+        answer = await deliver(request_to(service.app), png(standing()), output)
     assert answer.media_type == "image/png"
     assert pixels(bytes(answer.body)).shape[:2] == (SIDE, SIDE)
     told = {name: answer.headers[name] for name in ("x-width", "x-height", "x-model", "x-foreground")}
@@ -50,7 +49,7 @@ async def test_answer_is_the_file_and_headers_tell_of_it(running: Running, outpu
 
 async def test_nobody_is_nowhere(running: Running) -> None:
     async with running(finds_nobody) as service:
-        answer = await deliver(request_to(service.app), png(standing()), CUTOUT, How())
+        answer = await deliver(request_to(service.app), png(standing()), CUTOUT)
     assert answer.headers["x-foreground"] == "none"
     assert not set(BOX_HEADERS) & set(answer.headers)
 
@@ -58,10 +57,10 @@ async def test_nobody_is_nowhere(running: Running) -> None:
 async def test_client_that_leaves_is_worked_for_no_longer(running: Running, gate: Gate) -> None:
     async with running(gate, max_batch_size=1) as service:
         with pytest.raises(ClientGone):
-            await deliver(request_to(service.app, leaves), png(standing()), CUTOUT, How())
+            await deliver(request_to(service.app, leaves), png(standing()), CUTOUT)
         gate.opened.set()
         # What was begun for him holds no place: the next one is served.
-        await deliver(request_to(service.app), png(standing()), CUTOUT, How())
+        await deliver(request_to(service.app), png(standing()), CUTOUT)
 
 
 async def test_work_of_a_client_who_leaves_is_cancelled() -> None:

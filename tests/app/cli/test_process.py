@@ -283,7 +283,7 @@ def test_single_photo_goes_to_the_file_that_is_named(runner, maker, folder, tmp_
         assert result.exit_code == 0, result.output
     assert target.read_bytes() == b"of a.jpg"
     assert os.listdir(target.parent) == ["x.webp"]  # noqa: PTH208 - hidden files too
-    assert maker.wish.format == "webp"
+    assert maker.options.format == "webp"
     assert len(maker.done) == 2
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.cli.processors import Done
-from app.cutout_options import Wish
-from app.errors import InvalidFormat
+from app.errors import InvalidOption
+from app.imaging.output import Output
 from app.pipeline import Pipeline
 from model.contract import read_manifest, write_manifest
 from tests.support.images import pixels, plain, png, portrait
@@ -89,7 +89,7 @@ def test_option_with_an_impossible_value_ends_the_run_at_once(local: CliRunner, 
     (tmp_path / "p.png").write_bytes(png(portrait()))
     arguments = ["cutout", str(tmp_path / "p.png"), "-o", str(tmp_path / "out.png")]
     result = local.invoke(cli, [*arguments, "--background", "nocolour"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "`background` is a CSS colour (a name" in result.output
     assert "loading" not in result.output
 
@@ -140,10 +140,10 @@ def test_photo_that_the_pipeline_refuses_fails_alone(
 ) -> None:
     done: list[bytes] = []
 
-    async def refuse_the_first(_pipeline: Pipeline, data: bytes, _wish: Wish) -> Done:
+    async def refuse_the_first(_pipeline: Pipeline, data: bytes, _output: Output) -> Done:
         done.append(data)
         if len(done) == 1:
-            raise InvalidFormat("The picture is too long for WebP.")
+            raise InvalidOption("The picture is too long for WebP.")
         return Done(b"a file", True)
 
     monkeypatch.setattr("app.cli.processors.local_work", refuse_the_first)

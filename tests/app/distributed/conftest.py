@@ -15,7 +15,6 @@ from app.imaging.output import MATTE
 from app.inference.registry import STAND_IN
 from app.inference.repository import ModelVersion
 from app.settings import Settings
-from model.matting import Quality
 from tests.support.images import plain, png
 
 STORE_BYTES = 80_000_000
@@ -91,7 +90,6 @@ def order(tmp_path: Path) -> Callable[..., Any]:
     def make(source: Path | str, destination: Path | str = tmp_path / "out", **chosen: Any) -> Any:
         given: dict[str, Any] = {
             "output": MATTE,
-            "quality": Quality.STANDARD,
             "suffix": ".png",
             "key": "key",
             "model": ModelVersion(tmp_path, STAND_IN, 0),

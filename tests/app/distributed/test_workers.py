@@ -22,14 +22,14 @@ from app.distributed.workers import (
     Task,
     load_model,
 )
-from app.imaging.output import CUTOUT
+from app.imaging.output import Output
 from app.inference.backends.base import LoadError
 from app.inference.predictor import Predictor
 from app.inference.registry import STAND_IN
 from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.contract import read_manifest
-from model.matting import Quality
+from model.quality import Quality
 from tests.support.images import plain, png
 from tests.support.networks import mean_colour
 
@@ -73,7 +73,7 @@ def whole(task, table):
 
 @pytest.mark.parametrize("way", [whole, relayed])
 def test_results_are_kept_and_failures_told(task, tmp_path, way):
-    made, plan = task(output=CUTOUT, quality=Quality.HIGH)
+    made, plan = task(output=Output(quality=Quality.HIGH))
     done = {each.id: each for each in way(made, photo_table(plan.photos))}
     assert {name: each.code for name, each in done.items()} == {
         "bad.jpg": "failed_to_read_image",

@@ -15,7 +15,7 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from tests.support.networks import Gate, mean_colour
 from tests.support.services import until
 
