@@ -135,6 +135,7 @@ def has_data(server: Prometheus, query: str) -> bool:
     return any(math.isfinite(float(sample["value"][1])) for sample in samples)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_each_panel_shows_data_of_a_service_under_load(watched: tuple[httpx.Client, Prometheus]) -> None:
     client, server = watched
     waiting = {name: query for name, query in QUERIES.items() if name not in OF_A_GPU}
@@ -145,12 +146,14 @@ def test_each_panel_shows_data_of_a_service_under_load(watched: tuple[httpx.Clie
     assert not waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OF_A_GPU))
 def test_the_panels_of_a_gpu_are_understood(watched: tuple[httpx.Client, Prometheus], name: str) -> None:
     _, server = watched
     server.query(filled(QUERIES[name]))
 
 
+@pytest.mark.slow
 def test_the_list_of_instances_is_not_empty(watched: tuple[httpx.Client, Prometheus]) -> None:
     _, server = watched
     instance = next(each for each in DASHBOARD["templating"]["list"] if each["name"] == "instance")
@@ -159,6 +162,7 @@ def test_the_list_of_instances_is_not_empty(watched: tuple[httpx.Client, Prometh
     assert server.query(metric)
 
 
+@pytest.mark.slow
 def test_each_alert_can_be_evaluated_over_what_the_service_tells(
     watched: tuple[httpx.Client, Prometheus],
 ) -> None:

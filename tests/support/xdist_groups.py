@@ -23,6 +23,8 @@ LONG: Final = (
     "tests/app/server/test_supervisor.py",
     "tests/training/engine/test_distributed.py",
     "tests/training/export/test_import_weights.py",
+    "tests/training/data/test_input_pipeline.py",
+    "tests/app/inference/backends/test_int8.py",
 )
 
 

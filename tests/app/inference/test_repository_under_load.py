@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.images import plain, png
 from tests.support.model_versions import put
@@ -44,6 +45,7 @@ class Load:
         self._stop.set()
 
 
+@pytest.mark.slow
 def test_models_come_and_go_under_load_without_a_failed_request(tiny_artifact: Path, tmp_path: Path) -> None:
     put(tmp_path, tiny_artifact, "1")
     with (

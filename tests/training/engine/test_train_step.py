@@ -128,6 +128,7 @@ def test_xla_computes_the_same():
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_replicas_make_the_step_of_one_that_sees_the_whole():
     """In a process of its own, because TensorFlow makes its devices once."""
     done = subprocess.run(
