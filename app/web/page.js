@@ -1,9 +1,9 @@
 // The page: photos come in, wait in a queue, and are shown and saved. Wires the other modules to index.html.
 
 import { Camera, hasCamera } from "./camera.js";
-import { filesOf, hasFiles } from "./intake.js";
+import { filesOf, hasFiles } from "./dropped_files.js";
 import { Keys } from "./keys.js";
-import { command, LookForm } from "./look.js";
+import { command, StyleForm } from "./style_form.js";
 import { ModelChooser } from "./models.js";
 import { cutOut, Photo } from "./photo.js";
 import { Queue } from "./queue.js";
@@ -33,7 +33,7 @@ const stage = new Stage({
   noticeDetail: part("notice-detail"), finer: part("finer"),
 });
 const strip = new Strip(part("photos"), part("photo"), { chosen: select, removed: remove });
-const form = new LookForm(part("look"), { changed: restyle, failed: say });
+const form = new StyleForm(part("style"), { changed: restyle, failed: say });
 const camera = new Camera(part("camera"), (file) => add([file]));
 
 function add(files) {
@@ -110,7 +110,7 @@ function draw() {
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
     for (const photo of photos) strip.update(photo);
-    if (selected) stage.show(selected, form.look);
+    if (selected) stage.show(selected, form.style);
     models.show(selected?.model ?? models.choice);
     const done = photos.filter((photo) => photo.state === "done");
     for (const id of ["save", "copy"]) part(id).disabled = saving.has(id) || selected?.state !== "done";
@@ -131,7 +131,7 @@ function tell(done) {
   if (part("news").textContent !== text) part("news").textContent = text;
   document.title = photos.some((photo) => photo.pending) ? `${done}/${photos.length} – ${TITLE}` : TITLE;
   const model = selected?.model ?? models.choice;
-  part("curl").textContent = command(form.look, form.format, { model, locked: Boolean(keys.value) });
+  part("curl").textContent = command(form.style, form.format, { model, locked: Boolean(keys.value) });
 }
 
 /** Leaving while photos are on their way asks first. Only then: the handler keeps a page out of the back cache. */
@@ -146,7 +146,7 @@ function ask(event) {
 
 function restyle() {
   say("");
-  stage.paint(form.look);
+  stage.paint(form.style);
   draw();
 }
 
@@ -176,14 +176,14 @@ async function busy(id, work) {
 
 async function saveOne() {
   const [photo, format] = [selected, form.format];
-  download(await picture(photo, form.look, format, remake), fileName(photo, format));
+  download(await picture(photo, form.style, format, remake), fileName(photo, format));
   return `${fileName(photo, format)} is made.`;
 }
 
 async function copy() {
   const photo = selected;
   // Given as a promise: Safari allows copying only while the click is handled.
-  await navigator.clipboard.write([new ClipboardItem({ "image/png": picture(photo, form.look, "png", remake) })]);
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": picture(photo, form.style, "png", remake) })]);
   return "The picture is on the clipboard.";
 }
 
@@ -194,7 +194,7 @@ function hasPerson(photo) {
 async function saveAll() {
   const done = photos.filter((photo) => photo.state === "done");
   const wanted = done.filter(hasPerson);
-  const { blob, failures } = await archive(wanted, form.look, form.format, {
+  const { blob, failures } = await archive(wanted, form.style, form.format, {
     ask: remake,
     onProgress: (number) => say(`Making ${number} of ${wanted.length} …`),
   });
@@ -234,7 +234,7 @@ function listen() {
   part("clear").addEventListener("click", () => [...photos].forEach(remove));
   part("again").addEventListener("click", () => retry(selected.quality));
   part("finer").addEventListener("click", () => retry("high"));
-  part("look").addEventListener("submit", (event) => {
+  part("style").addEventListener("submit", (event) => {
     event.preventDefault();
     busy("save", saveOne);
   });

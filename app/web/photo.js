@@ -1,6 +1,6 @@
 // One photo and what has become of it. Knows the service and the queue, no element of the page.
 
-import { refusal } from "./intake.js";
+import { refusal } from "./dropped_files.js";
 import { post, Problem } from "./service.js";
 import { untilDone } from "./queue.js";
 

@@ -1,7 +1,7 @@
 // Results become files: as the service sent them where nothing was chosen, else composed here at full size.
 
-import { options } from "./look.js";
-import { canvas, compose, paper } from "./pixels.js";
+import { options } from "./style_form.js";
+import { canvas, compose, paper, usable } from "./pixels.js";
 import { zip } from "./zip.js";
 
 const TYPES = { png: "image/png", webp: "image/webp", jpg: "image/jpeg" };
@@ -12,21 +12,21 @@ const KEPT_MS = 30_000; // A browser may start to read a download a while after 
  * The picture of a done `photo` as a blob. Where this browser cannot make it (no WebP, a canvas too large for it),
  * `ask(photo, options)` has the service make it, and may throw a Problem.
  */
-export async function picture(photo, look, format, ask) {
-  if (format === "png" && look.background === "none" && !look.shadow) return photo.result.blob;
-  return await drawn(photo, look, format) ?? ask(photo, options(look, format));
+export async function picture(photo, style, format, ask) {
+  if (format === "png" && style.background === "none" && !style.shadow) return photo.result.blob;
+  return await drawn(photo, style, format) ?? ask(photo, options(style, format));
 }
 
-async function drawn(photo, look, format) {
+async function drawn(photo, style, format) {
   const bitmaps = [];
   try {
-    for (const file of [photo.result.blob, look.background === "blur" ? photo.file : null]) {
+    for (const file of [photo.result.blob, style.background === "blur" ? photo.file : null]) {
       bitmaps.push(file && await createImageBitmap(file));
     }
     const [cutout, original] = bitmaps;
     const target = canvas(cutout.width, cutout.height);
     if (!usable(target)) return null;
-    compose(target, cutout, original, look);
+    compose(target, cutout, original, style);
     if (format === "jpg") {
       const context = paper(target);
       context.globalCompositeOperation = "destination-over";
@@ -41,13 +41,6 @@ async function drawn(photo, look, format) {
   } finally {
     for (const bitmap of bitmaps) bitmap?.close();
   }
-}
-
-/** Some browsers take drawings on a canvas that is too large for them, and keep nothing. */
-function usable(target) {
-  const [x, y] = [target.width - 1, target.height - 1];
-  paper(target).fillRect(x, y, 1, 1);
-  return paper(target).getImageData(x, y, 1, 1).data[3] === 255;
 }
 
 /** Offer `blob` as a download. */
@@ -68,14 +61,14 @@ export function fileName(photo, format) {
  * One ZIP file of several photos. `onProgress(number)` counts from 1. A picture that fails does not stop the others.
  * Returns `{ blob, failures }`, the failures as the photos that are missing.
  */
-export async function archive(photos, look, format, { ask, onProgress }) {
+export async function archive(photos, style, format, { ask, onProgress }) {
   const entries = [];
   const failures = [];
   const names = new Set();
   for (const [index, photo] of photos.entries()) {
     onProgress(index + 1);
     try {
-      const blob = await picture(photo, look, format, ask);
+      const blob = await picture(photo, style, format, ask);
       entries.push({ name: unlike(fileName(photo, format), names), blob });
     } catch {
       failures.push(photo);

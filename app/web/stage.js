@@ -19,8 +19,8 @@ export class Stage {
     this.#slide();
   }
 
-  /** Show `photo` with `look`. Decodes only what has changed; what was asked for last is what stays. */
-  async show(photo, look) {
+  /** Show `photo` with `style`. Decodes only what has changed; what was asked for last is what stays. */
+  async show(photo, style) {
     this.part.shown.textContent = photo.name;
     this.#tell(photo);
     this.#notice(photo);
@@ -36,7 +36,7 @@ export class Stage {
     ]);
     if (turn !== this.#turn) return;
     [this.#original, this.#cutout] = [first, second];
-    this.paint(look);
+    this.paint(style);
   }
 
   /** Hold no picture any more. */
@@ -46,7 +46,7 @@ export class Stage {
     for (const shown of [this.part.before, this.part.after]) [shown.width, shown.height] = [1, 1];
   }
 
-  paint(look) {
+  paint(style) {
     const { frame, before, after } = this.part;
     const size = this.#cutout ?? this.#original;
     frame.hidden = !size;
@@ -56,7 +56,7 @@ export class Stage {
     this.part.stage.style.setProperty("--ratio", size.width / size.height);
     for (const shown of [before, after]) [shown.width, shown.height] = [size.width, size.height];
     if (this.#original) paper(before).drawImage(this.#original, 0, 0, size.width, size.height);
-    if (this.#cutout) compose(after, this.#cutout, this.#original, look);
+    if (this.#cutout) compose(after, this.#cutout, this.#original, style);
   }
 
   /** A small square picture of the photo or of its cut-out, drawn on `target`. */
