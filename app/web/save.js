@@ -2,25 +2,58 @@
 
 import { options } from "./style_form.js";
 import { canvas, compose, paper, usable } from "./pixels.js";
+import { greyPng } from "./png.js";
+import { Problem } from "./service.js";
 import { zip } from "./zip.js";
 
 const TYPES = { png: "image/png", webp: "image/webp", jpg: "image/jpeg" };
 const QUALITY = 0.92;
+const STRIP = 256; // Rows of a matte that are read at a time.
 const KEPT_MS = 30_000; // A browser may start to read a download a while after the click.
 
 /**
  * The picture of a done `photo` as a blob. Where this browser cannot make it (no WebP, a canvas too large for it),
- * `ask(photo, options)` has the service make it, and may throw a Problem.
+ * `ask(photo, options, route)` has the service make it, and may throw a Problem. `format` "matte" is the alpha alone.
  */
 export async function picture(photo, style, format, ask) {
-  if (format === "png" && style.background === "none" && !style.shadow) return photo.result.blob;
-  return await drawn(photo, style, format) ?? ask(photo, options(style, format));
+  if (format === "png" && style.background === "none" && !style.shadow) return photo.cutout;
+  const made = await (format === "matte" ? matte(photo.cutout) : drawn(photo, style, format));
+  if (made) return made;
+  if (photo.edited) {
+    // The service knows nothing of what was painted here.
+    throw new Problem("This browser cannot make that file.", "As a PNG without a background it can be saved.");
+  }
+  return format === "matte" ? ask(photo, {}, "v1/matte") : ask(photo, options(style, format));
+}
+
+/** The alpha of a cut-out as a grey PNG, or null where this browser cannot. */
+async function matte(blob) {
+  let cutout;
+  try {
+    cutout = await createImageBitmap(blob);
+    const { width, height } = cutout;
+    const strip = paper(canvas(width, Math.min(STRIP, height)), { willReadFrequently: true });
+    const row = (y) => {
+      if (y % STRIP === 0) {
+        strip.clearRect(0, 0, width, STRIP);
+        strip.drawImage(cutout, 0, -y);
+      }
+      const { data } = strip.getImageData(0, y % STRIP, width, 1);
+      return Uint8Array.from({ length: width }, (_, x) => data[x * 4 + 3]);
+    };
+    return await greyPng(width, height, row);
+  } catch (error) {
+    if (error instanceof DOMException) return null;
+    throw error;
+  } finally {
+    cutout?.close();
+  }
 }
 
 async function drawn(photo, style, format) {
   const bitmaps = [];
   try {
-    for (const file of [photo.result.blob, style.background === "blur" ? photo.file : null]) {
+    for (const file of [photo.cutout, style.background === "blur" ? photo.file : null]) {
       bitmaps.push(file && await createImageBitmap(file));
     }
     const [cutout, original] = bitmaps;
@@ -54,7 +87,7 @@ export function download(blob, name) {
 
 export function fileName(photo, format) {
   const stem = photo.name.replace(/\.[^.]*$/, "").replace(/[\\/:*?"<>|\p{Cc}]/gu, "_");
-  return `${stem || "photo"}-cutout.${format}`;
+  return format === "matte" ? `${stem || "photo"}-matte.png` : `${stem || "photo"}-cutout.${format}`;
 }
 
 /**

@@ -8,7 +8,7 @@ const TITLES = { waiting: "Waiting for its turn", uploading: "Uploading", workin
 
 export class Stage {
   #photo = null;
-  #result = null;
+  #shown = null;
   #original = null;
   #cutout = null;
   #turn = 0;
@@ -24,15 +24,15 @@ export class Stage {
     this.part.shown.textContent = photo.name;
     this.#tell(photo);
     this.#notice(photo);
-    if (photo === this.#photo && photo.result === this.#result) return;
+    if (photo === this.#photo && photo.cutout === this.#shown) return;
     this.#turn += 1;
     const turn = this.#turn;
     const original = photo === this.#photo ? this.#original : null;
     this.#photo = photo;
-    this.#result = photo.result;
+    this.#shown = photo.cutout;
     const [first, second] = await Promise.all([
       original ?? readable(photo.file),
-      photo.result ? readable(photo.result.blob) : null,
+      photo.cutout ? readable(photo.cutout) : null,
     ]);
     if (turn !== this.#turn) return;
     [this.#original, this.#cutout] = [first, second];
@@ -42,7 +42,7 @@ export class Stage {
   /** Hold no picture any more. */
   clear() {
     this.#turn += 1;
-    this.#photo = this.#result = this.#original = this.#cutout = null;
+    this.#photo = this.#shown = this.#original = this.#cutout = null;
     for (const shown of [this.part.before, this.part.after]) [shown.width, shown.height] = [1, 1];
   }
 
@@ -61,7 +61,7 @@ export class Stage {
 
   /** A small square picture of the photo or of its cut-out, drawn on `target`. */
   static async thumbnail(photo, target) {
-    const picture = await readable(photo.result?.blob ?? photo.file, target.width * 2);
+    const picture = await readable(photo.cutout ?? photo.file, target.width * 2);
     if (!picture) return;
     const square = canvas(target.width, target.height);
     const side = Math.min(picture.width, picture.height);

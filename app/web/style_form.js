@@ -4,7 +4,7 @@ import { decode } from "./pixels.js";
 
 const LONGEST_PICTURE = 3000;
 
-/** The form's state as `style` (see pixels.js) and `format`: "png", "webp" or "jpg". `changed()` after each change. */
+/** The form's state as `style` (see pixels.js) and `format`: "png", "webp", "jpg" or "matte". `changed()` after each change. */
 export class StyleForm {
   #colour = "#ffffff";
   #picture = null;
@@ -79,6 +79,7 @@ export class StyleForm {
 }
 
 function hint(format, background) {
+  if (format === "matte") return "The alpha alone, as a grey PNG: white is kept. Background and shadow have no part in it.";
   if (format === "jpg" && background === "none") return "JPG knows no transparency: the cut-out is laid on white.";
   if (format === "jpg") return "Smallest to share, no transparency.";
   return format === "png" ? "Without loss, opens everywhere." : "Much smaller than PNG, with transparency.";
@@ -96,10 +97,11 @@ export function options(style, format) {
 
 /** The same as a command for a terminal; `model` as in models.js, `locked` where the service wants a key. */
 export function command(style, format, { model, locked }) {
-  const fields = Object.entries({ ...options(style, format), ...(model && { model }) })
+  const matte = format === "matte";
+  const fields = Object.entries({ ...(!matte && options(style, format)), ...(model && { model }) })
     .filter(([name, value]) => name !== "format" || value !== "png")
     .map(([name, value]) => `-F ${name}=${value instanceof File ? "@background.jpg" : value} `);
   const key = locked ? "-H 'X-Api-Key: YOUR_KEY' " : "";
-  const address = new URL("v1/cutout", document.baseURI);
-  return `curl -f ${key}-F image=@photo.jpg ${fields.join("")}${address} -o cutout.${format}`;
+  const address = new URL(matte ? "v1/matte" : "v1/cutout", document.baseURI);
+  return `curl -f ${key}-F image=@photo.jpg ${fields.join("")}${address} -o ${matte ? "matte.png" : `cutout.${format}`}`;
 }
