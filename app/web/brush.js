@@ -55,13 +55,16 @@ export class Stroke {
     const tile = this.alpha.area(key);
     const { x, y, width, height } = overlap(tile, area);
     const near = segment(from, to);
+    const half = Math.hypot(tile.width, tile.height) / 2;
+    if (near(tile.x + tile.width / 2, tile.y + tile.height / 2) > half + this.radius) return;
     let opened = this.#cover.has(key) ? this.#open(key, tile) : null;
     for (let row = y; row < y + height; row += 1) {
       for (let column = x; column < x + width; column += 1) {
+        const at = (row - tile.y) * tile.width + column - tile.x;
+        if (opened?.cover[at] === 255) continue;
         const cover = Math.round(strength(near(column + 0.5, row + 0.5), this.radius) * 255);
         if (!cover) continue;
         opened ??= this.#open(key, tile);
-        const at = (row - tile.y) * tile.width + column - tile.x;
         if (cover <= opened.cover[at]) continue;
         opened.cover[at] = cover;
         opened.values[at] = Math.round(opened.was[at] + (this.to - opened.was[at]) * cover / 255);

@@ -83,6 +83,7 @@ function remove(photo) {
     if (photo === selected) select(photos[Math.min(index, photos.length - 1)], { focus: true });
   } else {
     selected = null;
+    editing = false;
     stage.clear();
     part("work").hidden = true;
     part("welcome").hidden = false;

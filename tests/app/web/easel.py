@@ -14,6 +14,7 @@ from tests.app.web.driving import downloaded, pick
 
 Point = tuple[float, float]
 
+PATIENCE_MS = 15_000
 CORE = 0.5
 """The brush's own: share of its radius at full strength."""
 
@@ -85,6 +86,16 @@ def matte(page: Page) -> NDArray[np.uint8]:
     """The alpha as it is saved."""
     pick(page, "Download as", "Matte")
     return np.array(PIL.Image.open(io.BytesIO(downloaded(page, "Download")[1])))
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript expression to hold. Playwright's own way would have the page evaluate a text, which the
+    page's content policy forbids."""
+    page.evaluate(f"""new Promise((met, late) => {{
+      setTimeout(() => late(new Error('never met within {PATIENCE_MS} ms')), {PATIENCE_MS});
+      const look = () => ({condition} ? met() : requestAnimationFrame(look));
+      look();
+    }})""")
 
 
 def to_the_path(shape: tuple[int, ...], start: Point, end: Point) -> NDArray[np.float64]:

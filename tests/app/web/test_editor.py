@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.web.driving import choose, downloaded, expect_condition, file, photo, pick
-from tests.app.web.easel import Easel, matte, strength, to_the_path
+from tests.app.web.easel import Easel, matte, strength, to_the_path, until
 from tests.app.web.stand_in import PORTRAIT, StandIn
 from tests.portraits import png, portrait
 
@@ -174,14 +174,14 @@ def test_edits_survive_switching_photos_and_can_be_undone_afterwards(page: Page,
 
 def test_comparison_and_thumbnail_show_the_edited_cutout(page: Page, easel: Easel) -> None:
     thumbnail = "document.querySelector('.photo canvas').getContext('2d').getImageData(76, 76, 1, 1).data[3]"
-    page.wait_for_function(f"{thumbnail} > 250")
+    until(page, f"{thumbnail} > 250")
     easel.take("Erase")
     page.get_by_role("slider", name="Size").fill("200")
     easel.stroke((300, 240), (340, 240))
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("img", name="The cut-out")).to_be_visible()
-    page.wait_for_function("after.getContext('2d').getImageData(320, 240, 1, 1).data[3] === 0")
-    page.wait_for_function(f"{thumbnail} === 0")
+    until(page, "after.getContext('2d').getImageData(320, 240, 1, 1).data[3] === 0")
+    until(page, f"{thumbnail} === 0")
     expect_condition(page, "anna.png", "done, edited")
 
 
@@ -274,3 +274,37 @@ def test_strokes_are_not_lost_where_only_the_service_could_write_the_file(
     page.get_by_role("button", name="Download", exact=True).click()
     expect(page.get_by_text("This browser cannot make that file.")).to_be_visible()
     assert len(service.asked) == 1
+
+
+def test_cutout_that_this_browser_cannot_read_is_not_edited_and_its_matte_comes_from_the_service(
+    page: Page,
+) -> None:
+    page.add_init_script(
+        "globalThis.createImageBitmap = () => Promise.reject(new DOMException('unread', 'InvalidStateError'));"
+    )
+    page.reload()
+    choose(page, file("anna.png", png(PHOTO)))
+    expect_condition(page, "anna.png", "done")
+    page.get_by_role("button", name="Edit the cut-out").click()
+    expect(page.get_by_text("This cut-out cannot be edited here.")).to_be_visible()
+    expect(page.locator("#editor")).to_be_hidden()
+    assert matte(page).min() == 255  # The stand-in's own, whose cut-outs are ellipses.
+
+
+def test_removed_photo_leaves_the_easel_to_the_next_and_the_last_one_ends_the_editing(
+    page: Page, easel: Easel
+) -> None:
+    easel.stroke(FROM, TO)
+    choose(page, file("bert.png", png(PHOTO)))
+    expect_condition(page, "bert.png", "done")
+    page.get_by_role("button", name="Remove this photo").click()
+    expect(page.get_by_role("heading", name="bert.png")).to_be_visible()
+    easel.wait()
+    expect(page.get_by_role("button", name="Undo")).to_have_attribute("aria-disabled", "true")
+    easel.stroke(FROM, TO)
+    page.get_by_role("button", name="Remove this photo").click()
+    expect(page.get_by_role("heading", name="Remove the background of a portrait")).to_be_visible()
+    choose(page, file("carl.png", png(PHOTO)))
+    expect_condition(page, "carl.png", "done")
+    expect(page.locator("#editor")).to_be_hidden()
+    expect(page.get_by_role("img", name="The cut-out")).to_be_visible()
