@@ -244,4 +244,4 @@ async def test_scope_of_a_server_below_a_path_is_understood() -> None:
 
 
 def test_other_websites_may_ask_by_head() -> None:
-    assert "HEAD" in main.METHODS
+    assert "HEAD" in main.CORS_METHODS

@@ -102,6 +102,12 @@ class StandIn:
             return problem(404, "Unknown model", f"No model {options['model']!r} is in service.")
         return picture(await upload.read(), name, options)
 
+    async def matte(self, request: Request) -> Response:
+        async with request.form() as form:
+            upload = form["image"]
+            assert isinstance(upload, UploadFile)
+            return matte(await upload.read())
+
 
 def unauthorised() -> Response:
     return problem(401, "API key missing or wrong", "Send one of the service's keys as X-Api-Key.")
@@ -124,6 +130,10 @@ def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
     nobody = name.startswith("nobody")
     image.putalpha(PIL.Image.fromarray((alpha * (0 if nobody else 255)).astype(np.uint8)))
     kind = options.get("format", "png")
+    if (
+        options.get("background") == "a file"
+    ):  # Only the page's own use of it: the photo behind its own cut-out.
+        image.putalpha(255)
     buffer = io.BytesIO()
     (image.convert("RGB") if kind == "jpg" else image).save(buffer, _KINDS[kind])
     headers = {
@@ -131,6 +141,13 @@ def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
         "X-Matte-Confidence": "0.871" if name.startswith("doubtful") else "0.983",
     }
     return Response(buffer.getvalue(), media_type=f"image/{kind}", headers=headers)
+
+
+def matte(photo: bytes) -> Response:
+    """All of the photo is kept."""
+    buffer = io.BytesIO()
+    PIL.Image.new("L", PIL.Image.open(io.BytesIO(photo)).size, 255).save(buffer, "PNG")
+    return Response(buffer.getvalue(), media_type="image/png")
 
 
 def stand_in_app(service: StandIn) -> FastAPI:
@@ -142,6 +159,10 @@ def stand_in_app(service: StandIn) -> FastAPI:
     @app.post("/v1/cutout", summary="Cut-out of a portrait")
     async def cutout(request: Request) -> Response:
         return await service.answer(request)
+
+    @app.post("/v1/matte", include_in_schema=False)
+    async def matte(request: Request) -> Response:
+        return await service.matte(request)
 
     @app.get("/v1/models", include_in_schema=False)
     async def models(request: Request) -> Response:

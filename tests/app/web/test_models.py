@@ -240,7 +240,7 @@ def test_long_names_leave_the_page_as_wide_as_the_screen(page: Page, service: St
     assert page.evaluate("document.documentElement.scrollWidth") == width
     # Wide as the other choices, and high enough for a thumb.
     edges = """(box) => {
-      const [list, tiles] = [box.querySelector('select'), document.querySelector('.tiles')];
+      const [list, tiles] = [box.querySelector('select'), document.querySelector('.panel .tiles')];
       const [mine, others] = [list.getBoundingClientRect(), tiles.getBoundingClientRect()];
       return [mine.left === others.left, mine.right === others.right, mine.height >= 44];
     }"""

@@ -25,7 +25,8 @@ def test_error_is_told_in_the_services_own_words_and_stops_no_other(page: Page) 
 def test_what_may_work_later_can_be_tried_again(page: Page, service: StandIn) -> None:
     choose(page, file("late.jpg"))
     expect_condition(page, "late.jpg", "failed: Deadline passed")
-    page.get_by_role("button", name="Try again").click()
+    with page.expect_response("**/v1/cutout"):
+        page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
     assert service.tries["late.jpg"] == 2
 

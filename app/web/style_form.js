@@ -4,8 +4,8 @@ import { decode } from "./pixels.js";
 
 const LONGEST_PICTURE = 3000;
 
-/** The form's state as `look` (see pixels.js) and `format`: "png", "webp" or "jpg". `changed()` after each change. */
-export class LookForm {
+/** The form's state as `style` (see pixels.js) and `format`: "png", "webp", "jpg" or "matte". `changed()` after each change. */
+export class StyleForm {
   #colour = "#ffffff";
   #picture = null;
   #file = null;
@@ -22,7 +22,7 @@ export class LookForm {
     this.#show();
   }
 
-  get look() {
+  get style() {
     const { background, blur, shadow } = this.form.elements;
     const waiting = background.value === "picture" && !this.#picture;
     return {
@@ -58,7 +58,7 @@ export class LookForm {
     for (const output of this.form.querySelectorAll("output")) {
       output.value = output.parentElement.querySelector("input").value;
     }
-    this.form.querySelector("#format-hint").textContent = hint(format.value, this.look.background);
+    this.form.querySelector("#format-hint").textContent = hint(format.value, this.style.background);
   }
 
   async #load(input) {
@@ -79,27 +79,29 @@ export class LookForm {
 }
 
 function hint(format, background) {
+  if (format === "matte") return "The alpha alone, as a grey PNG: white is kept. Background and shadow have no part in it.";
   if (format === "jpg" && background === "none") return "JPG knows no transparency: the cut-out is laid on white.";
   if (format === "jpg") return "Smallest to share, no transparency.";
   return format === "png" ? "Without loss, opens everywhere." : "Much smaller than PNG, with transparency.";
 }
 
 /** The options of POST /v1/cutout that give the same picture. */
-export function options(look, format) {
+export function options(style, format) {
   const chosen = { format };
-  if (look.background === "colour") chosen.background = look.colour.slice(1);
-  if (look.background === "picture") chosen.background = look.file;
-  if (look.background === "blur") chosen.blur = String(look.blur);
-  if (look.shadow) chosen.shadow = String(look.shadow);
+  if (style.background === "colour") chosen.background = style.colour.slice(1);
+  if (style.background === "picture") chosen.background = style.file;
+  if (style.background === "blur") chosen.blur = String(style.blur);
+  if (style.shadow) chosen.shadow = String(style.shadow);
   return chosen;
 }
 
 /** The same as a command for a terminal; `model` as in models.js, `locked` where the service wants a key. */
-export function command(look, format, { model, locked }) {
-  const fields = Object.entries({ ...options(look, format), ...(model && { model }) })
+export function command(style, format, { model, locked }) {
+  const matte = format === "matte";
+  const fields = Object.entries({ ...(!matte && options(style, format)), ...(model && { model }) })
     .filter(([name, value]) => name !== "format" || value !== "png")
     .map(([name, value]) => `-F ${name}=${value instanceof File ? "@background.jpg" : value} `);
   const key = locked ? "-H 'X-Api-Key: YOUR_KEY' " : "";
-  const address = new URL("v1/cutout", document.baseURI);
-  return `curl -f ${key}-F image=@photo.jpg ${fields.join("")}${address} -o cutout.${format}`;
+  const address = new URL(matte ? "v1/matte" : "v1/cutout", document.baseURI);
+  return `curl -f ${key}-F image=@photo.jpg ${fields.join("")}${address} -o ${matte ? "matte.png" : `cutout.${format}`}`;
 }
