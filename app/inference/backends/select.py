@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from app.inference.backends import precision
+from app.inference.backends import openvino, precision, tensorflow
 from app.inference.backends.base import ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.devices import Device, has_int8, show_tensorflow, sixteen_bits_of
-from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
+from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.precision import Narrow, Precision
 from app.inference.backends.tensorflow import TensorFlowModel
 from model import contract
@@ -66,6 +66,7 @@ def network(
     activations.json, MemoryError where memory is short.
     """
     narrow = sixteen_bits_of(config)
+    refusal: LoadError | None = None
     if config.device == "cpu" and runtime != TENSORFLOW:
         activations = contract.read_activations(artifact)
         possible = (precision.EIGHT_BITS, *narrow) if activations and has_int8() else narrow
@@ -79,20 +80,40 @@ def network(
                 cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
             )
             return _by_openvino(model, manifest.input_size, possible, asked)
-        except NotInstalledError as error:
-            if runtime == OPENVINO:
-                raise LoadError(f"MATTE_RUNTIME=openvino: {error}. Install it, or set it to auto.") from None
-            _log.info("TensorFlow runs the network: %s", error)
         except LoadError as error:
             if runtime == OPENVINO:
-                raise
-            _log.warning("TensorFlow runs the network: %s", error)
+                raise _without_alternative(error) from None
+            refusal = error
     precision.check(asked, narrow)
+    _check_tensorflow(runtime, refusal)
     if config.device == "cpu":
         show_tensorflow([])
     tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, config)
     run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, asked)
     return LoadedNetwork(run, TENSORFLOW, chosen)
+
+
+def _without_alternative(refusal: LoadError) -> LoadError:
+    """The error of a service that is to run OpenVINO and nothing else."""
+    if isinstance(refusal, openvino.NotInstalledError):
+        return LoadError(f"MATTE_RUNTIME=openvino: {refusal}. Install it, or set it to auto.")
+    return refusal
+
+
+def _check_tensorflow(runtime: Runtime, refusal: LoadError | None) -> None:
+    """Raise LoadError where TensorFlow is to run the network and is not installed; else say why it is its turn.
+    `refusal` is why OpenVINO does not run it, if it was asked."""
+    try:
+        tensorflow.tensorflow()
+    except tensorflow.NotInstalledError as missing:
+        if refusal is not None:
+            raise LoadError(f"{refusal}. TensorFlow might run it, but {missing}.") from None
+        asked = f"MATTE_RUNTIME={runtime}: " if runtime == TENSORFLOW else ""
+        raise LoadError(f"{asked}{missing}; or set MATTE_RUNTIME=auto.") from None
+    if refusal is not None:
+        missing_openvino = isinstance(refusal, openvino.NotInstalledError)
+        level = logging.INFO if missing_openvino else logging.WARNING
+        _log.log(level, "TensorFlow runs the network: %s", refusal)
 
 
 def _by_openvino(

@@ -1,7 +1,7 @@
 """Run a SavedModel by TensorFlow: batches uint8 `[N,S,S,3]` to alphas float32 `[N,S,S]`.
 
 Each function holds a session of its own. TensorFlow is imported when it is first asked for: quietly, and without what
-a service does not need.
+a service does not need. It need not be installed where OpenVINO runs the network.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ from model import contract
 if TYPE_CHECKING:
     from app.inference.backends.frozen_graph import FrozenGraph
     from app.inference.backends.precision import Narrow
+
+
+class NotInstalledError(LoadError):
+    """There is no TensorFlow for this Python."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TensorFlow is not installed: pip install 'u2matte[tensorflow]', for an NVIDIA GPU 'u2matte[gpu]'; "
+            "as a container take the image of Dockerfile.gpu, or build docker/Dockerfile.cpu with "
+            '--build-arg EXTRAS="serve tensorflow otel"'
+        )
 
 
 class TensorFlowModel:
@@ -113,15 +124,21 @@ _log = logging.getLogger(__name__)
 
 
 def tensorflow() -> Any:
-    """The module `tensorflow`."""
+    """The module `tensorflow`. Raises NotInstalledError."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Read when it is first imported.
         with _start_up_notes_as_debug_log(), _without_keras(), _without_disk():
-            import tensorflow
+            _imported().config.list_physical_devices()
+    return _imported()
 
-            tensorflow.config.list_physical_devices()
-    import tensorflow
 
+def _imported() -> Any:
+    try:
+        import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":  # It is there, but something that it needs is not.
+            raise
+        raise NotInstalledError from None
     return tensorflow
 
 
