@@ -6,11 +6,10 @@ What is asked is in `requests`, when to ask again in `retry`, what came back in 
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass, field
 from time import sleep
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import httpx
 
@@ -37,7 +36,8 @@ class Client:
 
     `base_url` is http://HOST:PORT, with a path where a proxy puts one before the service's. `timeout_s` is the
     longest wait for a byte of the answer, `connections` the most at once. Raises ValueError for an address or a key
-    that cannot be one. Each call raises CallErrors, and OSError when a photo cannot be read.
+    that cannot be one. Each call raises CallErrors, OSError when a photo cannot be read,
+    and TypeError or ValueError for what is none.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Client:
         photo: Source,
         *,
         format: Format | None = None,
-        background: str | os.PathLike[str] | bytes | BinaryIO | None = None,
+        background: Source | None = None,
         blur: int | None = None,
         crop: bool | None = None,
         margin: str | None = None,
@@ -162,7 +162,7 @@ class AsyncClient:
         photo: Source,
         *,
         format: Format | None = None,
-        background: str | os.PathLike[str] | bytes | BinaryIO | None = None,
+        background: Source | None = None,
         blur: int | None = None,
         crop: bool | None = None,
         margin: str | None = None,

@@ -5,19 +5,16 @@ Photos are read here, whole: a request that is sent again needs all of its bytes
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
-"""A picture: the path of its file, its bytes, or a file that is open for reading in binary."""
+from app.client.photos import FILE, Photo, read_photo
+
+Source = Photo
 
 Quality = Literal["standard", "high"]
 Format = Literal["png", "webp", "jpg", "zip"]
-
-_FILE_TYPE: Final = "application/octet-stream"  # The service looks at the bytes alone.
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +22,14 @@ class CutoutOptions:
     """What becomes of the person in the photo; None leaves the choice to the service.
 
     `format`: `zip` holds color.jpg and alpha.png. `background`: a colour as a string (CSS name or hex), or a picture
-    as a path object, bytes or open file. `blur`: 1 to 100, the photo itself as the background, blurred that
-    strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or `20px 0`.
-    `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `quality`: `high` is a little better, at
-    twice the network's cost. `model`: `name` or `name@version` of one in service.
+    as a path object or whatever else a photo may be. `blur`: 1 to 100, the photo itself as the background, blurred
+    that strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or
+    `20px 0`. `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `quality`: `high` is a little
+    better, at twice the network's cost. `model`: `name` or `name@version` of one in service.
     """
 
     format: Format | None = None
-    background: str | os.PathLike[str] | bytes | BinaryIO | None = field(default=None, repr=False)
+    background: Photo | None = field(default=None, repr=False)
     blur: int | None = None
     crop: bool | None = None
     margin: str | None = None
@@ -54,7 +51,7 @@ class Call:
     @property
     def parts(self) -> dict[str, tuple[str, bytes, str]]:
         """The files as httpx takes them. They are sent without their own names, which concern nobody."""
-        return {name: (name, data, _FILE_TYPE) for name, data in self.files.items()}
+        return {name: (name, data, FILE) for name, data in self.files.items()}
 
 
 MODELS: Final = Call("GET", "/v1/models")
@@ -63,15 +60,17 @@ READY: Final = Call("GET", "/readyz")
 
 def matte_call(photo: Source, quality: Quality | None, model: str | None = None) -> Call:
     """POST /v1/matte. Raises OSError when the photo cannot be read."""
-    return Call("POST", "/v1/matte", _fields({"quality": quality, "model": model}), {"image": read(photo)})
+    return Call(
+        "POST", "/v1/matte", _fields({"quality": quality, "model": model}), {"image": read_photo(photo)[0]}
+    )
 
 
 def cutout_call(photo: Source, options: CutoutOptions) -> Call:
     """POST /v1/cutout. Raises OSError when the photo or the background's picture cannot be read."""
-    files = {"image": read(photo)}
+    files = {"image": read_photo(photo)[0]}
     background = options.background
     if background is not None and not isinstance(background, str):
-        files["background"] = read(background)
+        files["background"] = read_photo(background)[0]
         background = None
     fields = {
         "format": options.format,
@@ -85,18 +84,6 @@ def cutout_call(photo: Source, options: CutoutOptions) -> Call:
         "model": options.model,
     }
     return Call("POST", "/v1/cutout", _fields(fields), files)
-
-
-def read(source: Source) -> bytes:
-    """All bytes of a picture. Raises OSError, and TypeError for a file that was opened as text."""
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    data = source.read()
-    if not isinstance(data, bytes):
-        raise TypeError('a picture\'s file must be opened in binary mode: open(path, "rb")')
-    return data
 
 
 def _fields(values: Mapping[str, str | float | bool | None]) -> dict[str, str]:
