@@ -27,6 +27,7 @@ The folders:
     client/         the Python client; needs httpx alone
     web/            the page and /docs
 
-`main` wires it up, `settings` reads the environment, `errors` holds every way to fail, `schemas` the JSON answers.
-Nothing here knows how a model was trained: it gets an artifact directory, as `model.contract` describes it.
+`entry` is the program `u2matte`, `main` wires the service up, `settings` reads the environment, `errors` holds every
+way to fail, `schemas` the JSON answers. Nothing here knows how a model was trained: it gets an artifact directory, as
+`model.contract` describes it.
 """

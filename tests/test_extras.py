@@ -1,18 +1,26 @@
-"""pyproject.toml's extras bring what each part of the code imports, and the client alone needs httpx alone."""
+"""pyproject.toml's extras bring what each part of the code imports; the client needs httpx alone, and the service no
+TensorFlow where OpenVINO runs the network."""
 
 from __future__ import annotations
 
 import ast
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
 from importlib import metadata, util
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from app.client import Client
+from tests.processes import serving
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -147,3 +155,56 @@ def test_command_line_of_the_client_alone_says_what_to_install(httpx_alone: Path
     done = _in(httpx_alone, program)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("-m pip install 'u2matte[serve]'\n")
+
+
+def test_client_can_be_copied_under_another_name_as_the_documents_say(
+    httpx_alone: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "yours" / "u2matte"
+    shutil.copytree(ROOT / "app" / "client", place, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in place.rglob("*.py"):
+        path.write_text(path.read_text("utf-8").replace("app.client", "yours.u2matte"), "utf-8")
+    program = (
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from yours.u2matte import AsyncClient, Client\n"
+        "assert not {'app', 'model', 'training'} & sys.modules.keys()"
+    )
+    done = _in(httpx_alone, program)
+    assert done.returncode == 0, done.stderr
+
+
+# The service where TensorFlow is not installed.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nowhere())
+sys.argv = ["app", "serve", "--port", "0"]
+runpy.run_module("app", run_name="__main__")
+"""
+
+
+def test_service_without_tensorflow_answers_with_mattes(tiny_artifact: Path) -> None:
+    photo = io.BytesIO()
+    PIL.Image.new("RGB", (60, 40), "teal").save(photo, "PNG")
+    with (
+        serving(tiny_artifact, program=("-c", WITHOUT_TENSORFLOW), MATTE_WORKERS="1") as (_, address),
+        Client(address) as client,
+    ):
+        assert client.matte(photo.getvalue()).array.shape == (40, 60)
+        assert [each.runtime for each in client.models()] == ["openvino"]
+
+
+def test_service_that_needs_tensorflow_and_has_none_says_so_and_ends(
+    tiny_artifact: Path, tmp_path: Path
+) -> None:
+    here = {"MATTE_MODEL_DIR": str(tiny_artifact), "MATTE_DEVICE": "cpu", "MATTE_RUNTIME": "tensorflow"}
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})" + WITHOUT_TENSORFLOW]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | here, capture_output=True, text=True, check=False, timeout=120)  # fmt: skip # noqa: E501
+    assert done.returncode == 1
+    assert done.stderr.startswith("MATTE_RUNTIME=tensorflow: TensorFlow is not installed: pip install ")
+    assert done.stderr.count("\n") == 1

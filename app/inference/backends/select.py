@@ -107,13 +107,21 @@ def _check_tensorflow(runtime: Runtime, refusal: LoadError | None) -> None:
         tensorflow.tensorflow()
     except tensorflow.NotInstalledError as missing:
         if refusal is not None:
-            raise LoadError(f"{refusal}. TensorFlow might run it, but {missing}.") from None
+            raise LoadError(_by_neither(refusal, missing)) from None
         asked = f"MATTE_RUNTIME={runtime}: " if runtime == TENSORFLOW else ""
         raise LoadError(f"{asked}{missing}; or set MATTE_RUNTIME=auto.") from None
     if refusal is not None:
         missing_openvino = isinstance(refusal, openvino.NotInstalledError)
         level = logging.INFO if missing_openvino else logging.WARNING
         _log.log(level, "TensorFlow runs the network: %s", refusal)
+
+
+def _by_neither(refusal: LoadError, missing: LoadError) -> str:
+    """What to do comes first: OpenVINO's words are many lines, with places in its source."""
+    said = " ".join(str(refusal).split())
+    if isinstance(refusal, openvino.NotInstalledError):
+        return f"{said}, and {missing}"
+    return f"OpenVINO does not run this model, and {missing}. OpenVINO says: {said}"
 
 
 def _by_openvino(

@@ -31,9 +31,8 @@ class NotInstalledError(LoadError):
 
     def __init__(self) -> None:
         super().__init__(
-            "TensorFlow is not installed: pip install 'u2matte[tensorflow]', for an NVIDIA GPU 'u2matte[gpu]'; "
-            "as a container take the image of Dockerfile.gpu, or build docker/Dockerfile.cpu with "
-            '--build-arg EXTRAS="serve tensorflow otel"'
+            "TensorFlow is not installed: pip install 'u2matte[tensorflow]', for an NVIDIA GPU 'u2matte[gpu]', or "
+            "take an image that has it (docs/install.md#without-tensorflow)"
         )
 
 

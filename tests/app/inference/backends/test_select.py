@@ -141,9 +141,13 @@ def test_model_that_openvino_refuses_says_why_and_that_tensorflow_is_not_there(
     refused = tmp_path / "refused"
     shutil.copytree(tiny_artifact, refused)
     next(refused.rglob("saved_model.pb")).write_bytes(b"no graph")
-    with pytest.raises(LoadError, match=r"not a SavedModel that OpenVINO runs: ") as raised:
+    with pytest.raises(
+        LoadError, match=r"^OpenVINO does not run this model, and TensorFlow is not "
+    ) as raised:
         network(refused, "auto")
-    assert "TensorFlow might run it, but TensorFlow is not installed: pip install" in str(raised.value)
+    assert "pip install 'u2matte[tensorflow]'" in str(raised.value)
+    assert "OpenVINO says: " in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert "TensorFlow runs the network" not in caplog.text
 
 
