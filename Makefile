@@ -8,6 +8,7 @@
 # make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
 # make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
+# make wheel   dist/u2matte-….whl, with the built-in model inside
 # make docs    the pictures and the generated tables of README, MODEL_CARD and docs/
 # make clean   remove everything that these targets made, models and runs excepted
 
@@ -22,7 +23,7 @@ MINUTES ?= 5
 SEED ?= $(shell date +%s)
 TESTS = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: serve test test-all test-shuffled check lint types fuzz audit sbom train bench docs lock clean
+.PHONY: serve test test-all test-shuffled check lint types fuzz audit sbom wheel train bench docs lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m app serve
@@ -59,6 +60,11 @@ audit: $(VENV)/.dev
 sbom: $(VENV)/.release
 	$(BIN)/python -m tests.tools.make_sbom
 
+wheel: | $(BIN)/python
+	rm -rf build
+	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@ls dist/u2matte-*.whl
+
 train: $(VENV)/.train
 	$(BIN)/python -m training train $(CONFIG) --data-root $(DATA) \
 		$(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS)) $(if $(INIT),--init-from $(INIT))
@@ -75,11 +81,11 @@ lock:
 	uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml -o requirements.lock
 
-$(VENV)/.serve: EXTRAS :=
+$(VENV)/.serve: EXTRAS := [serve,tensorflow]
 $(VENV)/.train: EXTRAS := [train,import]
 $(VENV)/.dev: EXTRAS := [dev]
 $(VENV)/.fuzz: EXTRAS := [dev,fuzz]
-$(VENV)/.release: EXTRAS := [release]
+$(VENV)/.release: EXTRAS := [serve,tensorflow,release]
 $(VENV)/.serve $(VENV)/.train $(VENV)/.dev $(VENV)/.fuzz $(VENV)/.release: pyproject.toml requirements.lock model/kernels.c | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.$(EXTRAS)'
 	@touch $@

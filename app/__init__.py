@@ -27,7 +27,7 @@ The folders:
     client/         the Python client; needs only httpx
     web/            the page and /docs
 
-`main` wires it up, `settings` reads the environment, `errors` holds all errors, `schemas` the JSON answers, `options`
-what may be asked of a matte or a cut-out, `values` how that is written.
+`entry` is the program `u2matte`, `main` wires the service up, `settings` reads the environment, `errors` holds all
+errors, `schemas` the JSON answers, `options` what may be asked of a matte or a cut-out, `values` how that is written.
 Nothing here knows how a model was trained: a model is an artifact directory, as `model.contract` describes it.
 """

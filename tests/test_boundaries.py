@@ -30,6 +30,7 @@ TRAINING = {
 
 APP = {
     "": set(),
+    "entry": {"__main__"},
     "__main__": {"cli", "options", "server"},
     "cli": {
         "client",

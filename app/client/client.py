@@ -35,7 +35,8 @@ class Client:
 
     `base_url` is http://HOST:PORT, with a path where a proxy puts one before the service's. `timeout_s` is the
     longest wait for a byte of the answer, `connections` the most at once. Raises ValueError for an address or a key
-    that cannot be one. Each call raises CallErrors, and OSError when a photo cannot be read.
+    that cannot be one. Each call raises CallErrors, OSError when a photo cannot be read,
+    and TypeError or ValueError for what is none.
     """
 
     def __init__(

@@ -5,19 +5,16 @@ Photos are read here, whole: a request that is sent again needs all of its bytes
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
-"""A picture: the path of its file, its bytes, or a file that is open for reading in binary."""
+from app.client.photos import FILE, Photo, read_photo
+
+Source = Photo
 
 Quality = Literal["standard", "high"]
 Format = Literal["png", "webp", "jpg", "zip"]
-
-_FILE_TYPE: Final = "application/octet-stream"  # The service looks at the bytes alone.
 
 
 class MatteOptions(TypedDict, total=False):
@@ -35,13 +32,13 @@ class CutoutOptions(MatteOptions, total=False):
     """What becomes of the person in the photo; None leaves the choice to the service.
 
     `format`: `zip` holds color.jpg and alpha.png. `background`: a colour as a string (CSS name or hex), or a picture
-    as a path object, bytes or open file. `blur`: 1 to 100, the photo itself as the background, blurred that
-    strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or `20px 0`.
-    `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100.
+    as a path object or whatever else a photo may be. `blur`: 1 to 100, the photo itself as the background, blurred
+    that strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or
+    `20px 0`. `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100.
     """
 
     format: Format | None
-    background: str | os.PathLike[str] | bytes | BinaryIO | None
+    background: Photo | None
     blur: int | None
     crop: bool | None
     margin: str | None
@@ -61,7 +58,7 @@ class Call:
     @property
     def parts(self) -> dict[str, tuple[str, bytes, str]]:
         """The files as httpx takes them. They are sent without their own names, which concern nobody."""
-        return {name: (name, data, _FILE_TYPE) for name, data in self.files.items()}
+        return {name: (name, data, FILE) for name, data in self.files.items()}
 
 
 MODELS: Final = Call("GET", "/v1/models")
@@ -71,17 +68,17 @@ READY: Final = Call("GET", "/readyz")
 def matte_call(photo: Source, options: MatteOptions) -> Call:
     """POST /v1/matte. Raises OSError when the photo cannot be read, TypeError for an option that there is not."""
     _refuse_unknown(options, MatteOptions)
-    return Call("POST", "/v1/matte", _fields(options), {"image": read(photo)})
+    return Call("POST", "/v1/matte", _fields(options), {"image": read_photo(photo)[0]})
 
 
 def cutout_call(photo: Source, options: CutoutOptions) -> Call:
     """POST /v1/cutout. Raises OSError when the photo or the background's picture cannot be read, TypeError for an
     option that there is not."""
     _refuse_unknown(options, CutoutOptions)
-    files = {"image": read(photo)}
+    files = {"image": read_photo(photo)[0]}
     background = options.get("background")
     if background is not None and not isinstance(background, str):
-        files["background"] = read(background)
+        files["background"] = read_photo(background)[0]
         options = {**options, "background": None}
     return Call("POST", "/v1/cutout", _fields(options), files)
 
@@ -89,18 +86,6 @@ def cutout_call(photo: Source, options: CutoutOptions) -> Call:
 def _refuse_unknown(options: Mapping[str, object], known: type) -> None:
     for name in options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {name!r}; there is {', '.join(known.__annotations__)}")
-
-
-def read(source: Source) -> bytes:
-    """All bytes of a picture. Raises OSError, and TypeError for a file that was opened as text."""
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    data = source.read()
-    if not isinstance(data, bytes):
-        raise TypeError('a picture\'s file must be opened in binary mode: open(path, "rb")')
-    return data
 
 
 def _fields(options: Mapping[str, object]) -> dict[str, str]:

@@ -148,8 +148,8 @@ def test_what_needs_plots_says_in_one_sentence_what_to_install(arguments, tmp_pa
     code, out, err = command_line(WITHOUT_EXTRA, tmp_path, *arguments)
     assert (code, err) == (1, "")
     assert re.fullmatch(
-        r"error: this needs (matplotlib|tensorboard), which is not installed; in the project's folder, "
-        r"\S+ -m pip install -e '\.\[train\]' installs it",
+        r"error: this needs (matplotlib|tensorboard), which is not installed: "
+        r"\S+ -m pip install 'u2matte\[train\]'",
         out,
     )
     assert not (tmp_path / "runs").exists()

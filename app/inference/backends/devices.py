@@ -6,13 +6,14 @@ so the system is requested first.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from app.inference.backends.base import ExecutionConfig, LoadError
 from app.inference.backends.precision import Narrow
-from app.inference.backends.tensorflow import tensorflow
+from app.inference.backends.tensorflow import NotInstalledError, tensorflow
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -23,12 +24,20 @@ _INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _FLOAT16_SINCE: Final = (7, 0)  # Volta, the first GPUs with tensor cores
 _BFLOAT16_SINCE: Final = (8, 0)  # Ampere
 
+_log = logging.getLogger(__name__)
+
 
 def choose_device(requested: Device, gpu: int) -> tuple[str, int]:
     """Return "cuda" or "cpu", and the GPU's index among those that TensorFlow sees. Raises LoadError."""
     if requested == "cpu" or (requested == "auto" and not may_have_gpu()):
         return "cpu", 0
-    gpus = tensorflow().config.list_physical_devices("GPU")
+    try:
+        gpus = tensorflow().config.list_physical_devices("GPU")
+    except NotInstalledError as error:
+        if requested == "cuda":
+            raise LoadError(f"MATTE_DEVICE=cuda: {error}; or set MATTE_DEVICE=cpu.") from None
+        _log.warning("this machine's GPU is not used: %s", error)
+        return "cpu", 0
     if requested == "cuda" and not gpus:
         raise LoadError(
             "MATTE_DEVICE=cuda, but TensorFlow sees no GPU. Install the `gpu` extra, check `nvidia-smi`, in "

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from app.inference.backends import precision
+from app.inference.backends import openvino, precision, tensorflow
 from app.inference.backends.base import ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.devices import Device, has_int8, native_16_bit_types, set_visible_gpus
-from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
+from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.precision import Narrow, Precision
 from app.inference.backends.tensorflow import TensorFlowModel
 from model import contract
@@ -66,6 +66,7 @@ def load_network(
     activations.json, MemoryError if there is too little memory.
     """
     narrow = native_16_bit_types(config)
+    refusal: LoadError | None = None
     if config.device == "cpu" and runtime != TENSORFLOW:
         activations = contract.read_activations(artifact)
         possible = (precision.EIGHT_BITS, *narrow) if activations and has_int8() else narrow
@@ -79,20 +80,48 @@ def load_network(
                 cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
             )
             return _load_by_openvino(model, manifest.input_size, possible, requested)
-        except NotInstalledError as error:
-            if runtime == OPENVINO:
-                raise LoadError(f"MATTE_RUNTIME=openvino: {error}. Install it, or set it to auto.") from None
-            _log.info("TensorFlow runs the network: %s", error)
         except LoadError as error:
             if runtime == OPENVINO:
-                raise
-            _log.warning("TensorFlow runs the network: %s", error)
+                raise _without_alternative(error) from None
+            refusal = error
     precision.check(requested, narrow)
+    _check_tensorflow(runtime, refusal)
     if config.device == "cpu":
         set_visible_gpus([])
     tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, config)
     run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, requested)
     return LoadedNetwork(run, TENSORFLOW, chosen)
+
+
+def _without_alternative(refusal: LoadError) -> LoadError:
+    """The error of a service that is to run OpenVINO and nothing else."""
+    if isinstance(refusal, openvino.NotInstalledError):
+        return LoadError(f"MATTE_RUNTIME=openvino: {refusal}. Install it, or set it to auto.")
+    return refusal
+
+
+def _check_tensorflow(runtime: Runtime, refusal: LoadError | None) -> None:
+    """Raise LoadError where TensorFlow is to run the network and is not installed; else log why it runs it. `refusal`
+    is why OpenVINO does not, if it was asked."""
+    try:
+        tensorflow.tensorflow()
+    except tensorflow.NotInstalledError as missing:
+        if refusal is not None:
+            raise LoadError(_by_neither(refusal, missing)) from None
+        setting = f"MATTE_RUNTIME={runtime}: " if runtime == TENSORFLOW else ""
+        raise LoadError(f"{setting}{missing}; or set MATTE_RUNTIME=auto.") from None
+    if refusal is not None:
+        missing_openvino = isinstance(refusal, openvino.NotInstalledError)
+        level = logging.INFO if missing_openvino else logging.WARNING
+        _log.log(level, "TensorFlow runs the network: %s", refusal)
+
+
+def _by_neither(refusal: LoadError, missing: LoadError) -> str:
+    """What to do comes first: OpenVINO's message is many lines long, with places in its source."""
+    message = " ".join(str(refusal).split())
+    if isinstance(refusal, openvino.NotInstalledError):
+        return f"{message}, and {missing}"
+    return f"OpenVINO does not run this model, and {missing}. OpenVINO says: {message}"
 
 
 def _load_by_openvino(

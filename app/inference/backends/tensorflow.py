@@ -1,7 +1,7 @@
 """Run a SavedModel by TensorFlow: batches uint8 `[N,S,S,3]` to alphas float32 `[N,S,S]`.
 
 Each function holds a session of its own. TensorFlow is imported on first use, quietly, and without parts that a
-service does not need.
+service does not need. It need not be installed where OpenVINO runs the network.
 """
 
 from __future__ import annotations
@@ -24,6 +24,16 @@ from model import contract
 if TYPE_CHECKING:
     from app.inference.backends.frozen_graph import FrozenGraph
     from app.inference.backends.precision import Narrow
+
+
+class NotInstalledError(LoadError):
+    """There is no TensorFlow for this Python."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TensorFlow is not installed: pip install 'u2matte[tensorflow]', for an NVIDIA GPU 'u2matte[gpu]', or "
+            "take an image that has it (docs/install.md#without-tensorflow)"
+        )
 
 
 class TensorFlowModel:
@@ -114,15 +124,21 @@ _log = logging.getLogger(__name__)
 
 
 def tensorflow() -> Any:
-    """Import the module `tensorflow`."""
+    """Import the module `tensorflow`. Raises NotInstalledError."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read on the first import
         with _stderr_to_debug_log(), _without_keras(), _without_disk():
-            import tensorflow
+            _imported().config.list_physical_devices()
+    return _imported()
 
-            tensorflow.config.list_physical_devices()
-    import tensorflow
 
+def _imported() -> Any:
+    try:
+        import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":  # It is there, but something that it needs is not.
+            raise
+        raise NotInstalledError from None
     return tensorflow
 
 

@@ -7,20 +7,7 @@ from functools import partial
 
 import pytest
 
-from app.client.requests import CutoutOptions, cutout_call, matte_call, read
-
-
-def test_photo_may_be_a_path_bytes_or_an_open_file(tmp_path):
-    path = tmp_path / "p.jpg"
-    path.write_bytes(b"photo")
-    with path.open("rb") as file:
-        for source in (path, str(path), b"photo", file, io.BytesIO(b"photo")):
-            assert read(source) == b"photo"
-
-
-def test_file_opened_as_text_is_refused():
-    with pytest.raises(TypeError, match="binary"):
-        read(io.StringIO("photo"))  # type: ignore[arg-type]
+from app.client.requests import CutoutOptions, cutout_call, matte_call
 
 
 def test_missing_photo_is_an_os_error(tmp_path):

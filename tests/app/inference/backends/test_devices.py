@@ -91,6 +91,17 @@ def test_gpus_that_tensorflow_sees_are_taken_in_turn(
     assert shown == [[["first", "second"][index]]]
 
 
+def test_gpu_without_tensorflow_is_left_alone_or_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert choose_device("auto", 0) == ("cpu", 0)
+    assert "this machine's GPU is not used: TensorFlow is not installed" in caplog.text
+    with pytest.raises(LoadError, match=r"MATTE_DEVICE=cuda: TensorFlow is not installed: .*u2matte\[gpu\]"):
+        choose_device("cuda", 0)
+
+
 def test_gpu_that_tensorflow_does_not_see_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
     monkeypatch.setattr(tensorflow().config, "list_physical_devices", lambda _kind: [])
