@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import exit, options
-from app.cutout_options import Wish, read_background
+from app.cli import options
+from app.cli.photo_options import PhotoOptions, takes
+from app.options import CutoutOptions, MatteOptions
 
 cli = typer.Typer(
     help="Background removal for portraits.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -26,11 +27,12 @@ def serve(host: options.Host = None, port: options.Port = None, member: options.
 
 
 @cli.command()
+@takes(MatteOptions)
 def matte(
     paths: options.Photos,
     out: options.Out,
+    *,
     output: options.Output = "matte",
-    quality: options.Quality = "standard",
     recursive: options.Recursive = True,
     watch: options.Watch = False,
     overwrite: options.Overwrite = False,
@@ -38,37 +40,31 @@ def matte(
     url: options.Url = None,
     concurrency: options.Concurrency = 8,
     api_key: options.ApiKey = None,
+    **typed: str | bool,
 ) -> None:
     """Alpha mattes of photos, as grey PNGs. What is done already is skipped."""
     from app.cli import process
 
-    order = process.ProcessOptions(
-        paths=paths,
-        out=out,
-        wish=Wish(output=output, quality=quality),
-        format="png",
-        recursive=recursive,
-        watch=watch,
-        overwrite=overwrite,
-        failures=failures,
-        service=None if url is None else process.Service(url, concurrency, api_key),
+    process.run(
+        process.ProcessOptions(
+            paths=paths,
+            out=out,
+            options=PhotoOptions.read(output, {**typed, "format": "png"}),
+            recursive=recursive,
+            watch=watch,
+            overwrite=overwrite,
+            failures=failures,
+            service=None if url is None else process.Service(url, concurrency, api_key),
+        )
     )
-    process.run(order)
 
 
 @cli.command()
+@takes(CutoutOptions)
 def cutout(
     paths: options.Photos,
     out: options.Out,
-    format: options.Format = None,
-    background: options.Background = None,
-    blur: options.Blur = None,
-    crop: options.Crop = False,
-    margin: options.Margin = None,
-    size: options.Size = "full",
-    shadow: options.Shadow = 0,
-    color: options.Color = "keep",
-    quality: options.Quality = "standard",
+    *,
     recursive: options.Recursive = True,
     watch: options.Watch = False,
     overwrite: options.Overwrite = False,
@@ -76,48 +72,32 @@ def cutout(
     url: options.Url = None,
     concurrency: options.Concurrency = 8,
     api_key: options.ApiKey = None,
+    **typed: str | bool,
 ) -> None:
     """Photos without their background, or before another one. What is done already is skipped."""
     from app.cli import process
 
-    order = process.ProcessOptions(
-        paths=paths,
-        out=out,
-        wish=Wish(
-            output="cutout",
-            quality=quality,
-            background=_under(background),
-            blur=blur,
-            crop=crop,
-            margin=margin,
-            size=size,
-            shadow=shadow,
-            color=color,
-        ),
-        format=format,
-        recursive=recursive,
-        watch=watch,
-        overwrite=overwrite,
-        failures=failures,
-        service=None if url is None else process.Service(url, concurrency, api_key),
+    process.run(
+        process.ProcessOptions(
+            paths=paths,
+            out=out,
+            options=PhotoOptions.read("cutout", typed),
+            recursive=recursive,
+            watch=watch,
+            overwrite=overwrite,
+            failures=failures,
+            service=None if url is None else process.Service(url, concurrency, api_key),
+        )
     )
-    process.run(order)
 
 
 @cli.command()
+@takes(CutoutOptions)
 def bulk(
     source: options.Source,
     destination: options.Destination,
+    *,
     output: options.Output = "matte",
-    format: options.Format = None,
-    background: options.Background = None,
-    blur: options.Blur = None,
-    crop: options.Crop = False,
-    margin: options.Margin = None,
-    size: options.Size = "full",
-    shadow: options.Shadow = 0,
-    color: options.Color = "keep",
-    quality: options.Quality = "standard",
     recursive: options.Recursive = True,
     overwrite: options.Overwrite = False,
     address: options.Address = None,
@@ -125,27 +105,16 @@ def bulk(
     cpus: options.WorkerCpus = None,
     gpus: options.Gpus = None,
     split: options.Split = None,
+    **typed: str | bool,
 ) -> None:
     """Whole collections on a Ray cluster, from folders, buckets or Parquet. What is done already is skipped."""
     from app.cli import bulk
 
-    wish = Wish(
-        output=output,
-        quality=quality,
-        format=format or "png",
-        background=_under(background),
-        blur=blur,
-        crop=crop,
-        margin=margin,
-        size=size,
-        shadow=shadow,
-        color=color,
-    )
     bulk.run(
         bulk.BulkOptions(
             source=source,
             destination=destination,
-            wish=wish,
+            options=PhotoOptions.read(output, typed),
             recursive=recursive,
             overwrite=overwrite,
             address=address,
@@ -163,14 +132,6 @@ def key(name: options.KeyName, rate: options.KeyRate = None) -> None:
     from app.cli import keys
 
     keys.make(name, rate)
-
-
-def _under(background: str | None) -> str | bytes | None:
-    try:
-        return None if background is None else read_background(background)
-    except OSError as error:
-        why = f"{background}: {error.strerror}" if error.strerror else str(error)
-        exit.fail(f"--background cannot be read: {why}")
 
 
 if __name__ == "__main__":

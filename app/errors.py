@@ -1,5 +1,4 @@
-"""Every way a request can fail, with its HTTP status and its code; `app.middleware.error_responses` makes answers
-of them.
+"""All errors of requests, with HTTP status and code; `app.middleware.error_responses` turns them into answers.
 
     ServiceError
       ClientError                     the sender must change something
@@ -16,29 +15,16 @@ of them.
         TooManyPixels        413      resolution_too_high
         UnsupportedType      415      invalid_file_type
         UnknownOption        422      unknown_option
-        InvalidOption        422      invalid_option
-          InvalidQuality     422      invalid_quality
-          InvalidFormat      422      invalid_format
-          InvalidChannels    422      invalid_channels
-          InvalidType        422      invalid_type
-          InvalidBackground  422      invalid_bg_color
-          MultipleBackgrounds 422     multiple_bg_sources
-          InvalidBlur        422      invalid_blur
-          InvalidCrop        422      invalid_crop
-          InvalidMargin      422      invalid_crop_margin
-          InvalidSize        422      invalid_size
-          InvalidScale       422      invalid_scale
-          InvalidPosition    422      invalid_position
-          InvalidShadow      422      invalid_shadow
-          InvalidRegion      422      invalid_roi
-          RegionEmpty        422      roi_region_empty
-          RegionOutside      422      roi_exceeds_bounds
-        UnknownForeground    422      unknown_foreground      (remove.bg's clients expect an error where nobody is)
+        InvalidOption        422      invalid_option          or the option's own code: invalid_size, …
+        MultipleBackgrounds  422      multiple_bg_sources
+        RegionEmpty          422      roi_region_empty
+        RegionOutside        422      roi_exceeds_bounds
+        UnknownForeground    422      unknown_foreground      (for remove.bg's clients, if no person is found)
         HeadTooLarge         431      head_too_large
-        ClientGone           499      client_closed_request   (nobody reads it; for the log and the metrics)
+        ClientGone           499      client_closed_request   (never sent; for the log and the metrics)
       Busy                            the same request may work later
         QueueFull            429      rate_limit_exceeded     + Retry-After
-          SlotPreempted          429      rate_limit_exceeded     + Retry-After
+          SlotPreempted      429      rate_limit_exceeded     + Retry-After
           RateLimited        429      rate_limit_exceeded     + Retry-After, its own
         NotReady             503      not_ready               + Retry-After
         OutOfMemory          503      out_of_memory           + Retry-After
@@ -46,22 +32,22 @@ of them.
         DeadlinePassed       504      deadline_passed
       InferenceFailed        500      internal
 
-Codes are remove.bg's where it has one, so that its clients need no second table.
+Codes are remove.bg's where it has one, so that its clients can keep their error handling.
 """
 
-# ruff: noqa: N818 - the tree above says that they are errors; their names say what went wrong.
+# ruff: noqa: N818 - all classes here are errors; the suffix would say nothing.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ServiceError(Exception):
-    """Root of all expected failures. `detail` is a sentence for the person who sent the request."""
+    """Base class of all expected errors. `detail` is a sentence for the person who sent the request."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal"
-    title: ClassVar[str] = "Internal error"
+    code: str = "internal"
+    title: str = "Internal error"
     retry_after_s: int | None = None
 
     def __init__(self, detail: str) -> None:
@@ -70,12 +56,12 @@ class ServiceError(Exception):
 
     @property
     def reason(self) -> str:
-        """What the metric of refusals calls it: the code, unless that is the same for different reasons."""
+        """The error's label in the metric of refusals: its code, unless several reasons share the code."""
         return self.code
 
     @property
     def headers(self) -> dict[str, str]:
-        """What its answer carries besides the body."""
+        """The headers of its answer."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
@@ -104,7 +90,8 @@ class UnreadableImage(ClientError):
 
 
 class Unauthorised(ClientError):
-    """`challenge` is the way to send a key that a browser is told of: after `Basic` it asks its user for one."""
+    """`challenge`: the authentication scheme for WWW-Authenticate; after `Basic` a browser asks its user for a
+    key."""
 
     status, code, title = 401, "auth_failed", "API key missing or wrong"
 
@@ -145,74 +132,47 @@ class UnknownModel(ClientError):
     status, code, title = 404, "unknown_model", "Unknown model"
 
 
+_BACKGROUND: Final = ("invalid_bg_color", "Invalid background colour")
+_MARGIN: Final = ("invalid_crop_margin", "Invalid margin")
+_SHADOW: Final = ("invalid_shadow", "Invalid shadow")
+INVALID: Final = {
+    "background": _BACKGROUND,
+    "margin": _MARGIN,
+    # Of remove.bg's clients and of rembg's.
+    "bg_color": _BACKGROUND,
+    "bgc": _BACKGROUND,
+    "crop_margin": _MARGIN,
+    "add_shadow": _SHADOW,
+    "shadow_type": _SHADOW,
+    "shadow_opacity": _SHADOW,
+    "type_level": ("invalid_type", "Invalid type"),
+    "roi": ("invalid_roi", "Invalid region"),
+    "om": ("invalid_option", "Invalid option"),
+}
+"""Code and title of a fault in an option, where they are not `invalid_<option>` and "Invalid <option>"."""
+
+
 class InvalidOption(ClientError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value. Its code and title name `option`, if that is given."""
 
     status, code, title = 422, "invalid_option", "Invalid option"
 
-
-class InvalidQuality(InvalidOption):
-    code, title = "invalid_quality", "Invalid quality"
-
-
-class InvalidFormat(InvalidOption):
-    code, title = "invalid_format", "Invalid format"
+    def __init__(self, detail: str, *, option: str = "") -> None:
+        super().__init__(detail)
+        if option:
+            self.code, self.title = INVALID.get(option, (f"invalid_{option}", f"Invalid {option}"))
 
 
-class InvalidChannels(InvalidOption):
-    code, title = "invalid_channels", "Invalid channels"
+class MultipleBackgrounds(ClientError):
+    status, code, title = 422, "multiple_bg_sources", "More than one background given"
 
 
-class InvalidType(InvalidOption):
-    code, title = "invalid_type", "Invalid type"
+class RegionEmpty(ClientError):
+    status, code, title = 422, "roi_region_empty", "Nobody in the region"
 
 
-class InvalidBackground(InvalidOption):
-    code, title = "invalid_bg_color", "Invalid background colour"
-
-
-class MultipleBackgrounds(InvalidOption):
-    code, title = "multiple_bg_sources", "More than one background given"
-
-
-class InvalidBlur(InvalidOption):
-    code, title = "invalid_blur", "Invalid blur"
-
-
-class InvalidCrop(InvalidOption):
-    code, title = "invalid_crop", "Invalid crop"
-
-
-class InvalidMargin(InvalidOption):
-    code, title = "invalid_crop_margin", "Invalid margin"
-
-
-class InvalidSize(InvalidOption):
-    code, title = "invalid_size", "Invalid size"
-
-
-class InvalidScale(InvalidOption):
-    code, title = "invalid_scale", "Invalid scale"
-
-
-class InvalidPosition(InvalidOption):
-    code, title = "invalid_position", "Invalid position"
-
-
-class InvalidShadow(InvalidOption):
-    code, title = "invalid_shadow", "Invalid shadow"
-
-
-class InvalidRegion(InvalidOption):
-    code, title = "invalid_roi", "Invalid region"
-
-
-class RegionEmpty(InvalidOption):
-    code, title = "roi_region_empty", "Nobody in the region"
-
-
-class RegionOutside(InvalidOption):
-    code, title = "roi_exceeds_bounds", "Region outside the photo"
+class RegionOutside(ClientError):
+    status, code, title = 422, "roi_exceeds_bounds", "Region outside the photo"
 
 
 class UnknownForeground(ClientError):
@@ -228,7 +188,7 @@ class ClientGone(ClientError):
 
 
 class Busy(ServiceError):
-    """Nothing is wrong with the request; the service cannot do it now."""
+    """The request is valid, but the service cannot take it now."""
 
 
 class QueueFull(Busy):
@@ -237,13 +197,13 @@ class QueueFull(Busy):
 
 
 class SlotPreempted(QueueFull):
-    """It had one, and another client got it."""
+    """The request had a slot, and another client got it."""
 
     reason = "place_lost"
 
 
 class RateLimited(QueueFull):
-    """There may be room, but this client has had its share for now. `retry_after_s` is when it gets more."""
+    """The client has used up its rate, even if the service has room. `retry_after_s`: until it may post again."""
 
     reason = "rate_limited"
 
@@ -269,4 +229,5 @@ class DeadlinePassed(Busy):
 
 
 class InferenceFailed(ServiceError):
-    """The network failed on a batch, or gave numbers that are no alpha. Each waiter gets its own instance."""
+    """The network failed on a batch, or returned values that are no alpha. Each waiter gets an instance of its
+    own."""

@@ -28,9 +28,8 @@ from app.middleware.error_responses import handle
 from app.middleware.paths import PathMiddleware
 from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.tracing import TracingMiddleware
-from app.observability import gpu_metrics
-from app.observability import metrics as loop_lag
-from app.observability.metrics import Metrics
+from app.observability.gpu_metrics import watch_gpus
+from app.observability.metrics import Metrics, watch_loop_lag
 from app.pipeline import Pipeline, busy_photos
 from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
@@ -44,12 +43,11 @@ def create_app(
 ) -> FastAPI:
     """The service as an ASGI app.
 
-    What `settings.model_dir` holds is loaded in the background when the app starts; `/readyz` turns green
-    after it. `predict`, uint8 `[N,64,64,3]` to float32 `[N,64,64]`, takes its place, for tests and trials.
-    `gpu`: which one to take, where there are several. `load_first`: the app counts as started only when the model is
-    loaded, so that no connection is taken before.
-    When loading fails, `app.state.load_failure` holds the error and `app.state.on_load_failure` is called.
-    Raises KeysError when the file of keys cannot be read.
+    The models in `settings.model_dir` are loaded in the background after the app has started; `/readyz` answers 200
+    once they are. `predict`, uint8 `[N,64,64,3]` to float32 `[N,64,64]`, replaces them, for tests and trials. `gpu`:
+    the index of the GPU to use, if there are several. `load_first`: finish start-up only when the models are loaded,
+    so that no connection is accepted before. If loading fails, `app.state.load_failure` holds the error and
+    `app.state.on_load_failure` is called. Raises KeysError if the file of keys is invalid.
     """
     keys = KeyRing(read_list(key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     metrics = Metrics()
@@ -58,11 +56,11 @@ def create_app(
         title="u2matte",
         summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
         version="1",
-        openapi_url=None,  # app.api.web has it.
-        docs_url=None,  # Its own is a page that loads from elsewhere.
+        openapi_url=None,  # app.api.web serves it.
+        docs_url=None,  # FastAPI's page loads files from another site.
         redoc_url=None,
-        redirect_slashes=False,  # app.middleware.paths knows both spellings.
-        # FastAPI's own would trace each request a second time, and send what its environment asks for.
+        redirect_slashes=False,  # app.middleware.paths accepts both.
+        # FastAPI's telemetry would trace each request a second time, and export by variables of its own.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
         exception_handlers={
@@ -75,26 +73,26 @@ def create_app(
     routers = [*pages, web.docs_router, router, removebg.router, rembg.router]
     for each in routers:
         app.include_router(each)
-        _answer_head(app, each.routes)
+        _add_head_routes(app, each.routes)
     app.state.settings = settings
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.pipeline = pipeline
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
-    _surround(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
+    _add_middleware(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
     return app
 
 
-def _answer_head(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Where GET is answered, HEAD is too (RFC 9110 §9.1): monitors ask by it. The server leaves the body out."""
+def _add_head_routes(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer HEAD wherever GET is answered (RFC 9110 §9.1): monitors use it. The server omits the body."""
     for route in routes:
         if isinstance(route, Route) and route.methods == {"GET"}:
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Put the layers around the routes, as app.middleware draws them. The one added last is the outermost."""
+def _add_middleware(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Add the layers in the order of `app.middleware.request_context`. The one added last is the outermost."""
     state = app.state
     settings, metrics = state.settings, state.metrics
     metrics.watch_ready(state.pipeline.check_ready)
@@ -118,9 +116,9 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=METHODS,
-            allow_headers=SENT,
-            expose_headers=READ,
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_RESPONSE_HEADERS,
         )
     if settings.otlp_endpoint:
         app.add_middleware(TracingMiddleware, provider=tracing.connect(settings.otlp_endpoint), routes=routes)
@@ -128,7 +126,7 @@ def _surround(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 
 class _Service(FastAPI):
-    """FastAPI, whose description says where a key is sent."""
+    """FastAPI, with an OpenAPI document that says how keys are sent."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -142,21 +140,21 @@ class _Service(FastAPI):
 async def _lifespan(app: FastAPI, *, source: Source, load_first: bool) -> AsyncIterator[None]:
     pipeline: Pipeline = app.state.pipeline
     loading = asyncio.create_task(pipeline.start(source), name="load")
-    loading.add_done_callback(partial(_loaded, app))
+    loading.add_done_callback(partial(_on_loaded, app))
     app.state.loading = loading
     if load_first:
         await asyncio.wait({loading})
     metrics: Metrics = app.state.metrics
     try:
-        with gpu_metrics.watched(metrics.registry):
-            async with loop_lag.watched(metrics.loop_lag_seconds.observe):
+        with watch_gpus(metrics.registry):
+            async with watch_loop_lag(metrics.loop_lag_seconds.observe):
                 yield
     finally:
         loading.cancel()
         await pipeline.close()
 
 
-def _loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
+def _on_loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
     if loading.cancelled():
         return
     error = loading.exception()
@@ -169,9 +167,9 @@ def _loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
     app.state.on_load_failure()
 
 
-METHODS: Final = ("GET", "HEAD", "POST")
-SENT: Final = ("Authorization", "X-Api-Key", "X-Request-Id")
-READ: Final = (
+CORS_METHODS: Final = ("GET", "HEAD", "POST")
+CORS_REQUEST_HEADERS: Final = ("Authorization", "X-Api-Key", "X-Request-Id")
+CORS_RESPONSE_HEADERS: Final = (
     "Retry-After",
     "Server-Timing",
     "X-Credits-Charged",

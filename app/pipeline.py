@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -26,21 +26,21 @@ from app.concurrency.watchdog import Watchdog
 from app.errors import ClientError, NotReady
 from app.imaging import colour, decode, encode
 from app.imaging.crop import Box
-from app.imaging.output import MATTE, Colours, Ground, Output
+from app.imaging.output import Output
 from app.imaging.picture_file import Density
 from app.imaging.render import render
-from app.inference import servable as views
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
 from app.inference.registry import ModelRegistry, Source
-from app.inference.servable import DeviceContext, Servable
-from app.inference.shadow_traffic import Comparison, ShadowTraffic, views_for
+from app.inference.servable import DeviceContext, Servable, gather
+from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
+from app.options import Colours
 from app.settings import Settings
+from app.values import Ground
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -48,8 +48,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a photo, the seconds of each stage of its way by name (`queue` and `infer` are waits), and the
-    `name@version` of the model that did it."""
+    """A finished photo, the seconds of each stage of its way by name (`queue` and `infer` are waits), and the
+    `name@version` of the model."""
 
     finished: Finished
     seconds: Mapping[str, float]
@@ -92,14 +92,14 @@ class Pipeline:
             source, DeviceContext(self._device, self._batches, self._metrics, self._settings)
         )
         await models.start()
-        self._watchdog.start(self._metrics.stuck.inc, self._give_up_late)
+        self._watchdog.start(self._metrics.stuck.inc, self._abort_late)
         self._metrics.batch_limit.set_function(lambda: models.default.predictor.backoff.limit)
-        self._budget.most = self._most_at_once(models.default.predictor)
+        self._budget.max_photos = self._most_at_once(models.default.predictor)
         self._models = models
 
     @property
     def models(self) -> ModelRegistry:
-        """Those in service. Raises NotReady before they are loaded."""
+        """The models in service. Raises NotReady before they are loaded."""
         if self._models is None:
             raise NotReady("The model is still loading.")
         return self._models
@@ -119,7 +119,7 @@ class Pipeline:
         return not self._watchdog.idle
 
     def drain(self) -> None:
-        """Take no new photos; those inside are finished, as far as the drain deadline allows. Safe to call from a
+        """Take no new photos; those in flight are finished, as far as the drain deadline allows. Safe to call from a
         signal handler."""
         begun, self._draining = self._draining, True
         if self._models is not None and not begun:
@@ -127,47 +127,37 @@ class Pipeline:
             self._loop.call_soon_threadsafe(self._limit_draining)
 
     def _limit_draining(self) -> None:
-        """Whoever is given up gets an answer: the server has none for the requests that it cancels a little later."""
-        give_up = partial(
+        """Abort what is still in flight then, with an answer: the server has none for requests that it cancels
+        later."""
+        abort = partial(
             self._in_flight.abort_older_than, 0, "The service shut down before this picture was done."
         )
-        self._loop.call_later(self._settings.drain_timeout_ms / 1000, give_up)
+        self._loop.call_later(self._settings.drain_timeout_ms / 1000, abort)
 
-    async def run(
-        self,
-        data: bytes,
-        output: Output,
-        quality: Quality = Quality.STANDARD,
-        *,
-        model: str = "",
-        client: str = "",
-    ) -> Result:
-        """One photo, all the way, by `model` or the default one; photos of different clients take turns.
-
-        Raises ServiceErrors.
-        """
-        with self.models.use(model) as servable, self._in_flight.track():
+    async def run(self, data: bytes, output: Output, *, client: str = "") -> Result:
+        """One photo, all the way; photos of different clients take turns. Raises ServiceErrors."""
+        with (
+            self.models.use(output.model) as servable,
+            self._in_flight.track(),
+            timing.collect(self._metrics.observe_stage) as stages,
+        ):
             measured = await self._measure(data, output)
             self._metrics.photo_megapixels.observe(measured.pixels / 1e6)
             async with self._budget.reserve(measured.bytes, client) as waited_s:
                 if not servable.alive:
                     raise NotReady("The service shut down before this picture was done.")
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
-                prepared, decode_s, waiting = await self._prepare(servable, data, output, quality)
-                batched = await views.all_of(waiting)
-                queue_s = waited_s + max(each.queue_s for each in batched)
-                self._metrics.queue_wait_seconds.observe(queue_s)
-                alphas = [each.output for each in batched]
-                work = partial(finish, prepared, alphas, output, servable.manifest)
-                finished, _ = await self._on_cpu(work)
-                self._show_candidate(prepared, alphas, quality, servable)
-        self._metrics.observe_photo(finished.found, finished.confidence, finished.seconds)
-        infer_s = max(each.run_s for each in batched)
-        seconds = {"decode": decode_s, "queue": queue_s, "infer": infer_s, **finished.seconds}
+                prepared, squares = await self._prepare(servable, data, output)
+                alphas = [each.output for each in await gather(squares)]
+                finished = await self._on_cpu(partial(finish, prepared, alphas, output, servable.manifest))
+                seconds = timing.longest(stages)
+                self._compare_with_candidate(prepared, alphas, output, servable)
+        seconds["queue"] += seconds.pop("budget")
+        self._metrics.observe_photo(finished.found, finished.confidence, seconds["queue"])
         return Result(finished, seconds, servable.manifest.label)
 
     async def close(self) -> None:
-        """Finish what is inside, for as long as the drain deadline allows, and let the threads go."""
+        """Finish what is in flight, for as long as the drain deadline allows, and end the threads."""
         self.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
@@ -188,53 +178,50 @@ class Pipeline:
 
     async def _measure(self, data: bytes, output: Output) -> Measured:
         limit, kinds = self._settings.max_pixels, self._settings.kinds
-        return (await self._on_cpu(partial(measure, data, output, max_pixels=limit, kinds=kinds)))[0]
+        return await self._on_cpu(partial(measure, data, output, max_pixels=limit, kinds=kinds))
 
     async def _prepare(
-        self, servable: Servable, data: bytes, output: Output, quality: Quality
-    ) -> tuple[Prepared, float, list[asyncio.Task[Batched[Alpha]]]]:
-        """The decoded photo, seconds of work, and its views on their way through the batcher."""
+        self, servable: Servable, data: bytes, output: Output
+    ) -> tuple[Prepared, list[asyncio.Task[Batched[Alpha]]]]:
+        """The decoded photo, and its squares on their way through the batcher."""
         manifest, limit = servable.manifest, self._settings.max_pixels
         with servable.arriving():
             size, geometry = manifest.input_size, manifest.geometry
-            work = partial(prepare, data, output, size, geometry, quality, max_pixels=limit)
-            prepared, decode_s = await self._on_cpu(work)
-            self._metrics.stage_seconds.labels("decode").observe(decode_s)
-            return prepared, decode_s, servable.begin(prepared.views)
+            work = partial(prepare, data, output, size, geometry, max_pixels=limit)
+            prepared = await self._on_cpu(work)
+            return prepared, servable.submit_squares(prepared.views)
 
-    def _show_candidate(
-        self, prepared: Prepared, alphas: Sequence[Alpha], quality: Quality, servable: Servable
+    def _compare_with_candidate(
+        self, prepared: Prepared, alphas: Sequence[Alpha], output: Output, servable: Servable
     ) -> None:
-        """If there is one and it is this photo's turn. Nobody waits for what it finds."""
+        """Compare with the candidate model, if there is one and it is this photo's turn. Nobody waits for it."""
         candidate = self.models.shadow
-        if candidate is None or not self._shadow.takes_next():
+        if candidate is None or not self._shadow.should_sample():
             return
 
         async def see() -> list[Image]:
-            work = partial(views_for, candidate.manifest, prepared.image, prepared.size, quality)
-            squares = (await self._on_cpu(work))[0]
+            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, output.quality)
+            squares = await self._on_cpu(work)
             return [colour.as_seen(square, prepared.profile) for square in squares]
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
 
-    def _give_up_late(self) -> None:
-        """Something is stuck: those who have waited as long as it has do not wait any longer."""
+    def _abort_late(self) -> None:
+        """Something is stuck: abort the photos that have waited as long as it has."""
         if stuck := self._watchdog.stuck:
             self._in_flight.abort_older_than(
                 self._watchdog.stuck_after_s, f"{stuck} This picture has waited for too long."
             )
 
-    async def _on_cpu(self, work: Callable[[], T]) -> tuple[T, float]:
-        """(result, seconds of work without the wait for a thread)."""
+    async def _on_cpu(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in the pool under the watchdog's eyes."""
 
-        def timed() -> tuple[T, float]:
-            started = time.perf_counter()
+        def watched() -> T:
             with self._photos.step():
-                result = work()
-            return result, time.perf_counter() - started
+                return work()
 
         with memory_errors(self._metrics.out_of_memory.labels("photo").inc):
-            return await asyncio.get_running_loop().run_in_executor(self._cpu, timed)
+            return await asyncio.get_running_loop().run_in_executor(self._cpu, watched)
 
 
 def busy_photos(settings: Settings, *, on_gpu: bool) -> int:
@@ -264,9 +251,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), what
-    `model.matting.Matte` says of it, and the seconds of each stage of `finish` by its name. `frames`: how many
-    pictures the photo's file holds."""
+    """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), and
+    what `model.matting.Matte` says of it. `frames`: how many pictures the photo's file holds."""
 
     data: bytes
     media_type: str
@@ -275,7 +261,6 @@ class Finished:
     person: Box | None
     confidence: float
     foreground: bool
-    seconds: Mapping[str, float]
     frames: int = 1
 
     @property
@@ -286,7 +271,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Pixels of a photo and its background, and the bytes of memory that they take while they are inside."""
+    """Pixels of a photo and its background, and the bytes of memory that they take while they are in flight."""
 
     pixels: int
     bytes: int
@@ -295,8 +280,8 @@ class Measured:
 def measure(
     data: bytes, output: Output, *, max_pixels: int, kinds: Collection[str] = decode.KINDS
 ) -> Measured:
-    """By the headers of the photo and of the background's picture. `kinds`: the formats that are taken. Raises
-    codec's ClientErrors."""
+    """Measure the photo and the background's picture by their headers. `kinds`: the formats that are taken. Raises
+    the decoder's ClientErrors."""
     headers = [decode.read_header(data, max_pixels=max_pixels, kinds=kinds)]
     ground = output.background
     if isinstance(ground, bytes):
@@ -308,70 +293,56 @@ def measure(
     )
 
 
-def prepare(
-    data: bytes, output: Output, size: int, geometry: str, quality: Quality, *, max_pixels: int
-) -> Prepared:
-    """Decode and lay into the network's square of `size` pixels. Raises codec's ClientErrors."""
-
-    watch = _Stopwatch()
+def prepare(data: bytes, output: Output, size: int, geometry: str, *, max_pixels: int) -> Prepared:
+    """Decode and lay into the network's square of `size` pixels. Raises the decoder's ClientErrors."""
 
     def reduction(height: int, width: int) -> int:
         # A matte holds no colours, so a photo whose edges are followed at half its size is decoded at that.
-        return matting.reduction(height, width, size, quality) if output == MATTE else 1
+        return matting.reduction(height, width, size, output.quality) if output.is_matte else 1
 
-    photo = decode.decode_photo(data, max_pixels=max_pixels, reduction=reduction)
-    image, profile = photo.image, photo.profile
-    if output.colours is Colours.SRGB:
-        image, profile = colour.converted(image, profile), None
-    ground, picture = output.background, None
-    if isinstance(ground, bytes):
-        under = _of_background(lambda: decode.decode_photo(ground, max_pixels=max_pixels))
-        picture = colour.converted(under.image, under.profile, profile)
-    squares = matting.views(image, size, geometry, quality, photo_size=photo.size)
-    views = [colour.as_seen(square, profile) for square in squares]
-    watch.lap("decode")
+    with timing.stage("decode"):
+        photo = decode.decode_photo(data, max_pixels=max_pixels, reduction=reduction)
+        image, profile = photo.image, photo.profile
+        if output.color is Colours.SRGB:
+            image, profile = colour.converted(image, profile), None
+        ground, picture = output.background, None
+        if isinstance(ground, bytes):
+            under = _of_background(lambda: decode.decode_photo(ground, max_pixels=max_pixels))
+            picture = colour.converted(under.image, under.profile, profile)
+        squares = matting.views(image, size, geometry, output.quality, photo_size=photo.size)
+        views = [colour.as_seen(square, profile) for square in squares]
     own = None if profile is None else squares
     return Prepared(image, photo.size, views, picture, profile, own, photo.density, photo.frames)
 
 
 def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest: Manifest) -> Finished:
-    """From the network's alpha of each view to the file that is wished for; the whole photo's where nobody is found.
+    """From the network's alpha of each square to the file that was asked for; the whole photo's where nobody is
+    found.
 
-    Raises rendering's and encoding's ClientErrors.
+    Raises the renderer's and the encoder's ClientErrors.
     """
-    watch = _Stopwatch()
-    matte = matting.finish(
-        prepared.image,
-        prepared.squares or prepared.views,
-        alphas,
-        manifest.geometry,
-        sharpness=manifest.sharpness,
-        photo_size=prepared.size,
-    )
-    watch.lap("refine")
-    wished = output if matte.foreground else replace(output, crop=None, placement=None)
-    if isinstance(wished.background, Ground):
-        own = colour.colour_in(wished.background.colour, prepared.profile)
-        wished = replace(wished, background=replace(wished.background, colour=own))
-    rendered = render(prepared.image, matte.alpha, wished, prepared.picture)
-    if output != MATTE:
-        watch.lap("compose")
-    data = encode.encode(rendered.pixels, output.format, profile=prepared.profile, dots=prepared.density)
-    watch.lap("encode")
+    with timing.stage("refine"):
+        matte = matting.finish(
+            prepared.image,
+            prepared.squares or prepared.views,
+            alphas,
+            manifest.geometry,
+            sharpness=manifest.sharpness,
+            photo_size=prepared.size,
+        )
+    drawn = output if matte.foreground else output.model_copy(update={"crop": False, "placement": None})
+    if isinstance(ground := drawn.background, Ground):
+        own = colour.colour_in(ground.colour, prepared.profile)
+        drawn = drawn.model_copy(update={"background": replace(ground, colour=own)})
+    with nullcontext() if output.is_matte else timing.stage("compose"):
+        rendered = render(prepared.image, matte.alpha, drawn, prepared.picture)
+    with timing.stage("encode"):
+        data = encode.encode(rendered.pixels, output.format, profile=prepared.profile, dots=prepared.density)
     height, width = rendered.pixels.shape[:2]
-    kind = output.format.media_type
     person = rendered.person if matte.foreground else None
-    return Finished(
-        data,
-        kind,
-        height,
-        width,
-        person,
-        matte.confidence,
-        matte.foreground,
-        watch.seconds,
-        prepared.frames,
-    )
+    kind = output.format.media_type
+    confidence, found, frames = matte.confidence, matte.foreground, prepared.frames
+    return Finished(data, kind, height, width, person, confidence, found, frames)
 
 
 def _of_background(work: Callable[[], T]) -> T:
@@ -380,14 +351,3 @@ def _of_background(work: Callable[[], T]) -> T:
         return work()
     except ClientError as error:
         raise type(error)(f"Background: {error.detail}") from None
-
-
-class _Stopwatch:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        timing.record(stage, self._since, now)
-        self.seconds[stage], self._since = now - self._since, now

@@ -1,4 +1,4 @@
-"""The JSON that leaves the service, as pydantic models. Knows no route and no status."""
+"""The JSON answers of the service, as pydantic models. Knows no routes and no statuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ErrorItem(BaseModel):
-    """One thing that is wrong."""
+    """One error."""
 
     title: str = Field(examples=["Failed to read image"])
     code: str = Field(description="Stable name to branch on.", examples=["failed_to_read_image"])
@@ -18,7 +18,7 @@ class ErrorItem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is not a success."""
+    """The body of every error answer."""
 
     errors: list[ErrorItem]
     request_id: str = Field(examples=["0f8fad5bd9cb469fa16570867728950e"])
@@ -54,13 +54,13 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """Answer of GET /healthz and of a green GET /readyz."""
+    """Answer of GET /healthz, and of GET /readyz when the service is ready."""
 
     status: str = Field(examples=["ok"])
 
 
 class Index(BaseModel):
-    """Answer of GET /: where to go from here."""
+    """Answer of GET /: links to the other routes."""
 
     service: str = "u2matte"
     links: dict[str, str]

@@ -1,6 +1,6 @@
-"""Every setting: the environment (`MATTE_*`) as one frozen `Settings`. Nothing else in app/ reads the environment.
+"""All settings: the environment (`MATTE_*`) as one frozen `Settings`. No other module of app/ reads the environment.
 
-Each setting has its type, unit, range, default and help here; the documentation's table is made of them.
+Each setting has its type, unit, range, default and help here; the table in the documentation is generated from them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _words(value: object) -> object:
 
 
 class LimitSettings(BaseModel):
-    """What is taken: which formats, how much, how large, how long."""
+    """Limits: which formats, how many, how large, how long."""
 
     max_queue: int = Field(
         default=64,
@@ -43,8 +43,8 @@ class LimitSettings(BaseModel):
         default=1_000,
         ge=0,
         le=600_000,
-        description="While requests are refused, fewer are let in, until answers take about so long; 0 for no less "
-        "than `MATTE_MAX_QUEUE`, however long they take.",
+        description="While requests are refused, fewer are admitted, until answers take about this long, in "
+        "milliseconds; 0 always admits `MATTE_MAX_QUEUE`.",
     )
     max_upload_bytes: int = Field(
         default=25_000_000, ge=1_000, le=1_000_000_000, description="Largest request body, in bytes."
@@ -71,7 +71,7 @@ class LimitSettings(BaseModel):
         default=1_024,
         ge=1,
         le=1_000_000,
-        description="Most open connections; for one more, the one that has been silent longest is closed.",
+        description="Most open connections; a further one closes the one that has been silent longest.",
     )
     max_head_bytes: int = Field(
         default=32_768,
@@ -113,7 +113,8 @@ class LimitSettings(BaseModel):
         default=30_000,
         ge=100,
         le=3_600_000,
-        description="Longest a batch may run, in ms; then `/readyz` is red, at twice that the process ends.",
+        description="Longest time a batch may run, in milliseconds; then `/readyz` answers 503, at twice that the "
+        "process ends.",
     )
 
     @field_validator("formats", mode="before")
@@ -134,7 +135,7 @@ _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 class ModelSettings(BaseModel):
-    """Which models serve, and on what."""
+    """Which models serve, and on what hardware."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -156,14 +157,14 @@ class ModelSettings(BaseModel):
         default=10_000,
         ge=0,
         le=86_400_000,
-        description="How often a folder with versions is looked at for new ones, in milliseconds; 0 is only once.",
+        description="How often a folder with versions is scanned for new ones, in milliseconds; 0 is only once.",
     )
     shadow_model: str = Field(
         default="",
-        description="A candidate, `name@version`: it sees a share of the photos, its mattes are only compared.",
+        description="A candidate, `name@version`: it gets a share of the photos, its mattes are only compared.",
     )
     shadow_share: float = Field(
-        default=0.1, ge=0, le=1, description="The share of photos that the candidate sees, 0..1."
+        default=0.1, ge=0, le=1, description="The share of photos that the candidate gets, 0..1."
     )
     device: Device = Field(
         default="auto",
@@ -177,7 +178,7 @@ class ModelSettings(BaseModel):
     precision: Precision = Field(
         default="auto",
         description="`auto` is int8 on CPUs with VNNI or AMX if the model is calibrated for it, else bfloat16 on "
-        "CPUs and float16 on GPUs that have it, if a probe keeps to 2/255 of float32 on average.",
+        "CPUs and float16 on GPUs that have it, if a probe stays within 2/255 of float32 on average.",
     )
     cache_dir: str = Field(
         default="auto",
@@ -214,33 +215,33 @@ class ModelSettings(BaseModel):
         default=0,
         ge=0,
         le=1_024,
-        description="Cores to use; 0 is all that this process may, by its affinity and its container's limit.",
+        description="Cores to use; 0 is all that this process may use, by its affinity and its container's limit.",
     )
 
 
 class AccessSettings(BaseModel):
-    """Who may ask for what."""
+    """Keys, rate limits, other websites and proxies."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated keys, each as it is or as `name:sha256:digest`; every request for a photo must "
+        description="Comma-separated keys, each in plain or as `name:sha256:digest`; every request for a photo must "
         "carry one of them. Empty, and without a file: open to all.",
     )
     api_keys_file: Path | None = Field(
         default=None,
         description="File of further keys, one `name sha256:digest [rate=N]` per line, as `python -m app key` makes "
-        "them; read anew within a second or so of its change.",
+        "them; reread within about a second of a change.",
     )
     protect: Annotated[tuple[Literal["metrics", "ui"], ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated, what else needs a key: `metrics`, `ui` (the page, `/docs`, `/openapi.json`).",
+        description="Comma-separated; what else needs a key: `metrics`, `ui` (the page, `/docs`, `/openapi.json`).",
     )
     rate_per_minute: int = Field(
         default=0,
         ge=0,
         le=RATE_MAX,
-        description="Photos per minute that each key may post, or each address where there are no keys; 0: no limit. "
-        "Of several workers, each counts for itself.",
+        description="Photos per minute that each key may post, or each address if there are no keys; 0: no limit. "
+        "With several workers, each counts separately.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -249,7 +250,7 @@ class AccessSettings(BaseModel):
     trusted_proxies: str = Field(
         default="",
         description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Prefix "
-        "are believed; `*` all.",
+        "are trusted; `*` trusts all.",
     )
 
     @field_validator("api_keys", "protect", "cors_origins", mode="before")
@@ -281,15 +282,15 @@ class AccessSettings(BaseModel):
 
 
 class ProcessSettings(BaseModel):
-    """Where it listens, what it shows and tells."""
+    """Addresses, the page, logs, traces and processes."""
 
     ui: bool = Field(
         default=True, description="Whether `/` is a page for browsers; off, it is the JSON index for all."
     )
     root_path: str = Field(
         default="",
-        description="Path below which a proxy publishes the service, such as `/matte`, whether or not it takes that "
-        "away again; a trusted proxy may say it by X-Forwarded-Prefix instead.",
+        description="Path below which a proxy publishes the service, such as `/matte`, whether or not it strips that "
+        "path; a trusted proxy may send it as X-Forwarded-Prefix instead.",
     )
     otlp_endpoint: str = Field(
         default="",
@@ -306,7 +307,7 @@ class ProcessSettings(BaseModel):
         default=0,
         ge=0,
         le=65_000,
-        description="Each of several processes can be reached by itself at this port plus its number; 0 is not.",
+        description="Each of several processes also listens on this port plus its number; 0 disables this.",
     )
     log_level: LogLevel = Field(default="info", description="Least severity that is logged.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
@@ -339,17 +340,17 @@ CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 class SettingsError(Exception):
-    """A setting is unknown, out of its limits or of the wrong kind. The message has one line per problem."""
+    """A setting is unknown, out of range or of the wrong type. The message has one line per problem."""
 
 
 class Settings(ProcessSettings, AccessSettings, LimitSettings, ModelSettings, BaseSettings):
-    """Everything an operator can choose. Each field is read from `MATTE_<NAME>`."""
+    """All settings. Each field is read from `MATTE_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     @property
     def cpu_thread_count(self) -> int:
-        """`cpu_threads`, with 0 replaced by the number of cores this process may use."""
+        """`cpu_threads`, or the number of cores if it is 0."""
         return self.cpu_threads or self.core_count
 
     @property
@@ -359,12 +360,13 @@ class Settings(ProcessSettings, AccessSettings, LimitSettings, ModelSettings, Ba
 
     @property
     def core_count(self) -> int:
-        """`cores`, with 0 replaced by those that this process may use, by its affinity and its container's limit."""
+        """`cores`, or if it is 0 the cores that this process may use, by its affinity and its container's limit."""
         return self.cores or min(len(os.sched_getaffinity(0)), container_cores() or 1_024)
 
 
 def container_cores(cgroup: Path = CGROUP) -> int | None:
-    """The CPU limit of a container in cores, rounded up; None where there is none. By Linux's cgroups, 2 and 1."""
+    """The CPU limit of a container in cores, rounded up; None if there is none. From Linux cgroups, version 2 or
+    1."""
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -379,17 +381,17 @@ def container_cores(cgroup: Path = CGROUP) -> int | None:
 
 
 def load_settings(*, host: str | None = None, port: int | None = None) -> Settings:
-    """Read the environment; `host` and `port`, where given, win over it. Raises SettingsError."""
+    """Read the environment; `host` and `port` take precedence over it, if given. Raises SettingsError."""
     refuse_unknown(os.environ)
     chosen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     try:
         return Settings.model_validate(Settings().model_dump() | chosen)
     except ValidationError as error:
-        raise SettingsError("\n".join(_readable(error))) from None
+        raise SettingsError("\n".join(_messages(error))) from None
 
 
 def refuse_unknown(environment: Mapping[str, str]) -> None:
-    """Raise SettingsError if a `MATTE_*` variable is no setting: a misspelt limit must not go unnoticed."""
+    """Raise SettingsError if a `MATTE_*` variable is no setting, so that a misspelt limit does not go unnoticed."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(
         name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known
@@ -400,5 +402,5 @@ def refuse_unknown(environment: Mapping[str, str]) -> None:
         )
 
 
-def _readable(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     return [f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
 from model.confidence import confidence, has_foreground
+from model.quality import Quality
 from model.refine import refine
 from model.tiles import TILES_MAX, joined, tiles
 from model.transforms import (
@@ -31,15 +31,6 @@ from model.transforms import (
     to_image_size,
     to_model_input,
 )
-
-
-class Quality(StrEnum):
-    """What a matte may cost: one run of the network, and edges at half the size of large photos; or two, and edges at
-    the photo's own."""
-
-    STANDARD = "standard"
-    HIGH = "high"
-
 
 VIEWS_MAX: Final = 2 * TILES_MAX
 REDUCTION: Final = 2

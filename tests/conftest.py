@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
-from app.inference.backends.base import Alphas, Batch
-from app.main import create_app
-from app.settings import Settings
 from model import contract
 from model.contract import Manifest
-from tests import dealing, untouched
+from tests.support import global_state, xdist_groups
+from tests.support.networks import Gate
+from tests.support.services import Running, run_service
 
 TINY_SIZE = 32
 
@@ -42,18 +34,23 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None if seed is None else f"shuffled by --shuffle {seed}"
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seed = config.getoption("--shuffle")
     if seed is None:
-        items.sort(key=lambda item: not dealing.is_long(item.nodeid))
+        items.sort(key=lambda item: not xdist_groups.is_long(item.nodeid))
     else:
-        places = dealing.shuffled([item.nodeid for item in items], seed)
-        items[:] = [items[place] for place in places]
+        indices = xdist_groups.shuffled([item.nodeid for item in items], seed)
+        items[:] = [items[index] for index in indices]
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(xdist_groups.group(item.nodeid)))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return dealing.dealer()(config, log)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tests are told of by names that can be typed again."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        report.nodeid = xdist_groups.without_group(report.nodeid)
 
 
 @pytest.fixture(autouse=True)
@@ -87,28 +84,7 @@ def _untouched_process() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _untouched_chance_and_precision() -> Iterator[None]:
     yield
-    untouched.forget_seeds_and_precision()
-
-
-def mean_colour(batch: Batch) -> Alphas:
-    """A network whose matte of a plain picture is that picture's own grey value."""
-    means = batch.astype(np.float32).mean(axis=(1, 2, 3)) / 255
-    return np.broadcast_to(means[:, None, None], batch.shape[:3]).astype(np.float32)
-
-
-class Gate:
-    """`mean_colour` that waits in the device thread until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.opened = threading.Event()
-        self.sizes: list[int] = []
-
-    def __call__(self, batch: Batch) -> Alphas:
-        self.entered.set()
-        self.sizes.append(len(batch))
-        assert self.opened.wait(30)
-        return mean_colour(batch)
+    global_state.forget_seeds_and_precision()
 
 
 @pytest.fixture
@@ -118,51 +94,10 @@ def gate() -> Iterator[Gate]:
     made.opened.set()
 
 
-@dataclass(frozen=True)
-class Service:
-    """A running app and a client to it."""
-
-    app: FastAPI
-    client: httpx.AsyncClient
-
-    async def post(self, data: bytes, **options: object) -> httpx.Response:
-        return await self.client.post("/v1/matte", files={"image": data}, **options)  # type: ignore[arg-type]
-
-    async def metric(self, name: str) -> float:
-        """The value of one sample, by its name and labels as /metrics prints them."""
-        page = (await self.client.get("/metrics")).text
-        lines = (line.rsplit(" ", 1) for line in page.splitlines())
-        return next((float(line[1]) for line in lines if line[0] == name), 0.0)
-
-
-Running = Callable[..., AbstractAsyncContextManager[Service]]
-
-
 @pytest.fixture
 def running() -> Running:
     """`async with running(predict, **settings) as service`: an app in this process, ready."""
-
-    @asynccontextmanager
-    async def run(
-        predict: Callable[[Batch], Alphas] = mean_colour, **chosen: object
-    ) -> AsyncIterator[Service]:
-        app = create_app(Settings(**chosen), predict)  # type: ignore[arg-type]
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
-        ):
-            await app.state.loading
-            yield Service(app, client)
-
-    return run
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until `condition` holds; at most 10 s."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
+    return run_service
 
 
 @pytest.fixture(scope="session")

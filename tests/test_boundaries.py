@@ -30,11 +30,10 @@ TRAINING = {
 
 APP = {
     "": set(),
-    "__main__": {"cli", "cutout_options", "server"},
+    "entry": {"__main__"},
+    "__main__": {"cli", "options", "server"},
     "cli": {
-        "api",
         "client",
-        "cutout_options",
         "distributed",
         "errors",
         "files",
@@ -42,6 +41,7 @@ APP = {
         "inference",
         "main",
         "observability",
+        "options",
         "pipeline",
         "security",
         "server",
@@ -74,21 +74,33 @@ APP = {
         "inference",
         "middleware",
         "observability",
+        "options",
         "pipeline",
         "schemas",
+        "values",
     },
     "middleware": {"errors", "observability", "security", "settings"},
-    "pipeline": {"concurrency", "errors", "imaging", "inference", "observability", "settings"},
+    "pipeline": {
+        "concurrency",
+        "errors",
+        "imaging",
+        "inference",
+        "observability",
+        "options",
+        "settings",
+        "values",
+    },
     "inference": {"concurrency", "errors", "observability", "settings"},
-    "imaging": {"errors"},
+    "imaging": {"errors", "options", "values"},
     "concurrency": {"errors"},
     "observability": {"errors"},
     "settings": {"security"},
     "security": set(),
-    "files": {"cutout_options"},
+    "files": {"options"},
     "client": set(),
     "schemas": set(),
-    "cutout_options": set(),
+    "options": {"errors", "values"},
+    "values": set(),
     "errors": set(),
 }
 """The same of app/. `inference` holds the backends, too."""
@@ -123,7 +135,15 @@ def test_app_knows_of_model_its_contract_and_pixels_but_not_its_network(path: Pa
     used = {".".join(name.split(".")[:2]) for name in imports(path) if name.startswith("model.")}
     assert used <= {
         f"model.{name}"
-        for name in ("contract", "decoder_errors", "eight_bits", "kernels", "matting", "transforms")
+        for name in (
+            "contract",
+            "decoder_errors",
+            "eight_bits",
+            "kernels",
+            "matting",
+            "quality",
+            "transforms",
+        )
     }
 
 
@@ -212,11 +232,38 @@ def test_model_imports_neither_side(path: Path) -> None:
     assert top_level(path).isdisjoint({"app", "training"})
 
 
-def test_contract_needs_only_the_standard_library() -> None:
-    assert top_level(ROOT / "model" / "contract.py") <= sys.stdlib_module_names
+@pytest.mark.parametrize("name", ["contract", "quality"])
+def test_what_loads_no_recipe_needs_only_the_standard_library(name: str) -> None:
+    assert top_level(ROOT / "model" / f"{name}.py") <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("name", ["confidence", "eight_bits", "kernels", "matting", "refine", "transforms"])
 def test_the_shared_pixel_recipe_needs_only_numpy_and_opencv(name: str) -> None:
     used = top_level(ROOT / "model" / f"{name}.py")
     assert used <= {"model", "numpy", "cv2"} | sys.stdlib_module_names
+
+
+# Files of tests that are of no single module: several of them, real processes, or the page, which is JavaScript.
+OF_SEVERAL_MODULES = {
+    "tests/app/imaging/test_hostile_images.py",
+    "tests/app/test_built_in_model.py",
+    "tests/app/test_faults.py",
+    "tests/training/test_run.py",
+    "tests/training/test_upright.py",
+}
+
+
+def files_of_tests() -> list[str]:
+    folders = (ROOT / "tests" / package for package in ("app", "model", "training"))
+    files = [path.relative_to(ROOT) for folder in folders for path in sorted(folder.rglob("test_*.py"))]
+    return [str(path) for path in files if path.parent != Path("tests/app/web")]
+
+
+@pytest.mark.parametrize("file", files_of_tests())
+def test_tests_are_found_by_the_name_of_their_module(file: str) -> None:
+    """tests/app/x/test_y.py and test_y_subject.py test app/x/y.py, or the package app/x/y."""
+    _, *folders, name = Path(file).with_suffix("").parts
+    names = {path.stem for path in ROOT.joinpath(*folders).iterdir() if path.is_dir() or path.suffix == ".py"}
+    tested = name.removeprefix("test_")
+    found = any(tested == each or tested.startswith(f"{each}_") for each in names)
+    assert found != (file in OF_SEVERAL_MODULES)

@@ -19,7 +19,7 @@ from app.main import create_app
 from app.settings import BUILT_IN_MODEL, Settings
 from model.contract import read_manifest
 from model.u2net import u2net
-from tests.processes import serving
+from tests.support.servers import serving
 from tests.tools.make_pictures import PICTURES, pictures
 from tests.tools.make_tables import DOCUMENTS, TABLES, with_tables
 from training.config import load_config
@@ -150,6 +150,7 @@ def test_python_program_works_as_it_stands(
     assert cv2.imread(str(folder / "white.jpg")).shape == PHOTO.shape
 
 
+@pytest.mark.slow
 def test_pictures_are_of_the_built_in_model(address: str) -> None:
     """Within what JPEG and the CPU's precision change: 2 of 255 on average. Version 3's were 14 off version 4's."""
     for name, made in pictures(skimage.data.astronaut(), address).items():

@@ -21,7 +21,7 @@ NO_SECRETS: Final = "IPPublicDetector"
 # The tests' own keys are words that anybody may know.
 WORDS: Final = "Secret Keyword"
 PLANTED: Final = {
-    "AWS AuthMiddleware Key": "key = 'AKIA" + "Q4J7XN2MZP5RWT6B'",
+    "AWS Access Key": "key = 'AKIA" + "Q4J7XN2MZP5RWT6B'",
     "Private Key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n",
     "GitHub Token": "token: ghp_" + "a8Zk3Lq9Wm2Xc7Vb" + "1Nn5Ty6Uj4Hr0PsDfGe1",
     "Hex High Entropy String": "salt = '" + "9f86d081884c7d659a2feaa0c55ad015'",

@@ -11,7 +11,7 @@ from training.cli import console
 from training.cli.app import app
 
 # What is not among the packages of the service alone: the extra `train` of pyproject.toml brings it.
-EXTRA: Final = frozenset({"keras", "matplotlib", "tensorboard"})
+EXTRA: Final = frozenset({"keras", "matplotlib", "tensorboard", "tensorflow"})
 
 
 def main() -> None:
@@ -25,8 +25,7 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
         _end(
-            f"this needs {error.name}, which is not installed; in the project's folder, "
-            f"{sys.executable} -m pip install -e '.[train]' installs it"
+            f"this needs {error.name}, which is not installed: {sys.executable} -m pip install 'u2matte[train]'"
         )
     except (ValueError, RuntimeError, ContractError) as error:
         _end(str(error))

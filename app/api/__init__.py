@@ -1,1 +1,1 @@
-"""The HTTP routes: their uploads and options, what OpenAPI says of them, and the page."""
+"""The HTTP routes: their uploads, what OpenAPI says of them, and the page."""

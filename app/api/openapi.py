@@ -1,7 +1,6 @@
-"""What OpenAPI says of the routes that take photos: options, bodies, answers, errors, keys. Text; nothing here acts.
+"""What OpenAPI says of the routes that take photos: bodies, answers, errors, keys. Text; nothing here acts.
 
-Patterns are those of the canonical spelling: spaces around a value, leading zeros, a `TRUE`, `PNG` or `jpeg` are read
-as well, and a blank value is one left out.
+What it says of options comes from `app.options`. A blank value is one left out.
 """
 
 from __future__ import annotations
@@ -11,144 +10,43 @@ from typing import Any, Final
 
 from app import errors
 from app.api.uploads import FIELD, FORM
-from app.imaging.output import MEDIA_TYPES, Colours, Format
+from app.options import MEDIA_TYPES, CutoutOptions, MatteOptions, Options, Schema
 from app.schemas import ErrorBody
-from model.matting import Quality
 
-Schema = dict[str, Any]
-
+BINARY: Final[Schema] = {"type": "string", "format": "binary"}
+BASE64: Final[Schema] = {"type": "string", "format": "byte"}
 PHOTO_TYPES: Final = tuple(
     f"image/{kind}" for kind in ("jpeg", "png", "webp", "heic", "heif", "avif", "tiff", "bmp", "gif")
 )
-BINARY: Final[Schema] = {"type": "string", "format": "binary"}
-# Of OpenAPI 3.1 itself there is none for colours; readers of the document take an unknown format as a remark.
-COLOUR: Final = "css-color"
-BASE64: Final[Schema] = {"type": "string", "format": "byte"}
-BOOLEAN: Final = "true|false|1|0|on|off|yes|no"
-PERCENT_TO_100: Final = r"(?:100|[1-9]?[0-9](?:\.[0-9]{1,4})?)%"
-SCALE: Final = r"(?:100|[1-9][0-9](?:\.[0-9]{1,4})?)%"
-_MARGIN: Final = r"(?:(?:50|[1-4]?[0-9](?:\.[0-9]{1,4})?)%|(?:500|[1-4]?[0-9]{1,2}(?:\.[0-9]{1,4})?)px|0)"
-_LENGTH: Final = r"(?:[0-9]{1,5}(?:\.[0-9]{1,4})?(?:px|%)|0)"
-_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
-MARGINS: Final = f"{_MARGIN}(?: {_MARGIN}(?: {_MARGIN} {_MARGIN})?)?"
-CORNERS: Final = f"{_LENGTH} {_LENGTH} {_LENGTH} {_LENGTH}"
-MEGAPIXELS: Final = r"[1-9][0-9]{0,5}(?:\.[0-9]{1,9})?|0?\.[0-9]{0,4}[1-9][0-9]{0,4}"
-TO_100: Final = "100|[1-9]?[0-9]"
-COLOUR_LEVELS: Final = f"{_BYTE},{_BYTE},{_BYTE}(?:,{_BYTE})?"
 
 
-def pattern(*either: str) -> Schema:
-    """A text that one of these regular expressions describes in full."""
-    return {"type": "string", "pattern": f"^(?:{'|'.join(either)})$"}
+def upload(options: type[Options], *, files: Collection[str] = (), excluding: Sequence[str] = ()) -> Schema:
+    """A photo as form field or as the body itself, with `options` in the form or the query.
 
-
-def optional(schema: Schema) -> Schema:
-    """The same, and the empty text, which means that the option is not there."""
-    if "pattern" in schema:
-        return {**schema, "pattern": f"{schema['pattern'].removesuffix(')$')}|)$"}
-    return {"anyOf": [schema, {"type": "string", "maxLength": 0}]} if "format" in schema else schema
-
-
-QUALITY: Final[Schema] = {
-    "type": "string",
-    "enum": list(Quality),
-    "default": Quality.STANDARD,
-    "description": "`high` runs the network on the photo and on its mirror image and takes the mean: "
-    "a little better, at twice the network's cost.",
-}
-MODEL: Final[Schema] = {
-    "type": "string",
-    "pattern": r"^(?:[a-z0-9][a-z0-9._-]{0,63}(?:@[^@]{1,64})?|)$",
-    "description": "Which of the models in service (`/v1/models`): `name`, its newest version, or `name@version`. "
-    "One that is not there is a 404.",
-    "examples": ["portrait", "portrait@3"],
-}
-CUTOUT_OPTIONS: Final[dict[str, Schema]] = {
-    "format": {
-        "type": "string",
-        "enum": list(Format),
-        "default": Format.PNG,
-        "description": "`jpg` knows no transparency and is laid on white; `zip` holds color.jpg and alpha.png.",
-    },
-    "background": {
-        "type": "string",
-        "format": COLOUR,
-        "description": "A CSS colour (`white`, `#00ff0080`, `rgb(30 144 255 / 50%)`) or `transparent`; in a form "
-        "also a picture's file, laid under the person so that it covers everything.",
-        "examples": ["white", "#1e90ff"],
-    },
-    "blur": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 100,
-        "description": "The photo itself as background, blurred that strongly. Excludes `background`.",
-    },
-    "crop": {"type": "boolean", "default": False, "description": "Cut to the person."},
-    "margin": {
-        **pattern(MARGINS),
-        "description": "Space around the person, which means `crop`: one value, two (above and below, beside) or "
-        "four (clockwise from the top), each `10%` of the person's size (at most 50%) or `20px` (at most 500px).",
-        "examples": ["10%", "20px 5%"],
-    },
-    "size": {
-        **pattern("full", MEGAPIXELS),
-        "default": "full",
-        "description": "`full`, or the most megapixels of the answer.",
-        "examples": ["full", "0.25", "4"],
-    },
-    "shadow": {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 100,
-        "default": 0,
-        "description": "A soft shadow under the person, that dark in per cent.",
-    },
-    "color": {
-        "type": "string",
-        "enum": list(Colours),
-        "default": Colours.KEEP,
-        "description": "`keep`: the photo's own colour profile is in the answer; `srgb`: its colours are converted.",
-    },
-    "quality": QUALITY,
-    "model": MODEL,
-}
-MATTE_OPTIONS: Final[dict[str, Schema]] = {"quality": QUALITY, "model": MODEL}
-BACKGROUND_FILE: Final[dict[str, Schema]] = {
-    "background": {
-        "description": CUTOUT_OPTIONS["background"]["description"],
-        "anyOf": [
-            {key: CUTOUT_OPTIONS["background"][key] for key in ("type", "format", "examples")},
-            BINARY,
-        ],
-    }
-}
-
-
-def upload(
-    options: Mapping[str, Schema],
-    *,
-    name: str = FIELD,
-    files: Mapping[str, Schema] | None = None,
-    excluding: Sequence[str] = (),
-) -> Schema:
-    """A photo as form field `name` or as the body itself, with options in the form or the query, of which those
-    `excluding` each other do not come together; in the query, too, which OpenAPI has no words for."""
-    properties = {name: BINARY} | dict(options) | dict(files or {})
-    schema: Schema = {"type": "object", "required": [name], "properties": properties}
+    `files`: those that may be files in the form. Those `excluding` each other do not come together; in the query,
+    too, which OpenAPI has no words for.
+    """
+    texts = options.schemas()
+    fields = texts | {name: _or_file(texts[name]) for name in files}
     return {
         "parameters": [
-            {"name": each, "in": "query", "required": False, "schema": schema}
-            for each, schema in options.items()
+            {"name": name, "in": "query", "required": False, "schema": schema}
+            for name, schema in texts.items()
         ],
         "requestBody": {
             "required": True,
-            "description": f"The photo as form field `{name}`, or as the body itself with its own content type.",
+            "description": f"The photo as form field `{FIELD}`, or as the body itself with its own content type.",
             "content": {
-                FORM: {"schema": _closed(schema, excluding)},
+                FORM: {"schema": _with_photo({FIELD: BINARY} | fields, [FIELD], excluding)},
                 **{kind: {"schema": BINARY} for kind in PHOTO_TYPES},
             },
         },
     }
+
+
+def _or_file(schema: Schema) -> Schema:
+    text = {key: value for key, value in schema.items() if key != "description"}
+    return {"description": schema["description"], "anyOf": [text, BINARY]}
 
 
 def form(
@@ -214,37 +112,8 @@ UPLOAD_ERRORS: Final = (
     errors.TooManyConnections,
     errors.DeadlinePassed,
 )
-MATTE_ERRORS: Final = (*UPLOAD_ERRORS, errors.UnknownModel, errors.InvalidQuality)
-CUTOUT_ERRORS: Final = (
-    *MATTE_ERRORS,
-    errors.InvalidFormat,
-    errors.InvalidBackground,
-    errors.MultipleBackgrounds,
-    errors.InvalidBlur,
-    errors.InvalidCrop,
-    errors.InvalidMargin,
-    errors.InvalidSize,
-    errors.InvalidShadow,
-)
-REMOVEBG_ERRORS: Final = (
-    *UPLOAD_ERRORS,
-    errors.UnknownForeground,
-    errors.InvalidSize,
-    errors.InvalidType,
-    errors.InvalidFormat,
-    errors.InvalidRegion,
-    errors.RegionEmpty,
-    errors.RegionOutside,
-    errors.InvalidCrop,
-    errors.InvalidMargin,
-    errors.InvalidScale,
-    errors.InvalidPosition,
-    errors.InvalidChannels,
-    errors.InvalidShadow,
-    errors.InvalidBackground,
-    errors.MultipleBackgrounds,
-)
-REMBG_ERRORS: Final = (*UPLOAD_ERRORS, errors.InvalidBackground)
+MATTE_ERRORS: Final = (*UPLOAD_ERRORS, errors.UnknownModel)
+CUTOUT_ERRORS: Final = (*MATTE_ERRORS, errors.MultipleBackgrounds)
 KEY_WAYS: Final[dict[str, Schema]] = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     "Bearer": {"type": "http", "scheme": "bearer"},
@@ -283,8 +152,8 @@ _HEADERS: Final = {
     "X-Model": "name@version of the model",
     "X-Width": "Width of the answer in pixels",
     "X-Height": "Height of the answer in pixels",
-    "X-Frames": "How many pictures the photo's file holds, of which the first was taken; absent if it is one",
     "X-Foreground": "`person`, or `none` where nobody was found: then the matte is all but empty",
+    "X-Frames": "How many pictures the photo's file holds, of which the first was taken; absent if it is one",
     "X-Matte-Confidence": "0 to 1: the mIoU to expect of this matte, from the network's own alpha",
     "Server-Timing": "Milliseconds for each stage: decode, queue, infer, refine, (compose,) encode",
 }
@@ -308,28 +177,29 @@ _BOX_HEADERS: Final = {
 def problems(
     kinds: Collection[type[errors.ServiceError]],
     status_of: Callable[[type[errors.ServiceError]], int] = lambda kind: kind.status,
+    *,
+    options: type[Options] = Options,
 ) -> Responses:
-    """What errors of these `kinds` are answered, by status, each with its codes and an example."""
-    codes: dict[int, list[str]] = {}
-    for kind in kinds:
-        codes.setdefault(status_of(kind), []).append(f"`{kind.code}`")
+    """What errors of these `kinds`, and of wrong `options`, are answered: by status, each with its codes and an
+    example."""
+    found = [(kind, kind.code) for kind in kinds]
+    found += [(type(error), error.code) for error in options.problems()]
+    codes: dict[int, dict[str, None]] = {}
+    for kind, code in found:
+        codes.setdefault(status_of(kind), {})[f"`{code}`"] = None
     return {status: _problem(status, ", ".join(codes[status])) for status in sorted(codes)}
 
 
 def _problem(status: int, codes: str) -> dict[str, Any]:
     error = _EXAMPLES[status]
-    example = {
-        "errors": [{"title": error.title, "code": error.code, "detail": error.detail}],
-        "request_id": "0f8fad5bd9cb469fa16570867728950e",
-    }
-    described: dict[str, Any] = {
+    item = {"title": error.title, "code": error.code, "detail": error.detail}
+    example = {"errors": [item], "request_id": "0f8fad5bd9cb469fa16570867728950e"}
+    return {
         "model": ErrorBody,
         "description": f"{_TEXTS[status]} ({codes})",
         "content": {"application/json": {"example": example}},
+        **({"headers": _headers(_PROBLEM_HEADERS[status])} if status in _PROBLEM_HEADERS else {}),
     }
-    if status in _PROBLEM_HEADERS:
-        described["headers"] = _headers(_PROBLEM_HEADERS[status])
-    return described
 
 
 def with_keys(document: Schema, *, keyed: Callable[[str], bool], optional: bool) -> Schema:
@@ -352,19 +222,20 @@ def _headers(table: Mapping[str, str]) -> Schema:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in table.items()}
 
 
+_ANSWER_HEADERS: Final = _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS)
 MATTE_RESPONSES: Final[Responses] = {
     200: {
         "description": "The matte: 8-bit grey PNG of the upright photo's size, 0 is background.",
         "content": {"image/png": {"schema": BINARY}},
-        "headers": _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS),
+        "headers": _ANSWER_HEADERS,
     },
-    **problems(MATTE_ERRORS),
+    **problems(MATTE_ERRORS, options=MatteOptions),
 }
 CUTOUT_RESPONSES: Final[Responses] = {
     200: {
         "description": "The person with alpha channel, or before the background that was asked for.",
         "content": PICTURES,
-        "headers": _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS),
+        "headers": _ANSWER_HEADERS,
     },
-    **problems(CUTOUT_ERRORS),
+    **problems(CUTOUT_ERRORS, options=CutoutOptions),
 }

@@ -7,72 +7,23 @@ changes nothing, since there is one model here and its mattes are soft; a URL is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from app.api import openapi
-from app.api import openapi as request_schemas
-from app.api.openapi import BINARY, BOOLEAN, COLOUR_LEVELS, optional, pattern
-from app.api.options import How, boolean, value_of, whole
 from app.api.routes import deliver
-from app.api.uploads import NO_URLS, read_upload
-from app.errors import InvalidBackground, InvalidOption
-from app.imaging.output import MATTE, Ground, Output
+from app.api.uploads import NO_URLS, read_upload, without_blanks
+from app.imaging.output import MATTE, Output
+from app.options import Options, Written, optional, pattern
+from app.values import BOOLEAN, Ground, boolean, whole
 
 PATH: Final = "/api/remove"
 FIELD: Final = "file"
-OPTIONS: Final[dict[str, str]] = {
-    "om": "`true`: only the mask.",
-    "bgc": "Background colour as `r,g,b,a`, each 0 to 255.",
-    "model": "Accepted; there is one model here.",
-    "a": "Accepted: mattes are always soft.",
-    "af": "Accepted.",
-    "ab": "Accepted.",
-    "ae": "Accepted.",
-    "ppm": "Accepted.",
-    "extras": "Accepted.",
-}
-_TEXTS: Final = {"om": optional(pattern(BOOLEAN)), "bgc": optional(pattern(COLOUR_LEVELS))}
-SCHEMAS: Final = {name: _TEXTS.get(name, {}) | {"description": text} for name, text in OPTIONS.items()}
-
-router = APIRouter()
-
-
-@router.post(
-    PATH,
-    summary="Remove the background, as rembg's clients ask for it",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The person with alpha channel, or the mask.",
-            "content": {"image/png": {"schema": BINARY}},
-        },
-        **openapi.problems(openapi.REMBG_ERRORS),
-    },
-    openapi_extra=request_schemas.form(SCHEMAS, files=(FIELD,), photos=(FIELD,)),
-)
-async def remove(request: Request) -> Response:
-    """A drop-in for clients of rembg's server. Always a PNG of the photo's size."""
-    upload = await read_upload(request, list(OPTIONS), name=FIELD)
-    read_output(upload.query)  # What the form overrules has to be right, too.
-    return await deliver(request, upload.photo, read_output(upload.options), How())
-
-
-@router.get(PATH, include_in_schema=False)
-async def remove_url() -> Response:
-    """What rembg fetches a URL for."""
-    raise HTTPException(405, f"{NO_URLS} by POST as `{FIELD}`.", {"Allow": "POST"})
-
-
-def read_output(options: Mapping[str, str]) -> Output:
-    """What rembg's parameters mean. Raises ClientErrors."""
-    written = {name: value for name, value in options.items() if value.strip()}
-    only_mask = value_of(written, "om", boolean, False, InvalidOption, "is `true` or `false`")
-    expected = "is `r,g,b,a` with each 0 to 255"
-    ground = value_of(written, "bgc", _ground, None, InvalidBackground, expected)
-    return MATTE if only_mask else Output(background=ground)
+_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
+_COLOUR: Final = f"{_BYTE},{_BYTE},{_BYTE}(?:,{_BYTE})?"
 
 
 def _ground(text: str) -> Ground | None:
@@ -84,3 +35,63 @@ def _ground(text: str) -> Ground | None:
         case [red, green, blue, alpha]:
             return Ground((red, green, blue), alpha) if alpha else None
     raise ValueError(text)
+
+
+_Accepted = Annotated[Any, Field(description="Accepted.")]
+
+
+class RembgOptions(Options):
+    """Of rembg's server. Of those that are accepted nothing follows."""
+
+    om: Annotated[
+        bool,
+        Written(boolean, "is `true` or `false`", optional(pattern(BOOLEAN))),
+        Field(description="`true`: only the mask."),
+    ] = False
+    bgc: Annotated[
+        Ground | None,
+        Written(_ground, "is `r,g,b,a` with each 0 to 255", optional(pattern(_COLOUR))),
+        Field(description="Background colour as `r,g,b,a`, each 0 to 255."),
+    ] = None
+    model: Annotated[Any, Field(description="Accepted; there is one model here.")] = None
+    a: Annotated[Any, Field(description="Accepted: mattes are always soft.")] = None
+    af: _Accepted = None
+    ab: _Accepted = None
+    ae: _Accepted = None
+    ppm: _Accepted = None
+    extras: _Accepted = None
+
+
+router = APIRouter()
+
+
+@router.post(
+    PATH,
+    summary="Remove the background, as rembg's clients ask for it",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The person with alpha channel, or the mask.",
+            "content": {"image/png": {"schema": openapi.BINARY}},
+        },
+        **openapi.problems(openapi.UPLOAD_ERRORS, options=RembgOptions),
+    },
+    openapi_extra=openapi.form(RembgOptions.schemas(), files=(FIELD,), photos=(FIELD,)),
+)
+async def remove(request: Request) -> Response:
+    """A drop-in for clients of rembg's server. Always a PNG of the photo's size."""
+    upload = await read_upload(request, RembgOptions.model_fields, name=FIELD)
+    read_output(upload.query)  # What the form overrules has to be right, too.
+    return await deliver(request, upload.photo, read_output(upload.options))
+
+
+@router.get(PATH, include_in_schema=False)
+async def remove_url() -> Response:
+    """What rembg fetches a URL for."""
+    raise HTTPException(405, f"{NO_URLS} by POST as `{FIELD}`.", {"Allow": "POST"})
+
+
+def read_output(texts: Mapping[str, str]) -> Output:
+    """What rembg's parameters mean. Raises InvalidOption."""
+    options = RembgOptions.model_validate(without_blanks(texts))
+    return MATTE if options.om else Output(background=options.bgc)

@@ -14,23 +14,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from app.api import openapi, removebg_options
-from app.api import openapi as option_schemas
-from app.api import openapi as request_schemas
-from app.api.openapi import (
-    BOOLEAN,
-    COLOUR,
-    CORNERS,
-    MARGINS,
-    MEGAPIXELS,
-    PERCENT_TO_100,
-    SCALE,
-    TO_100,
-    Schema,
-    optional,
-    pattern,
-)
-from app.api.options import How
-from app.api.removebg_options import NO_TYPE, OPTIONS, read_output
+from app.api.removebg_options import NO_TYPE, RemovebgOptions, read_output
 from app.api.routes import ask, headers_of
 from app.api.uploads import JSON, NO_URLS, URL, URLENCODED, Parts, read_parts
 from app.errors import (
@@ -42,7 +26,10 @@ from app.errors import (
     HeadTooSlow,
     InvalidOption,
     MissingSource,
+    MultipleBackgrounds,
     MultipleSources,
+    RegionEmpty,
+    RegionOutside,
     ServiceError,
     Unauthorised,
     UnknownForeground,
@@ -50,25 +37,9 @@ from app.errors import (
     UnreadableImage,
 )
 from app.middleware.error_responses import to_response
+from app.options import Schema
 from app.pipeline import Result
 
-_TEXTS: Final[dict[str, Schema]] = {
-    "size": pattern("preview|small|regular|medium|hd|4k|50MP|full|auto", MEGAPIXELS),
-    "type": pattern("auto|person"),
-    "type_level": pattern("none|1|2|latest"),
-    "format": pattern("auto|png|jpg|webp|zip"),
-    "roi": pattern(CORNERS),
-    "crop": pattern(BOOLEAN),
-    "crop_margin": pattern(MARGINS),
-    "scale": pattern("original", SCALE),
-    "position": pattern("original|center", f"{PERCENT_TO_100}(?: {PERCENT_TO_100})?"),
-    "channels": pattern("rgba|alpha"),
-    "add_shadow": pattern(BOOLEAN),
-    "shadow_type": pattern("auto|drop|none"),
-    "shadow_opacity": pattern(TO_100),
-    "semitransparency": {"type": "string"},
-    "bg_color": {"type": "string", "format": COLOUR},
-}
 # What JSON may hold besides texts.
 _TRUTH: Final[tuple[Schema, ...]] = ({"type": "boolean"}, {"enum": [0, 1]})
 _NO_TEXTS: Final[dict[str, tuple[Schema, ...]]] = {
@@ -81,14 +52,10 @@ _NO_TEXTS: Final[dict[str, tuple[Schema, ...]]] = {
     "semitransparency": ({"type": "boolean"}, {"type": "number"}),
 }
 
-SCHEMAS: Final[dict[str, Schema]] = {
-    name: optional(_TEXTS[name]) | {"description": text} for name, text in OPTIONS.items()
-}
-
 
 def in_json(name: str, schema: Schema) -> Schema:
     """The parameter in a JSON body: a number or truth value where that means something, or null for nothing."""
-    if name not in _TEXTS:
+    if name == BASE64:
         return schema
     text = {key: value for key, value in schema.items() if key != "description"}
     return {
@@ -109,6 +76,13 @@ FILES: Final = ("image_file", "bg_image_file")
 _URLS: Final = {"image_url": f"`image_file` or `{BASE64}`", "bg_image_url": "`bg_image_file`"}
 # What admission refuses keeps its status; every other fault of a client is a 400 at remove.bg.
 _ADMISSIONS: Final = (Unauthorised, BodyTooSlow, HeadTooSlow, BodyTooLarge, HeadTooLarge, ClientGone)
+_ERRORS: Final = (
+    *openapi.UPLOAD_ERRORS,
+    UnknownForeground,
+    RegionEmpty,
+    RegionOutside,
+    MultipleBackgrounds,
+)
 _SHOWN: Final = 100
 
 router = APIRouter()
@@ -128,11 +102,11 @@ def status_of(error: type[ServiceError]) -> int:
             "description": "The picture, or JSON with it in base64 where `Accept` asks for that alone.",
             "content": {**openapi.PICTURES, JSON: {"schema": {"type": "object"}}},
         },
-        **openapi.problems(openapi.REMOVEBG_ERRORS, status_of),
+        **openapi.problems(_ERRORS, status_of, options=RemovebgOptions),
     },
-    openapi_extra=request_schemas.form(
-        SCHEMAS
-        | {BASE64: option_schemas.BASE64 | {"description": "The photo in base64, instead of `image_file`."}},
+    openapi_extra=openapi.form(
+        RemovebgOptions.schemas()
+        | {BASE64: openapi.BASE64 | {"description": "The photo in base64, instead of `image_file`."}},
         files=FILES,
         photos=("image_file", BASE64),
         excluding=("bg_color", "bg_image_file"),
@@ -144,7 +118,7 @@ async def removebg(request: Request) -> Response:
     try:
         text_max = 2 * request.app.state.settings.max_upload_bytes  # base64 is a third longer than the file
         photo, picture, parameters = _read(await read_parts(request, text_max=text_max))
-        result = await ask(request, photo, read_output(parameters, picture), How())
+        result = await ask(request, photo, read_output(parameters, picture))
         if not result.finished.foreground:
             raise UnknownForeground("Nobody was found in the photo.")
     except ClientError as error:
@@ -167,7 +141,7 @@ def wants_json(accept: str) -> bool:
 def _read(parts: Parts) -> tuple[bytes, bytes | None, dict[str, str]]:
     """The photo, the background's file, and all parameters that are not empty. Raises ClientErrors."""
     texts = {name: value.strip() for name, value in parts.texts.items() if value.strip()}
-    for name in sorted({*texts, *parts.files} - {*OPTIONS, *FILES, *_URLS, BASE64}):
+    for name in sorted({*texts, *parts.files} - {*RemovebgOptions.model_fields, *FILES, *_URLS, BASE64}):
         raise UnknownOption(
             f"There is no parameter {name[:_SHOWN]!r} here. The photo is sent as `image_file` or `{BASE64}`."
         )

@@ -7,48 +7,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
 
-from app.api.options import NO_MARGIN, background, boolean, file_format, megapixels, on_white, value_of, whole
-from app.errors import (
-    ClientError,
-    InvalidBackground,
-    InvalidChannels,
-    InvalidCrop,
-    InvalidFormat,
-    InvalidMargin,
-    InvalidPosition,
-    InvalidRegion,
-    InvalidScale,
-    InvalidShadow,
-    InvalidSize,
-    InvalidType,
-    MultipleBackgrounds,
-)
-from app.imaging.crop import Margins, Placement, Region
-from app.imaging.output import Channels, Format, Ground, Output
+from app import values
+from app.errors import InvalidOption, MultipleBackgrounds
+from app.imaging.crop import Placement, Region
+from app.imaging.output import Channels, Output
+from app.options import COLOUR, Format, Options, Schema, Written, optional, pattern
+from app.values import Ground, Margins
 
-T = TypeVar("T")
-
-OPTIONS: Final[dict[str, str]] = {
-    "size": "`preview` (0.25 megapixels), `small`, `regular`, `medium` (1.5), `hd` (4), `4k` (10), `50MP` (50), "
-    "`full` or `auto`: the most that the answer may have.",
-    "type": "`auto` or `person`: this service knows people.",
-    "type_level": "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
-    "format": "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
-    "roi": "`x1 y1 x2 y2`, each `10%` or `20px`: the corners of the region with the person.",
-    "crop": "`true`: cut to the person.",
-    "crop_margin": "1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px), and is used with `crop`.",
-    "scale": "`original`, or `10%` to `100%` of the largest size that fits.",
-    "position": "`original`, `center`, or one or two values in per cent.",
-    "channels": "`rgba`, or `alpha` for the matte.",
-    "add_shadow": "`true`: a soft shadow.",
-    "shadow_type": "`auto`, `drop` or `none`.",
-    "shadow_opacity": "0 to 100.",
-    "semitransparency": "Accepted: mattes are always soft.",
-    "bg_color": "A colour name, 3, 4, 6 or 8 hex digits, `rgb(…)`, `rgba(…)` or `transparent`.",
-}
 NO_TYPE: Final = "none"
 _SIZES: Final[dict[str, float | None]] = {
     "preview": 0.25,
@@ -61,71 +29,39 @@ _SIZES: Final[dict[str, float | None]] = {
     "full": None,
     "auto": None,
 }
-_TYPES: Final = ("auto", "person")
-_LEVELS: Final = (NO_TYPE, "1", "2", "latest")
-_SHADOWS: Final = ("auto", "drop", "none")
+_FORMATS: Final = {
+    "auto": None,
+    "png": Format.PNG,
+    "jpg": Format.JPG,
+    "webp": Format.WEBP,
+    "zip": Format.ZIP,
+    "jpeg": Format.JPG,
+}
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
+_PERCENT_TO_100: Final = r"(?:100|[1-9]?[0-9](?:\.[0-9]{1,4})?)%"
+_POSITION: Final = f"{_PERCENT_TO_100}(?: {_PERCENT_TO_100})?"
 _SCALE_MIN, _SCALE_MAX = 10, 100
-_SHADOW: Final = 50
+_SCALE: Final = r"(?:100|[1-9][0-9](?:\.[0-9]{1,4})?)%"
+_LENGTH: Final = r"(?:[0-9]{1,5}(?:\.[0-9]{1,4})?(?:px|%)|0)"
 
 
-def read_output(parameters: Mapping[str, str], picture: bytes | None = None) -> Output:
-    """What the parameters by name, none of them empty, and the background's file mean. Raises ClientErrors."""
-    _value(parameters, "type", _one_of(_TYPES), InvalidType, "auto")
-    _value(parameters, "type_level", _one_of(_LEVELS), InvalidType, NO_TYPE)
-    colour = _value(parameters, "bg_color", background, InvalidBackground, None)
-    if picture is not None and colour is not None:
-        raise MultipleBackgrounds("Send `bg_color` or `bg_image_file`, not both.")
-    ground: Ground | bytes | None = picture or colour
-    channels = _value(
-        parameters, "channels", lambda text: Channels(text.lower()), InvalidChannels, Channels.RGBA
-    )
-    kind = _format(parameters, ground, channels)
-    if channels is Channels.ALPHA:
-        ground = None
-    elif kind is Format.JPG:
-        ground = on_white(ground)
-    crop = _value(parameters, "crop", boolean, InvalidCrop, False)
-    margins = _value(parameters, "crop_margin", Margins.parse, InvalidMargin, Margins.parse(NO_MARGIN))
-    return Output(
-        channels=channels,
-        format=kind,
-        background=ground,
-        region=_value(parameters, "roi", Region.parse, InvalidRegion, None),
-        crop=margins if crop else None,
-        placement=_placement(parameters),
-        megapixels=_value(parameters, "size", _megapixels, InvalidSize, None),
-        shadow=_shadow(parameters),
-    )
+def _takes(text: str, read: Callable[[str], object], schema: Schema) -> Written:
+    """A parameter that OpenAPI describes by `text`, and errors as well."""
+    expected = f"takes {text[:1].lower()}{text[1:].removesuffix('.')}"
+    return Written(read, expected, optional(schema) | {"description": text})
 
 
-def _format(parameters: Mapping[str, str], ground: Ground | bytes | None, channels: Channels) -> Format:
-    opaque = isinstance(ground, bytes) or (ground is not None and ground.alpha == 255)
-    fitting = Format.JPG if opaque and channels is Channels.RGBA else Format.PNG
-    kind = _value(
-        parameters,
-        "format",
-        lambda text: fitting if text.lower() == "auto" else file_format(text),
-        InvalidFormat,
-        fitting,
-    )
-    if kind is Format.ZIP and channels is Channels.ALPHA:
-        raise InvalidFormat("A `zip` holds colours and alpha; `channels=alpha` has no colours.")
-    return kind
+def _one_of(text: str, members: Mapping[str, object], *unnamed: str) -> Written:
+    """One of these names; `unnamed`: those that OpenAPI does not tell of."""
+    return _takes(text, values.choice(members), pattern(*(name for name in members if name not in unnamed)))
+
+
+def _names(*names: str) -> dict[str, str]:
+    return dict(zip(names, names, strict=True))
 
 
 def _megapixels(text: str) -> float | None:
-    return _SIZES[text.lower()] if text.lower() in _SIZES else megapixels(text)
-
-
-def _placement(parameters: Mapping[str, str]) -> Placement | None:
-    scale = _value(parameters, "scale", _scale, InvalidScale, None)
-    if "position" not in parameters:
-        # remove.bg's own rule: scaled without a position, the person comes into the middle.
-        return None if scale is None else Placement(scale, 50, 50)
-    original: tuple[float | None, float | None] = (None, None)
-    left, top = _value(parameters, "position", _position, InvalidPosition, original)
-    return None if scale is None and left is None else Placement(scale, left, top)
+    return _SIZES[text.lower()] if text.lower() in _SIZES else values.megapixels(text)
 
 
 def _scale(text: str) -> float | None:
@@ -157,31 +93,115 @@ def _percent(text: str) -> float:
     return float(found[1])
 
 
-def _shadow(parameters: Mapping[str, str]) -> int:
-    kind = _value(parameters, "shadow_type", _one_of(_SHADOWS), InvalidShadow, None)
-    wished = _value(parameters, "add_shadow", boolean, InvalidShadow, kind is not None)
-    opacity = _value(parameters, "shadow_opacity", whole(0, 100), InvalidShadow, _SHADOW)
-    return opacity if wished and kind != "none" else 0
+_SIZE: Final = _takes(
+    "`preview` (0.25 megapixels), `small`, `regular`, `medium` (1.5), `hd` (4), `4k` (10), `50MP` (50), "
+    "`full` or `auto`: the most that the answer may have.",
+    _megapixels,
+    pattern("preview|small|regular|medium|hd|4k|50MP|full|auto", values.MEGAPIXELS),
+)
+_TYPE: Final = _one_of("`auto` or `person`: this service knows people.", _names("auto", "person"))
+_TYPE_LEVEL: Final = _one_of(
+    "`none`, `1`, `2` or `latest`; X-Type is `person` for all but `none`.",
+    _names(NO_TYPE, "1", "2", "latest"),
+)
+_FORMAT: Final = _one_of(
+    "`auto` (PNG, or JPEG where nothing is transparent), `png`, `jpg` (or `jpeg`), `webp`, `zip`.",
+    _FORMATS,
+    "jpeg",
+)
+_ROI: Final = _takes(
+    "`x1 y1 x2 y2`, each `10%` or `20px`: the corners of the region with the person.",
+    Region.parse,
+    pattern(" ".join([_LENGTH] * 4)),
+)
+_MARGIN: Final = _takes(
+    "1, 2 or 4 values, each `10%` (at most 50%) or `20px` (at most 500px), and is used with `crop`.",
+    Margins.parse,
+    pattern(values.MARGINS),
+)
+_FITTING: Final = _takes(
+    "`original`, or `10%` to `100%` of the largest size that fits.", _scale, pattern("original", _SCALE)
+)
+_PLACE: Final = _takes(
+    "`original`, `center`, or one or two values in per cent.",
+    _position,
+    pattern("original|center", _POSITION),
+)
+_CHANNELS: Final = _one_of("`rgba`, or `alpha` for the matte.", {str(each): each for each in Channels})
+_COLOUR: Final = _takes(
+    "A colour name, 3, 4, 6 or 8 hex digits, `rgb(…)`, `rgba(…)` or `transparent`.",
+    values.background,
+    {"type": "string", "format": COLOUR},
+)
+_SHADOW_TYPE: Final = _one_of("`auto`, `drop` or `none`.", _names("auto", "drop", "none"))
+_SOFT: Final = _takes("Accepted: mattes are always soft.", str, {"type": "string"})
 
 
-def _one_of(known: Collection[str]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.lower() not in known:
-            raise ValueError(text)
-        return text.lower()
-
-    return read
+def _truth(text: str) -> Written:
+    return _takes(text, values.boolean, pattern(values.BOOLEAN))
 
 
-def _value(
-    parameters: Mapping[str, str],
-    name: str,
-    read: Callable[[str], T],
-    problem: type[ClientError],
-    default: T,
-) -> T:
-    expected = OPTIONS[name].removesuffix(".")
-    return value_of(parameters, name, read, default, problem, f"takes {expected[:1].lower()}{expected[1:]}")
+class RemovebgOptions(Options):
+    """remove.bg's parameters. Those that are None did not come."""
+
+    size: Annotated[float | None, _SIZE] = None
+    type: Annotated[str, _TYPE] = "auto"
+    type_level: Annotated[str, _TYPE_LEVEL] = NO_TYPE
+    format: Annotated[Format | None, _FORMAT] = None
+    roi: Annotated[Region | None, _ROI] = None
+    crop: Annotated[bool, _truth("`true`: cut to the person.")] = False
+    crop_margin: Annotated[Margins | None, _MARGIN] = None
+    scale: Annotated[float | None, _FITTING] = None
+    position: Annotated[tuple[float | None, float | None] | None, _PLACE] = None
+    channels: Annotated[Channels, _CHANNELS] = Channels.RGBA
+    add_shadow: Annotated[bool | None, _truth("`true`: a soft shadow.")] = None
+    shadow_type: Annotated[str | None, _SHADOW_TYPE] = None
+    shadow_opacity: Annotated[int, _takes("0 to 100.", values.whole(0, 100), pattern(values.TO_100))] = 50
+    semitransparency: Annotated[str, _SOFT] = ""
+    bg_color: Annotated[Ground | None, _COLOUR] = None
+
+    def output(self, picture: bytes | None) -> Output:
+        """What they and the background's file mean. Raises ClientErrors."""
+        if picture is not None and self.bg_color is not None:
+            raise MultipleBackgrounds("Send `bg_color` or `bg_image_file`, not both.")
+        alpha = self.channels is Channels.ALPHA
+        ground: Ground | bytes | None = None if alpha else picture or self.bg_color
+        return Output(
+            channels=self.channels,
+            format=self._format(picture or self.bg_color),
+            background=ground,
+            region=self.roi,
+            crop=self.crop,
+            margin=self.crop_margin if self.crop else None,
+            placement=self._placement(),
+            size=self.size,
+            shadow=self._shadow(),
+        )
+
+    def _format(self, ground: Ground | bytes | None) -> Format:
+        alpha = self.channels is Channels.ALPHA
+        if self.format is Format.ZIP and alpha:
+            raise InvalidOption(
+                "A `zip` holds colours and alpha; `channels=alpha` has no colours.", option="format"
+            )
+        opaque = not alpha and ground is not None and values.on_white(ground) == ground
+        return self.format or (Format.JPG if opaque else Format.PNG)
+
+    def _placement(self) -> Placement | None:
+        if self.position is None:
+            # remove.bg's own rule: scaled without a position, the person comes into the middle.
+            return None if self.scale is None else Placement(self.scale, 50, 50)
+        left, top = self.position
+        return None if self.scale is None and left is None else Placement(self.scale, left, top)
+
+    def _shadow(self) -> int:
+        asked = self.shadow_type is not None if self.add_shadow is None else self.add_shadow
+        return self.shadow_opacity if asked and self.shadow_type != "none" else 0
+
+
+def read_output(parameters: Mapping[str, str], picture: bytes | None = None) -> Output:
+    """What the parameters by name, none of them empty, and the background's file mean. Raises ClientErrors."""
+    return RemovebgOptions.model_validate(parameters).output(picture)
 
 
 _OTHER: Final = re.compile(r"[^A-Za-z0-9+/]")

@@ -10,17 +10,15 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api import openapi
-from app.api import openapi as request_schemas
-from app.api.openapi import BACKGROUND_FILE, CUTOUT_OPTIONS, MATTE_OPTIONS
-from app.api.options import HOW, NAMES, How, read_how, read_output
 from app.api.uploads import read_upload
-from app.errors import ClientGone, NotReady, Unauthorised
-from app.imaging.output import MATTE, Output
+from app.errors import ClientGone, MultipleBackgrounds, NotReady, Unauthorised
+from app.imaging.output import Channels, Output
 from app.inference.predictor import Predictor
 from app.inference.registry import ModelRegistry, Role
 from app.middleware.auth import CLIENT
 from app.middleware.paths import PREFIX
 from app.observability.metrics import Metrics
+from app.options import ONE_BACKGROUND, CutoutOptions, MatteOptions
 from app.pipeline import Pipeline, Result
 from app.schemas import Health, Index, ModelItem, ModelList
 
@@ -32,13 +30,14 @@ router = APIRouter()
     summary="Alpha matte of a portrait",
     response_class=Response,
     responses=openapi.MATTE_RESPONSES,
-    openapi_extra=request_schemas.upload(MATTE_OPTIONS),
+    openapi_extra=openapi.upload(MatteOptions),
 )
 async def matte(request: Request) -> Response:
     """Post a photo, get its soft alpha matte as a grey PNG of the same (upright) size."""
-    upload = await read_upload(request, HOW)
-    read_how(upload.query)  # What the form overrules has to be right, too.
-    return await deliver(request, upload.photo, MATTE, read_how(upload.options))
+    upload = await read_upload(request, MatteOptions.model_fields)
+    MatteOptions.model_validate(upload.query)  # What the form overrules has to be right, too.
+    output = Output.model_validate({**upload.options, "channels": Channels.ALPHA})
+    return await deliver(request, upload.photo, output)
 
 
 @router.post(
@@ -46,18 +45,24 @@ async def matte(request: Request) -> Response:
     summary="The person of a portrait, without the background or before another one",
     response_class=Response,
     responses=openapi.CUTOUT_RESPONSES,
-    openapi_extra=request_schemas.upload(
-        CUTOUT_OPTIONS, files=BACKGROUND_FILE, excluding=("background", "blur")
-    ),
+    openapi_extra=openapi.upload(CutoutOptions, files=("background",), excluding=("background", "blur")),
 )
 async def cutout(request: Request) -> Response:
     """Post a photo, get the person: transparent around, or on a colour, a picture or the blurred photo; cropped, made
     smaller, with a shadow, as PNG, WebP, AVIF, JPEG or archive."""
-    upload = await read_upload(request, [*NAMES, *HOW], files=["background"])
-    read_output(upload.query)
-    read_how(upload.query)
-    output = read_output(upload.options, upload.parts.file("background"))
-    return await deliver(request, upload.photo, output, read_how(upload.options))
+    upload = await read_upload(request, CutoutOptions.model_fields, files=["background"])
+    CutoutOptions.model_validate(upload.query)
+    return await deliver(request, upload.photo, read_output(upload.options, upload.parts.file("background")))
+
+
+def read_output(options: Mapping[str, str], picture: bytes | None = None) -> Output:
+    """From the options by name and the background's file. Raises InvalidOption or MultipleBackgrounds."""
+    output = Output.model_validate(options)
+    if picture is None:
+        return output
+    if output.background is not None:
+        raise MultipleBackgrounds(ONE_BACKGROUND)
+    return Output.model_validate({**options, "background": picture})
 
 
 @router.get(
@@ -124,17 +129,17 @@ async def index(request: Request) -> Index:
 T = TypeVar("T")
 
 
-async def ask(request: Request, photo: bytes, output: Output, how: How) -> Result:
+async def ask(request: Request, photo: bytes, output: Output) -> Result:
     """What came of the photo. Raises ServiceErrors, ClientGone as soon as the client has left."""
     pipeline: Pipeline = request.app.state.pipeline
-    client = request.scope.get(CLIENT, "")
-    work = pipeline.run(photo, output, how.quality, model=how.model, client=client)
-    return await unless_disconnected(request, work)
+    return await unless_disconnected(
+        request, pipeline.run(photo, output, client=request.scope.get(CLIENT, ""))
+    )
 
 
-async def deliver(request: Request, photo: bytes, output: Output, how: How) -> Response:
+async def deliver(request: Request, photo: bytes, output: Output) -> Response:
     """`ask`, as the file itself."""
-    result = await ask(request, photo, output, how)
+    result = await ask(request, photo, output)
     return Response(result.finished.data, media_type=result.finished.media_type, headers=headers_of(result))
 
 

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import exit, failures
+from app.cli.photo_options import PhotoOptions
 from app.cli.process import bar
-from app.cutout_options import Wish
 from app.files import left_out
+from app.options import MatteOptions
 
 if TYPE_CHECKING:
     from app.distributed.job import JobOptions as Job
@@ -32,7 +33,7 @@ class BulkOptions:
 
     source: str
     destination: str
-    wish: Wish
+    options: PhotoOptions
     recursive: bool = True
     overwrite: bool = False
     address: str | None = None
@@ -46,7 +47,7 @@ def run(order: BulkOptions) -> None:
     """Do all of it, and exit with 0 only if nothing failed."""
     if not all(map(find_spec, NEEDS)):
         exit.fail("bulk needs Ray, which is not installed: pip install 'u2matte[ray]'")
-    if order.wish.output == "matte" and order.wish != Wish(output="matte", quality=order.wish.quality):
+    if order.options.output == "matte" and order.options.given.keys() - MatteOptions.model_fields:
         exit.fail("a matte has no option but --quality; the others are for --output cutout")
     from app.distributed.job import JobStopped
 
@@ -71,8 +72,8 @@ def _all(order: BulkOptions, asked: Job, console: Console) -> Sequence[Outcome]:
     plan = job.plan(asked)
     made: list[Outcome] = []
     empty = written = 0
-    with bar(order.wish.doing, console) as progress:
-        done = progress.add_task(order.wish.doing, total=plan.count + len(plan.refused))
+    with bar(order.options.doing, console) as progress:
+        done = progress.add_task(order.options.doing, total=plan.count + len(plan.refused))
         for outcome in job.outcomes(asked, plan):
             progress.advance(done)
             if outcome.code:
@@ -104,28 +105,23 @@ def _job(order: BulkOptions) -> Job:
     """With what the environment and the model say. Raises JobStopped."""
     from app.cli.processors import output_of
     from app.distributed import job, pools
-    from app.errors import ServiceError
     from app.inference.repository import default_of, scan
     from app.settings import SettingsError, load_settings
     from model.contract import ContractError
-    from model.matting import Quality
 
-    wish = order.wish
+    options = order.options
     try:
-        settings, output = load_settings(), output_of(wish)
+        settings = load_settings()
         stored = default_of(scan(settings.model_dir), settings.default_model)
     except (SettingsError, ContractError) as error:
         raise job.JobStopped(str(error)) from None
-    except ServiceError as error:
-        raise job.JobStopped(error.detail) from None
     return job.JobOptions(
         source=order.source,
         destination=order.destination,
-        output=output,
-        quality=Quality(wish.quality),
-        suffix=wish.suffix,
-        key=wish.key(f"{stored.manifest.label} {stored.manifest.sha256}"),
-        stored=stored,
+        output=output_of(options),
+        suffix=options.suffix,
+        key=options.key(f"{stored.manifest.label} {stored.manifest.sha256}"),
+        model=stored,
         settings=settings,
         recursive=order.recursive,
         overwrite=order.overwrite,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from app.cutout_options import Format
 from app.files.names import FOREIGN, FORMATS, PHOTOS, address, suffix_of
+from app.options import Format
 
 STDIO: Final = Path("-")
 
@@ -55,7 +55,7 @@ def format_of(target: Path | None, asked: Format | None) -> Format:
         raise PathsError(f"{target}: no {target.suffix} file is written; name a {written} file, or a folder")
     if named is not None and asked is not None and named != asked:
         raise PathsError(f"{target}: what is written is .{asked}; name a .{asked} file, or a folder")
-    return asked or named or "png"
+    return asked or named or Format.PNG
 
 
 def _names_a_picture(out: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from app.cli.files import write
-from app.files.results import LEDGER_FILE
+from app.files.results import JOURNAL_FILE
 
 _STALE_LINES_MAX: Final = 1_000
 
@@ -39,7 +39,7 @@ class Journal:
 
     def __init__(self, out_dir: Path, key: str) -> None:
         self._out_dir = out_dir
-        self._path = out_dir / LEDGER_FILE
+        self._path = out_dir / JOURNAL_FILE
         self._key = key
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         lines = text.splitlines()

@@ -1,13 +1,15 @@
-"""The arguments and options of the command line, with their help. Knows nothing of what they do."""
+"""The arguments and options of the command line, with their help. Knows nothing of what they do.
+
+What is to be made of a photo is in `app.cli.photo_options`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from app import cutout_options
 from app.security.rate_limit import RATE_MAX
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; else MATTE_HOST.")]
@@ -26,29 +28,9 @@ Out = Annotated[
         help="Where the results go: a folder; for a single photo also a file, or - for standard output.",
     ),
 ]
-Output = Annotated[cutout_options.Output, typer.Option(help="Grey matte, or the photo with it as alpha.")]
-Quality = Annotated[
-    cutout_options.Quality, typer.Option(help="high: a little better, at twice the network's cost.")
+Output = Annotated[
+    Literal["matte", "cutout"], typer.Option(help="Grey matte, or the photo with it as alpha.")
 ]
-
-Format = Annotated[
-    cutout_options.Format | None,
-    typer.Option(help="zip: color.jpg and alpha.png. By default what the name of -o says, else png."),
-]
-Background = Annotated[
-    str | None,
-    typer.Option(help="Colour (CSS name or hex), or the path of a picture (with a dot or slash in it)."),
-]
-Blur = Annotated[int | None, typer.Option(min=1, max=100, help="The photo itself, blurred, as background.")]
-Crop = Annotated[bool, typer.Option(help="Cut to the person.")]
-Margin = Annotated[
-    str | None, typer.Option(help="Around the person: 1, 2 or 4 values such as 10% or '20px 0px'.")
-]
-Size = Annotated[str, typer.Option(help="full, or the most megapixels of the result.")]
-Color = Annotated[
-    cutout_options.Color, typer.Option(help="srgb: convert colours; else the photo's profile is kept.")
-]
-Shadow = Annotated[int, typer.Option(min=0, max=100, help="Strength of a soft shadow.")]
 
 Recursive = Annotated[bool, typer.Option(help="Look into folders inside folders.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on, with photos as they come, until Ctrl-C.")]

@@ -40,7 +40,7 @@ class Plan:
 
     def look(self) -> list[Job]:
         """All photos that are there now. Each keeps the file that an earlier look gave it."""
-        self._results.look_again()
+        self._results.refresh()
         self.left_out = {}
         found: dict[str, tuple[Path, Path]] = {}
         for source, folder in self._sources():
@@ -62,21 +62,21 @@ class Plan:
         out_dir = self._out_dir.resolve()
         for path in self._paths:
             if path.is_dir():
-                for source, why in sorted(walk(path, recursive=self._recursive, but=out_dir)):
+                for source, why in sorted(walk(path, recursive=self._recursive, exclude=out_dir)):
                     if source.name in left_out.OWN:
                         continue
                     if why := why or self._why_not(source):
                         self.left_out[source] = why
                     else:
                         yield source, self._out_dir / source.parent.relative_to(path)
-            elif self._results.hold(Path(_name(path)), below=out_dir):
+            elif self._results.contains(Path(_name(path)), below=out_dir):
                 self.left_out[path] = MADE
             else:
                 yield path, self._out_dir
 
     def _why_not(self, source: Path) -> str:
         why = left_out.foreign(source.name)
-        return why or (MADE if self._results.hold(Path(_name(source))) else "")
+        return why or (MADE if self._results.contains(Path(_name(source))) else "")
 
     def _resolved(self, name: str) -> Path:
         if name not in self._real:
@@ -97,7 +97,7 @@ class Plan:
 
     def _is_others(self, target: Path, among: set[Path]) -> bool:
         there = self._resolved(_name(target.parent)) in among and target.exists()
-        return there and not self._results.hold(Path(_name(target)))
+        return there and not self._results.contains(Path(_name(target)))
 
 
 def _name(path: Path) -> str:

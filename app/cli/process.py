@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +25,9 @@ from app.cli import exit, failures, files, watch
 from app.cli.failures import Failure, Note
 from app.cli.files import PathsError
 from app.cli.journal import Journal
+from app.cli.photo_options import PhotoOptions
 from app.cli.plan import Job, Plan
 from app.cli.processors import Done, PhotoFailed, ProcessingStopped, Processor
-from app.cutout_options import Format, Wish
 from app.errors import MissingSource, MultipleSources
 from app.files import left_out
 from app.files.names import shown
@@ -47,16 +47,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessOptions:
-    """What a person has typed.
-
-    `format`: None where the name of the file to write shall say it. `failures`: the list of them. `service`: None for
-    this process.
-    """
+    """What a person has typed. `failures`: the list of them. `service`: None for this process."""
 
     paths: Sequence[Path]
     out: Path
-    wish: Wish
-    format: Format | None = None
+    options: PhotoOptions
     recursive: bool = True
     watch: bool = False
     overwrite: bool = False
@@ -69,9 +64,11 @@ def run(order: ProcessOptions) -> None:
     console, summary = Console(stderr=True), Summary()
     try:
         target = files.single_target(order.paths, order.out)
-        wish = replace(order.wish, format=files.format_of(target, order.format))
+        options = order.options.with_format(files.format_of(target, order.options.format))
         with failures.listing(order.failures) as note:
-            asyncio.run(_Run(order, wish, _worker(order, wish, console), console, summary, note).all(target))
+            asyncio.run(
+                _Run(order, options, _worker(order, options, console), console, summary, note).all(target)
+            )
     except (PathsError, ProcessingStopped, OSError) as error:
         exit.fail(str(error))
     except KeyboardInterrupt:
@@ -109,24 +106,24 @@ def _tell_empty(empty: Sequence[Path], console: Console) -> None:
     console.print(Text(f"nobody was found in {len(empty)}: {named}"), soft_wrap=True)
 
 
-def _worker(order: ProcessOptions, wish: Wish, console: Console) -> Processor:
+def _worker(order: ProcessOptions, options: PhotoOptions, console: Console) -> Processor:
     """Imported here, so that who sends to a service does not wait for OpenCV, nor the other one for httpx."""
     service = order.service
     if service is not None:
         from app.cli.processors import RemoteProcessor
 
         return RemoteProcessor(
-            service.url, wish, console, concurrency=service.concurrency, api_key=service.api_key
+            service.url, options, console, concurrency=service.concurrency, api_key=service.api_key
         )
     from app.cli.processors import LocalProcessor
 
-    return LocalProcessor(wish, console)
+    return LocalProcessor(options, console)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     order: ProcessOptions
-    wish: Wish
+    options: PhotoOptions
     worker: Processor
     console: Console
     summary: Summary
@@ -164,7 +161,7 @@ class _Run:
 
     async def _through(self, jobs: Sequence[Job], journal: Journal | None) -> None:
         await self.worker.start()
-        name = self.wish.doing
+        name = self.options.doing
         with bar(name, self.console) as progress:
             done = progress.add_task(name, total=len(jobs))
 
@@ -205,10 +202,10 @@ class _Run:
 
     def _plan(self) -> Plan:
         order = self.order
-        return Plan(order.paths, order.out, self.wish.suffix, recursive=order.recursive)
+        return Plan(order.paths, order.out, self.options.suffix, recursive=order.recursive)
 
     async def _journal(self) -> Journal:
-        return Journal(self.order.out, self.wish.key(await self.worker.model()))
+        return Journal(self.order.out, self.options.key(await self.worker.model()))
 
 
 async def _each(jobs: Sequence[Job]) -> AsyncIterator[Job]:

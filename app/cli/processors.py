@@ -7,25 +7,23 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from rich.console import Console
 from rich.text import Text
 
-from app.api.options import read_output
-from app.client import Answer, AsyncClient, CallError, Disconnected, RetryPolicy
-from app.cutout_options import Wish
+from app.cli.photo_options import PhotoOptions
+from app.client import Answer, AsyncClient, CallError, CutoutOptions, Disconnected, RetryPolicy
 from app.errors import ServiceError
-from app.imaging.output import MATTE, Output
+from app.imaging.output import Channels, Output
 from app.inference.backends.base import LoadError
-from app.inference.registry import model_source, only
+from app.inference.registry import model_source, single_model
 from app.inference.repository import ModelVersion, default_of, scan
 from app.observability.logs import configure_logs
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline, busy_photos
 from app.settings import SettingsError, load_settings
 from model.contract import ContractError
-from model.matting import Quality
 
 
 class PhotoFailed(Exception):  # noqa: N818 - said of one photo; the others go on
@@ -68,44 +66,29 @@ class Processor(Protocol):
         """Let everything go."""
 
 
-async def local_work(pipeline: Pipeline, data: bytes, wish: Wish) -> Done:
+async def local_work(pipeline: Pipeline, data: bytes, output: Output) -> Done:
     """One photo through the service's own pipeline. Raises ServiceErrors."""
-    result = await pipeline.run(data, output_of(wish), Quality(wish.quality))
+    result = await pipeline.run(data, output)
     return Done(result.finished.data, result.finished.foreground)
 
 
-def output_of(wish: Wish) -> Output:
-    """The same options as a client's, so that both mean the same. Raises ClientErrors."""
-    if wish.output == "matte":
-        return MATTE
-    given = {
-        "format": wish.format,
-        "background": wish.background if isinstance(wish.background, str) else None,
-        "blur": wish.blur,
-        "crop": str(wish.crop).lower() if wish.crop else None,
-        "margin": wish.margin,
-        "size": wish.size,
-        "shadow": wish.shadow,
-        "color": wish.color,
-    }
-    picture = wish.background if isinstance(wish.background, bytes) else None
-    return read_output({name: str(value) for name, value in given.items() if value is not None}, picture)
+def output_of(options: PhotoOptions) -> Output:
+    """The same as a client's, so that both mean the same."""
+    if options.output == "matte":
+        return Output(channels=Channels.ALPHA, quality=options.values.quality)
+    return Output.model_validate(options.given)
 
 
 class LocalProcessor:
-    """Process photos in this process. Raises ProcessingStopped for wrong settings or unknown options."""
+    """Process photos in this process. Raises ProcessingStopped for wrong settings."""
 
-    def __init__(self, wish: Wish, console: Console) -> None:
+    def __init__(self, options: PhotoOptions, console: Console) -> None:
         configure_logs("error", sys.stderr)
         try:
             self._settings = load_settings()
         except SettingsError as error:
             raise ProcessingStopped(str(error)) from None
-        try:
-            output_of(wish)
-        except ServiceError as error:
-            raise ProcessingStopped(error.detail) from None
-        self._wish = wish
+        self._output = output_of(options)
         self._console = console
         self._pipeline = Pipeline(self._settings, Metrics())
 
@@ -125,7 +108,7 @@ class LocalProcessor:
         try:
             stored = self._stored()
             load = partial(model_source(self._settings).load, stored)
-            await self._pipeline.start(only(stored.manifest, load))
+            await self._pipeline.start(single_model(stored.manifest, load))
         except (ContractError, LoadError) as error:
             raise ProcessingStopped(str(error)) from None
 
@@ -137,11 +120,9 @@ class LocalProcessor:
 
     async def work(self, data: bytes) -> Done:
         try:
-            return await local_work(self._pipeline, data, self._wish)
+            return await local_work(self._pipeline, data, self._output)
         except ServiceError as error:
-            raise PhotoFailed(
-                error.detail, error.code
-            ) from None  # What is wrong with the options was said at the start.
+            raise PhotoFailed(error.detail, error.code) from None
 
     async def close(self) -> None:
         await self._pipeline.close()
@@ -161,9 +142,9 @@ class RemoteProcessor:
     ProcessingStopped for a bad address."""
 
     def __init__(
-        self, url: str, wish: Wish, console: Console, *, concurrency: int, api_key: str | None
+        self, url: str, options: PhotoOptions, console: Console, *, concurrency: int, api_key: str | None
     ) -> None:
-        self._wish = wish
+        self._options = options
         self._console = console
         self._told_at = -math.inf
         self.concurrency = concurrency
@@ -197,21 +178,10 @@ class RemoteProcessor:
         return Done(answer.data, answer.foreground)
 
     async def _ask(self, data: bytes) -> Answer:
-        wish = self._wish
-        if wish.output == "matte":
-            return await self._client.matte(data, quality=wish.quality)
-        return await self._client.cutout(
-            data,
-            format=wish.format,
-            background=wish.background,
-            blur=wish.blur,
-            crop=wish.crop,
-            margin=wish.margin,
-            size=wish.size,
-            shadow=wish.shadow,
-            color=wish.color,
-            quality=wish.quality,
-        )
+        options = self._options
+        if options.output == "matte":
+            return await self._client.matte(data, quality=options.values.quality.value)
+        return await self._client.cutout(data, **cast(CutoutOptions, options.given))
 
     def _on_retry(self, problem: CallError, _pause_s: float) -> None:
         """One line now and then. To be asked to come back later (429) is no outage, and nothing to tell of."""

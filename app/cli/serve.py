@@ -14,7 +14,7 @@ from app.observability.logs import configure_logs, keep_standard_descriptors
 from app.security.api_keys import KeysError
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
-from app.server.supervisor import WorkerProcess, count_gpus, keep
+from app.server.supervisor import WorkerProcess, count_gpus, supervise
 from app.settings import Settings, SettingsError, load_settings
 from model.kernels import COMPILED
 
@@ -33,7 +33,7 @@ def serve(host: str | None, port: int | None, member: WorkerProcess | None = Non
         workers = settings.workers or (settings.device != "cpu" and count_gpus()) or 1
         with _listen(settings.host, settings.port) as listener:
             if workers > 1:
-                exit.leave(keep(workers, listener, _arguments(host, port), _patience_s(settings)))
+                exit.leave(supervise(workers, listener, _arguments(host, port), _patience_s(settings)))
             _serve(settings, [listener])
     else:
         configure_logs(settings.log_level, worker=member.number)

@@ -8,21 +8,23 @@
 
 `AsyncClient` has the same methods to await. Everything but the sending is written once, as functions of values:
 
-    calls      photo and options -> the request
-    retry   a failed attempt -> how long to wait before the next one, or that there is none
-    answers    the response -> `Answer`, `Model`
-    problems   a response that is an error, or none at all -> `CallError`
-    terms      address, key and limits, for httpx
-    sending    the two clients, and the loop over attempts
+    photos     a path, bytes, an open file, an array or a Pillow picture -> a file's bytes
+    requests   photo and options -> the request
+    retry      a failed attempt -> how long to wait before the next one, or that there is none
+    responses  the response -> `Answer`, `Model`
+    errors     a response that is an error, or none at all -> `CallError`
+    client     the two clients, and the loop over attempts
 
-Needs httpx alone: it knows neither the service's code nor a model, and decodes no picture.
+Needs httpx alone: it knows neither the service's code nor a model. `answer.image` needs Pillow, `answer.array` NumPy
+and Pillow; both are imported when they are asked for.
 """
 
 from __future__ import annotations
 
 from app.client.client import AsyncClient, Client
 from app.client.errors import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
-from app.client.requests import CutoutOptions, Format, Quality, Source
+from app.client.photos import Pixels
+from app.client.requests import Color, CutoutOptions, Format, MatteOptions, Quality, Source
 from app.client.responses import Answer, Box, Model
 from app.client.retry import OnRetry, RetryPolicy
 
@@ -33,11 +35,14 @@ __all__ = [
     "Busy",
     "CallError",
     "Client",
+    "Color",
     "CutoutOptions",
     "Disconnected",
     "Format",
+    "MatteOptions",
     "Model",
     "OnRetry",
+    "Pixels",
     "Quality",
     "Refused",
     "RetryPolicy",

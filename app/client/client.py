@@ -6,11 +6,10 @@ What is asked is in `requests`, when to ask again in `retry`, what came back in 
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass, field
 from time import sleep
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self, Unpack
 
 import httpx
 
@@ -19,10 +18,8 @@ from app.client.requests import (
     MODELS,
     READY,
     Call,
-    Color,
     CutoutOptions,
-    Format,
-    Quality,
+    MatteOptions,
     Source,
     cutout_call,
     matte_call,
@@ -38,7 +35,8 @@ class Client:
 
     `base_url` is http://HOST:PORT, with a path where a proxy puts one before the service's. `timeout_s` is the
     longest wait for a byte of the answer, `connections` the most at once. Raises ValueError for an address or a key
-    that cannot be one. Each call raises CallErrors, and OSError when a photo cannot be read.
+    that cannot be one. Each call raises CallErrors, OSError when a photo cannot be read,
+    and TypeError or ValueError for what is none.
     """
 
     def __init__(
@@ -61,27 +59,12 @@ class Client:
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
         )
 
-    def matte(self, photo: Source, *, quality: Quality | None = None, model: str | None = None) -> Answer:
-        """The photo's alpha as a grey PNG of its upright size."""
-        return read_answer(self._ask(matte_call(photo, quality, model)))
+    def matte(self, photo: Source, **options: Unpack[MatteOptions]) -> Answer:
+        """The photo's alpha as a grey PNG of its upright size: see `MatteOptions`."""
+        return read_answer(self._ask(matte_call(photo, options)))
 
-    def cutout(
-        self,
-        photo: Source,
-        *,
-        format: Format | None = None,
-        background: str | os.PathLike[str] | bytes | BinaryIO | None = None,
-        blur: int | None = None,
-        crop: bool | None = None,
-        margin: str | None = None,
-        size: str | float | None = None,
-        shadow: int | None = None,
-        quality: Quality | None = None,
-        model: str | None = None,
-        color: Color | None = None,
-    ) -> Answer:
+    def cutout(self, photo: Source, **options: Unpack[CutoutOptions]) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model, color)
         return read_answer(self._ask(cutout_call(photo, options)))
 
     def models(self) -> tuple[Model, ...]:
@@ -153,29 +136,12 @@ class AsyncClient:
             base_url=base_url, headers=terms.headers, limits=terms.limits, transport=transport
         )
 
-    async def matte(
-        self, photo: Source, *, quality: Quality | None = None, model: str | None = None
-    ) -> Answer:
-        """The photo's alpha as a grey PNG of its upright size."""
-        return read_answer(await self._ask(await asyncio.to_thread(matte_call, photo, quality, model)))
+    async def matte(self, photo: Source, **options: Unpack[MatteOptions]) -> Answer:
+        """The photo's alpha as a grey PNG of its upright size: see `MatteOptions`."""
+        return read_answer(await self._ask(await asyncio.to_thread(matte_call, photo, options)))
 
-    async def cutout(
-        self,
-        photo: Source,
-        *,
-        format: Format | None = None,
-        background: str | os.PathLike[str] | bytes | BinaryIO | None = None,
-        blur: int | None = None,
-        crop: bool | None = None,
-        margin: str | None = None,
-        size: str | float | None = None,
-        shadow: int | None = None,
-        quality: Quality | None = None,
-        model: str | None = None,
-        color: Color | None = None,
-    ) -> Answer:
+    async def cutout(self, photo: Source, **options: Unpack[CutoutOptions]) -> Answer:
         """The person without the background, or before another one: see `CutoutOptions`."""
-        options = CutoutOptions(format, background, blur, crop, margin, size, shadow, quality, model, color)
         return read_answer(await self._ask(await asyncio.to_thread(cutout_call, photo, options)))
 
     async def models(self) -> tuple[Model, ...]:

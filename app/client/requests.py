@@ -1,48 +1,52 @@
-"""A photo and what is wished for come in, a request goes out, yet to be sent. Knows no connection.
+"""A photo and options come in, a request goes out, yet to be sent. Knows no connection.
 
 Photos are read here, whole: a request that is sent again needs all of its bytes again.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal, TypedDict
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
-"""A picture: the path of its file, its bytes, or a file that is open for reading in binary."""
+from app.client.photos import FILE, Photo, read_photo
+
+Source = Photo
 
 Quality = Literal["standard", "high"]
 Format = Literal["png", "webp", "avif", "jpg", "zip"]
 Color = Literal["keep", "srgb"]
 
-_FILE_TYPE: Final = "application/octet-stream"  # The service looks at the bytes alone.
+
+class MatteOptions(TypedDict, total=False):
+    """What a matte may cost, and who makes it; None leaves the choice to the service.
+
+    `quality`: `high` is a little better, at twice the network's cost. `model`: `name` or `name@version` of one in
+    service.
+    """
+
+    quality: Quality | None
+    model: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CutoutOptions:
+class CutoutOptions(MatteOptions, total=False):
     """What becomes of the person in the photo; None leaves the choice to the service.
 
     `format`: `zip` holds color.jpg and alpha.png. `background`: a colour as a string (CSS name or hex), or a picture
-    as a path object, bytes or open file. `blur`: 1 to 100, the photo itself as the background, blurred that
-    strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or `20px 0`.
-    `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `quality`: `high` is a little better, at
-    twice the network's cost. `model`: `name` or `name@version` of one in service. `color`: `srgb` converts the
-    photo's colours, which else keep their own profile.
+    as a path object or whatever else a photo may be. `blur`: 1 to 100, the photo itself as the background, blurred
+    that strongly, instead of `background`. `crop`: cut to the person, with `margin` around, such as `10%` or
+    `20px 0`. `size`: `full`, or the most megapixels of the answer. `shadow`: 0 to 100. `color`: `srgb` converts
+    the photo's colours, which else keep their own profile.
     """
 
-    format: Format | None = None
-    background: str | os.PathLike[str] | bytes | BinaryIO | None = field(default=None, repr=False)
-    blur: int | None = None
-    crop: bool | None = None
-    margin: str | None = None
-    size: str | float | None = None
-    shadow: int | None = None
-    quality: Quality | None = None
-    model: str | None = None
-    color: Color | None = None
+    format: Format | None
+    background: Photo | None
+    blur: int | None
+    crop: bool | None
+    margin: str | None
+    size: str | float | None
+    shadow: int | None
+    color: Color | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,55 +61,39 @@ class Call:
     @property
     def parts(self) -> dict[str, tuple[str, bytes, str]]:
         """The files as httpx takes them. They are sent without their own names, which concern nobody."""
-        return {name: (name, data, _FILE_TYPE) for name, data in self.files.items()}
+        return {name: (name, data, FILE) for name, data in self.files.items()}
 
 
 MODELS: Final = Call("GET", "/v1/models")
 READY: Final = Call("GET", "/readyz")
 
 
-def matte_call(photo: Source, quality: Quality | None, model: str | None = None) -> Call:
-    """POST /v1/matte. Raises OSError when the photo cannot be read."""
-    return Call("POST", "/v1/matte", _fields({"quality": quality, "model": model}), {"image": read(photo)})
+def matte_call(photo: Source, options: MatteOptions) -> Call:
+    """POST /v1/matte. Raises OSError when the photo cannot be read, TypeError for an option that there is not."""
+    _refuse_unknown(options, MatteOptions)
+    return Call("POST", "/v1/matte", _fields(options), {"image": read_photo(photo)[0]})
 
 
 def cutout_call(photo: Source, options: CutoutOptions) -> Call:
-    """POST /v1/cutout. Raises OSError when the photo or the background's picture cannot be read."""
-    files = {"image": read(photo)}
-    background = options.background
+    """POST /v1/cutout. Raises OSError when the photo or the background's picture cannot be read, TypeError for an
+    option that there is not."""
+    _refuse_unknown(options, CutoutOptions)
+    files = {"image": read_photo(photo)[0]}
+    background = options.get("background")
     if background is not None and not isinstance(background, str):
-        files["background"] = read(background)
-        background = None
-    fields = {
-        "format": options.format,
-        "background": background,
-        "blur": options.blur,
-        "crop": options.crop,
-        "margin": options.margin,
-        "size": options.size,
-        "shadow": options.shadow,
-        "quality": options.quality,
-        "model": options.model,
-        "color": options.color,
-    }
-    return Call("POST", "/v1/cutout", _fields(fields), files)
+        files["background"] = read_photo(background)[0]
+        options = {**options, "background": None}
+    return Call("POST", "/v1/cutout", _fields(options), files)
 
 
-def read(source: Source) -> bytes:
-    """All bytes of a picture. Raises OSError, and TypeError for a file that was opened as text."""
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    data = source.read()
-    if not isinstance(data, bytes):
-        raise TypeError('a picture\'s file must be opened in binary mode: open(path, "rb")')
-    return data
+def _refuse_unknown(options: Mapping[str, object], known: type) -> None:
+    for name in options.keys() - known.__annotations__.keys():
+        raise TypeError(f"there is no option {name!r}; there is {', '.join(known.__annotations__)}")
 
 
-def _fields(values: Mapping[str, str | float | bool | None]) -> dict[str, str]:
-    return {name: _text(value) for name, value in values.items() if value is not None}
+def _fields(options: Mapping[str, object]) -> dict[str, str]:
+    return {name: _text(value) for name, value in options.items() if value is not None}
 
 
-def _text(value: str | float | bool) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

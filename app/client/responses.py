@@ -1,16 +1,23 @@
-"""A response that is a success comes in, what it says goes out as values. Decodes no picture."""
+"""A response that is a success comes in, what it says goes out as values. Its picture is decoded where asked for."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from app.client.errors import Unexpected, place
 
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+
+ZIP: Final = "application/zip"
 _TIMING: Final = re.compile(r"""([\w.-]+)(?:;(?!dur=)[^;,"]*(?:"[^"]*")?)*;dur=([0-9.]+)""")
 
 
@@ -43,6 +50,32 @@ class Answer:
     request_id: str
     box: Box | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def image(self) -> PIL.Image.Image:
+        """A picture of Pillow's, decoded anew each time: `L` of a matte, `RGB` or `RGBA` of a cut-out.
+
+        Raises ModuleNotFoundError without Pillow, ValueError for a ZIP, which holds two pictures.
+        """
+        if self.media_type == ZIP:
+            raise ValueError('a ZIP holds two pictures: ask for format="png", or open answer.data by zipfile')
+        try:
+            import PIL.Image
+        except ModuleNotFoundError as error:
+            raise _missing("image", "Pillow", error) from None
+        picture = PIL.Image.open(io.BytesIO(self.data))
+        picture.load()
+        return picture
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """The picture as uint8 `[H,W]` of a matte, `[H,W,3]` RGB or `[H,W,4]` RGBA of a cut-out, decoded anew each
+        time, yours to write into. Raises as `image` does, and ModuleNotFoundError without NumPy."""
+        try:
+            import numpy as np
+        except ModuleNotFoundError as error:
+            raise _missing("array", "NumPy", error) from None
+        return np.array(self.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +140,13 @@ def read_timings(header: str) -> Mapping[str, float]:
     Raises ValueError for a duration that is no number.
     """
     return {name: float(duration) for name, duration in _TIMING.findall(header)}
+
+
+def _missing(what: str, package: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f"answer.{what} needs {package}, which is not installed: pip install {package.lower()}",
+        name=error.name,
+    )
 
 
 def _box(headers: httpx.Headers) -> Box | None:

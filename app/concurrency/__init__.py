@@ -1,1 +1,1 @@
-"""Threads for pixels, the memory that decoded photos may take, photos in flight, and a watchdog for what hangs."""
+"""A thread pool for pixels, a memory budget for decoded photos, photos in flight, and a watchdog for hung work."""

@@ -1,4 +1,4 @@
-"""Photos on their way through the house: waited for at the end, given up when what they wait for is stuck.
+"""Photos in flight: wait until all are done at shutdown, and abort those that wait for stuck work.
 
 Knows tasks and a clock, and nothing of photos.
 """
@@ -15,47 +15,47 @@ from app.errors import NotReady
 
 
 @dataclass(slots=True, eq=False)
-class _One:
+class _Entry:
     task: asyncio.Task[Any]
-    cancelling: int  # How often it had been cancelled before: that is not ours to answer.
+    cancelling: int  # cancellations before ours, which are not ours to handle
     since_s: float
     aborted: str = ""
 
 
 class InFlight:
-    """Each task that is in `one`, and since when by `now_s`, a clock in seconds."""
+    """The tasks in `track`, and since when, by `now_s`, a clock in seconds."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._all: set[_One] = set()
-        self._left = asyncio.Event()
+        self._entries: set[_Entry] = set()
+        self._removed = asyncio.Event()
 
     @contextmanager
     def track(self) -> Iterator[None]:
-        """The running task is in_flight. Raises NotReady if it is given up meanwhile."""
+        """The running task is in flight while the context lasts. Raises NotReady if it is aborted meanwhile."""
         task = asyncio.current_task()
-        assert task is not None, "only a task can be inside"
-        one = _One(task, task.cancelling(), self._now_s())
-        self._all.add(one)
+        assert task is not None, "only a task can be tracked"
+        entry = _Entry(task, task.cancelling(), self._now_s())
+        self._entries.add(entry)
         try:
             yield
         except asyncio.CancelledError:
-            if one.aborted and task.uncancel() <= one.cancelling:
-                raise NotReady(one.aborted) from None
+            if entry.aborted and task.uncancel() <= entry.cancelling:
+                raise NotReady(entry.aborted) from None
             raise
         finally:
-            self._all.remove(one)
-            self._left.set()
+            self._entries.remove(entry)
+            self._removed.set()
 
     def abort_older_than(self, older_than_s: float, reason: str) -> None:
-        """Those that have been inside for so long are told `reason`, wherever they wait."""
-        for one in self._all:
-            if not one.aborted and self._now_s() - one.since_s >= older_than_s:
-                one.aborted = reason
-                one.task.cancel()
+        """Abort the tasks that have been in flight for this long with NotReady(`reason`), wherever they wait."""
+        for entry in self._entries:
+            if not entry.aborted and self._now_s() - entry.since_s >= older_than_s:
+                entry.aborted = reason
+                entry.task.cancel()
 
     async def drained(self) -> None:
-        """Wait until nobody is in_flight."""
-        while self._all:
-            self._left.clear()
-            await self._left.wait()
+        """Wait until no task is in flight."""
+        while self._entries:
+            self._removed.clear()
+            await self._removed.wait()

@@ -1,9 +1,9 @@
-"""So many bytes of decoded photos at once, and so many photos: the others wait as the files they came as.
+"""A memory budget for decoded photos. Waiting photos are admitted round-robin per client; they wait as files.
 
-A photo's pixels are many times larger than its file, and are kept until its matte is done. What bounds memory is
-therefore their sum, not their number. Clients take turns, and each one's photos come in by order of arrival: no large
-photo is overtaken for ever by small ones, and a client who posts many does not keep another one's few waiting. Knows
-nothing of photos, only amounts; a client is a name.
+A photo's pixels are many times larger than its file, and stay in memory until its matte is done; so the sum of their
+bytes is limited, not their number. The photos of one client are admitted in order of arrival. A large photo is never
+overtaken for ever by small ones, and a client that posts many does not delay another one's few. Knows nothing of
+photos, only amounts; a client is a name.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
+class _Waiter:
     amount: int
-    place: asyncio.Future[None]
+    granted: asyncio.Future[None]
 
 
 class MemoryBudget:
-    """`total` in bytes. Something larger than all of it is taken when nothing else is there.
+    """A budget of `total` bytes. A photo larger than that is admitted when no other one is.
 
-    `most`: no more photos than that at once, however small. Once inside they go on in order of arrival, so the turns
-    that clients take here are the turns that they are served in.
+    `max_photos` limits the number of admitted photos, however small. Admitted photos are processed in order of
+    arrival, so clients are served in the same turns in which they are admitted.
     """
 
-    def __init__(self, total: int, most: int = sys.maxsize) -> None:
-        self.most = most
+    def __init__(self, total: int, max_photos: int = sys.maxsize) -> None:
+        self.max_photos = max_photos
         self._total = total
         self._taken = 0
-        self._inside = 0
-        self._lines: OrderedDict[str, deque[_Entry]] = (
-            OrderedDict()
-        )  # of each client; whose turn it is, first
+        self._in_flight = 0
+        # by client; the client whose turn is next comes first
+        self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
 
     @property
     def taken(self) -> int:
@@ -46,53 +45,53 @@ class MemoryBudget:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their place."""
-        return sum(len(line) for line in self._lines.values())
+        """Photos that wait to be admitted."""
+        return sum(len(queue) for queue in self._queues.values())
 
     @asynccontextmanager
     async def reserve(self, amount: int, client: str = "") -> AsyncIterator[float]:
-        """A place of `amount` bytes while the context lasts; gives the seconds that were waited for it."""
+        """Hold `amount` bytes while the context lasts; yields the seconds that it waited for them."""
         amount = min(amount, self._total)
         started = time.perf_counter()
         await self._take(amount, client)
         try:
             yield time.perf_counter() - started
         finally:
-            self._give_back(amount)
+            self._release(amount)
             self._admit()
 
     async def _take(self, amount: int, client: str) -> None:
-        entry = _Entry(amount, asyncio.get_running_loop().create_future())
-        self._lines.setdefault(client, deque()).append(entry)
+        waiter = _Waiter(amount, asyncio.get_running_loop().create_future())
+        self._queues.setdefault(client, deque()).append(waiter)
         self._admit()
         try:
-            await entry.place
+            await waiter.granted
         except asyncio.CancelledError:
-            line = self._lines.get(client, deque())
-            if entry in line:
-                line.remove(entry)
-                if not line:
-                    del self._lines[client]
-            elif not entry.place.cancelled():  # Let in at the same moment: the place goes back.
-                self._give_back(amount)
+            queue = self._queues.get(client, deque())
+            if waiter in queue:
+                queue.remove(waiter)
+                if not queue:
+                    del self._queues[client]
+            elif not waiter.granted.cancelled():  # Admitted at the same moment: release it again.
+                self._release(amount)
             self._admit()
             raise
 
-    def _give_back(self, amount: int) -> None:
+    def _release(self, amount: int) -> None:
         self._taken -= amount
-        self._inside -= 1
+        self._in_flight -= 1
 
     def _admit(self) -> None:
-        """Let in whatever fits, a turn for each client; who has left by being cancelled is passed over."""
-        while self._lines:
-            client, line = next(iter(self._lines.items()))
-            if self._inside >= self.most or self._taken + line[0].amount > self._total:
+        """Admit the photos that fit, one per client in turn; skip the cancelled ones."""
+        while self._queues:
+            client, queue = next(iter(self._queues.items()))
+            if self._in_flight >= self.max_photos or self._taken + queue[0].amount > self._total:
                 return
-            entry = line.popleft()
-            self._lines.move_to_end(client)
-            if not line:
-                del self._lines[client]
-            if not entry.place.done():
-                self._taken += entry.amount
-                self._inside += 1
-                entry.place.set_result(None)
+            waiter = queue.popleft()
+            self._queues.move_to_end(client)
+            if not queue:
+                del self._queues[client]
+            if not waiter.granted.done():
+                self._taken += waiter.amount
+                self._in_flight += 1
+                waiter.granted.set_result(None)

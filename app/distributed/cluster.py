@@ -1,4 +1,4 @@
-"""Ray, found or started, and quiet. The only module that says how; knows no photos."""
+"""Connect to Ray, or start it, without its output. No other module does. Knows no photos."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 import ray
 
 
-class ClusterUnavailable(Exception):  # noqa: N818 - said of all photos
-    """There is no cluster at the address. The message says which."""
+class ClusterUnavailable(Exception):  # noqa: N818 - concerns all photos
+    """There is no cluster at the address. The message names it."""
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Connected to the cluster at `address`; None: RAY_ADDRESS, the one that runs on this host, or one that is
-    started for as long as this lasts. Raises ClusterUnavailable."""
+    """Stay connected to the cluster at `address` while the context lasts; None: RAY_ADDRESS, the cluster on this
+    host, or one started for this context. Raises ClusterUnavailable."""
     environment = os.environ
-    # Ray reports its usage to its makers unless it is told not to.
+    # Disables Ray's usage statistics.
     environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray Data gives each worker arguments that Ray's core then calls an error, on the screen: they might be lost.
-    # They are kept on the job's own node, which the job does not outlive.
+    # Hides an error that Ray's core prints about Ray Data's actor arguments: they might be lost with their node. They
+    # are on the job's own node, without which the job ends anyway.
     environment.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -39,5 +39,5 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def nodes() -> list[dict[str, float]]:
-    """The resources of each node that is alive, by Ray's names for them."""
+    """The resources of each live node, by Ray's names for them."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

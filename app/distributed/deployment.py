@@ -1,9 +1,9 @@
-"""The service on Ray Serve: the same app in many replicas, on all nodes of a cluster, as many as are needed.
+"""The service on Ray Serve: replicas of the same app on all nodes of a cluster, scaled by load.
 
     serve run app.distributed.deployment:deployment          docker/ray/serve.yaml has the same for `serve deploy`
 
-Settings come from the environment of whoever builds the application, and go to all replicas, which share their node
-by `cpus`. What a replica answers is `app.main`'s affair. Needs the extra `ray`.
+Settings come from the environment of the process that builds the application, and are sent to all replicas, which
+share their node by `cpus`. `app.main` builds the app of a replica. Needs the extra `ray`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from app.settings import load_settings
 
 HEALTH_CHECK_S: Final = 10.0
 START_TIMEOUT_S: Final = 120.0
-"""Of a replica's first health check, which waits for its model."""
+"""Timeout of a replica's first health check, which waits for its model."""
 
 
 class Replicas(BaseModel):
-    """How many replicas, from `least` to `most`, and what each of them has of its node."""
+    """How many replicas, from `least` to `most`, and the CPUs and GPUs of each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,19 +38,19 @@ class Replicas(BaseModel):
 
 
 class Matting:
-    """A replica. Its app is built by it, in its own process."""
+    """A replica. It builds its app in its own process."""
 
     app: FastAPI
 
     async def check_health(self) -> None:
-        """Called by Ray Serve: waits for the model at first, and raises once the app would answer 503."""
+        """Called by Ray Serve: wait for the model, and raise if the app would answer 503."""
         state = self.app.state
         await asyncio.shield(state.loading)
         state.pipeline.check_ready()
 
 
 def deployment(arguments: Mapping[str, str]) -> Any:
-    """The application for `serve run`, with arguments such as `most=8 gpus=1`, which are those of `Replicas`.
+    """The application for `serve run`, with arguments such as `most=8 gpus=1`, which are the fields of `Replicas`.
 
     Raises SettingsError, and ValidationError for other arguments.
     """

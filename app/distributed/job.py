@@ -1,8 +1,9 @@
-"""An order comes in, its photos go through a cluster, what became of each comes out. Knows no pixels.
+"""A bulk job: process the photos of a source on a cluster, and report the outcome of each. Knows no pixels.
 
-    plan what is left -> a batch after the other to whoever has room -> outcomes -> the file of failures
+    plan what is left -> batches to the workers that are free -> outcomes -> the file of failures
 
-Killed at any point, the same order goes on where it was: what is written is whole, and is known by its name.
+A job may be killed at any point; the same command then continues it: results are written completely or not at all,
+and are found by their names.
 """
 
 from __future__ import annotations
@@ -24,27 +25,25 @@ from app.imaging.output import Output
 from app.inference.predictor import Predictor
 from app.inference.repository import ModelVersion
 from app.settings import Settings
-from model.matting import Quality
 
 FAILURES_FILE: Final = "_failures.jsonl"
 
 
-class JobStopped(Exception):  # noqa: N818 - said of all photos
-    """The job cannot begin, or not go on. The message says why."""
+class JobStopped(Exception):  # noqa: N818 - concerns all photos
+    """The job cannot start or continue. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """`key`: all that decides what is made of a photo; results of another key are not taken for done. `suffix`: of
-    the files to write. `stored`: the model. `address`: of the cluster, as `ray_start.cluster` takes it."""
+    """`key`: everything that determines a result; results of another key are not reused. `suffix`: of the files to
+    write. `address`: of the cluster, as `cluster.cluster` takes it."""
 
     source: str
     destination: str
     output: Output
-    quality: Quality
     suffix: str
     key: str
-    stored: ModelVersion
+    model: ModelVersion
     settings: Settings = field(repr=False)
     recursive: bool = True
     overwrite: bool = False
@@ -53,37 +52,39 @@ class JobOptions:
     load: Callable[[Task], Predictor] = load_model
 
 
-def plan(order: JobOptions) -> Plan:
-    """What is left to do. Needs no cluster. Raises JobStopped."""
+def plan(options: JobOptions) -> Plan:
+    """Plan what is left to do. Needs no cluster. Raises JobStopped."""
     try:
         return make_plan(
-            order.source,
-            order.destination,
-            suffix=order.suffix,
-            key=order.key,
-            recursive=order.recursive,
-            overwrite=order.overwrite,
+            options.source,
+            options.destination,
+            suffix=options.suffix,
+            key=options.key,
+            recursive=options.recursive,
+            overwrite=options.overwrite,
         )
     except (StorageError, OSError) as error:
         raise JobStopped(str(error)) from None
 
 
-def outcomes(order: JobOptions, plan: Plan) -> Iterator[Outcome]:
-    """Do it: one outcome for each photo of the plan, as they come. Raises JobStopped."""
+def outcomes(options: JobOptions, plan: Plan) -> Iterator[Outcome]:
+    """Run the plan: yield one outcome per photo, as they complete. Raises JobStopped."""
     yield from plan.refused
     if not plan.count:
         return
     seen: set[str] = set()
     try:
-        with cluster.cluster(order.address):
-            cluster_spec = pools.size(order.cluster_spec, cluster.nodes(), device=order.settings.device)
-            if order.settings.device == "cuda" and not cluster_spec.gpus:
+        with cluster.cluster(options.address):
+            cluster_spec = pools.resolve(
+                options.cluster_spec, cluster.nodes(), device=options.settings.device
+            )
+            if options.settings.device == "cuda" and not cluster_spec.gpus:
                 raise JobStopped("MATTE_DEVICE=cuda, but the cluster has no GPU")
-            for made in pools.through(_task(order, plan, cluster_spec.cpus), plan, cluster_spec):
+            for made in pools.run_task(_task(options, plan, cluster_spec.cpus), plan, cluster_spec):
                 new = [each for each in made if each.id not in seen]
                 seen.update(each.id for each in new)
                 yield from new
-    except (cluster.ClusterUnavailable, pools.TooSmall) as error:
+    except (cluster.ClusterUnavailable, pools.ClusterTooSmall) as error:
         raise JobStopped(str(error)) from None
     except RayError as error:
         raise JobStopped(str(error).strip().splitlines()[-1]) from error
@@ -92,7 +93,7 @@ def outcomes(order: JobOptions, plan: Plan) -> Iterator[Outcome]:
 
 
 def write_failures(plan: Plan, failures: Sequence[Outcome]) -> str:
-    """A line of JSON for each photo that failed, empty where none did, to where the results are. Its path. Raises
+    """Write a line of JSON per failed photo beside the results; an empty file if none failed. Return its path. Raises
     JobStopped."""
     lines = (failure_line(each.id, each.code, each.detail) for each in failures)
     storage = plan.sink.storage
@@ -103,17 +104,16 @@ def write_failures(plan: Plan, failures: Sequence[Outcome]) -> str:
     return storage.path(FAILURES_FILE)
 
 
-def _task(order: JobOptions, plan: Plan, cpus: int) -> Task:
-    """Keys to the service are no worker's business."""
+def _task(options: JobOptions, plan: Plan, cpus: int) -> Task:
+    """The task for the workers, without the service's API keys."""
     own = {"api_keys": (), "api_keys_file": None, "protect": (), "cores": cpus}
     return Task(
-        settings=order.settings.model_copy(update=own),
-        output=order.output,
-        quality=order.quality,
+        settings=options.settings.model_copy(update=own),
+        output=options.output,
         source=plan.storage,
         sink=plan.sink,
         done=plan.done,
-        suffix=order.suffix,
-        stored=order.stored,
-        load=order.load,
+        suffix=options.suffix,
+        model=options.model,
+        load=options.load,
     )

@@ -1,6 +1,7 @@
-"""Source and destination in, what is left to do out. Reads no pixels, and knows no Ray.
+"""Plan a bulk job: list the photos, and leave out those that are done. Reads no pixels, and knows no Ray.
 
-A result is done if it is there, made with the same key, not older than its photo, and not to be made anew.
+A photo is done if its result exists, was made with the same key, and is not older than the photo, unless results are
+to be overwritten.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from pyarrow import fs, parquet
 from app.distributed import sinks
 from app.distributed.records import Outcome, Photo
 from app.distributed.sinks import PART_NAME, Files, Parquet, Sink
-from app.distributed.storage import Entry, Storage, StorageError, is_part, open_storage
+from app.distributed.storage import Entry, Storage, StorageError, is_partial, open_storage
 from app.files import left_out, results
-from app.files.results import LEDGER_FILE, LIST_FILE, MADE, Results
+from app.files.results import JOURNAL_FILE, LIST_FILE, MADE, Results
 
 JOB_FILE: Final = "_u2matte.json"
-"""What the results beside it are made with, and since when. Readers of Parquet pass over names beginning with `_`."""
+"""What the results beside it are made with, and since when. Readers of Parquet ignore names that begin with `_`."""
 BAD_ID: Final = "invalid_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`photos`: files to do. `groups`: row groups of Parquet files to do, less the ids in `done`. `count`: how many
-    photos both are. `skipped`: done already. `refused`: will not be tried. `left_out`: files that are no photos, and
-    why."""
+    """`photos`: files to process. `groups`: row groups of Parquet files to process, except the ids in `done`.
+    `count`: the number of photos in both. `skipped`: photos already done. `refused`: photos that will not be tried.
+    `left_out`: files that are no photos, and why."""
 
     storage: Storage
     sink: Sink
@@ -51,9 +52,9 @@ class Plan:
 def make_plan(
     source: str, destination: str, *, suffix: str, key: str, recursive: bool = True, overwrite: bool = False
 ) -> Plan:
-    """Look at both, and get the destination ready. Raises StorageError, OSError."""
+    """List source and destination, and prepare the destination. Raises StorageError, OSError."""
     target = open_storage(destination)
-    found = find(source, recursive=recursive, but=target)
+    found = find(source, recursive=recursive, exclude=target)
     if found.storage == target:
         raise StorageError(f"{destination} is where the photos are; name another place for the results")
     if isinstance(found, Photos) and not found.entries:
@@ -63,16 +64,16 @@ def make_plan(
     if isinstance(found, Photos):
         names = targets([entry.name for entry in found.entries], suffix)
         if not in_rows:
-            _refuse_among(found.storage, target, names.values())
-    there = _prepared(target, key, overwrite=overwrite)
-    sink: Sink = Parquet(target) if in_rows else Files(target, anew=overwrite)
+            _refuse_among_photos(found.storage, target, names.values())
+    there = _prepare(target, key, overwrite=overwrite)
+    sink: Sink = Parquet(target) if in_rows else Files(target, overwrite=overwrite)
     done = _done_rows(target, there) if in_rows else set()
     files = {} if in_rows else {entry.name: entry.changed_ns for entry in there}
     if isinstance(found, Rows):
         done |= {each for each in found.ids if full_target(each, suffix) in files}
         if not in_rows:
             _note_results(target, (full_target(each, suffix) for each in found.ids))
-        return _of_rows(found, sink, frozenset(done))
+        return _plan_rows(found, sink, frozenset(done))
     if not in_rows:
         _note_results(target, names.values())
     left = [
@@ -90,10 +91,10 @@ def make_plan(
     )
 
 
-def _of_rows(found: Rows, sink: Sink, done: frozenset[str]) -> Plan:
+def _plan_rows(found: Rows, sink: Sink, done: frozenset[str]) -> Plan:
     ids = found.ids
-    if (double := twice(ids)) is not None:
-        raise StorageError(f"the id {double!r} occurs more than once")
+    if (duplicate := first_duplicate(ids)) is not None:
+        raise StorageError(f"the id {duplicate!r} occurs more than once")
     bad = [] if isinstance(sink, Parquet) else [each for each in ids if not is_inside(each)]
     refused = [Outcome(each, BAD_ID, "The id is no name of a file inside a folder.") for each in bad]
     out = done | set(bad)
@@ -103,8 +104,8 @@ def _of_rows(found: Rows, sink: Sink, done: frozenset[str]) -> Plan:
     return Plan(found.storage, sink, (), groups, out, count, skipped, refused, found.left_out)
 
 
-def _refuse_among(photos: Storage, target: Storage, names: Iterable[str]) -> None:
-    """Raise StorageError if a result would come to lie among the photos, where it may be written over one."""
+def _refuse_among_photos(photos: Storage, target: Storage, names: Iterable[str]) -> None:
+    """Raise StorageError if a result would be written among the photos, where it might overwrite one."""
     if photos.files != target.files or not photos.root.startswith(f"{target.root}/"):
         return
     inside = f"{photos.root.removeprefix(f'{target.root}/')}/"
@@ -115,29 +116,29 @@ def _refuse_among(photos: Storage, target: Storage, names: Iterable[str]) -> Non
 
 
 def _note_results(target: Storage, names: Iterable[str]) -> None:
-    """In the list of the destination, beside those of earlier jobs, so that nobody takes them for photos."""
-    known = results.parse(target.read(LIST_FILE).decode()) if target.there([LIST_FILE]) else {}
+    """Add the names to the destination's list of results, so that they are never taken for photos."""
+    known = results.parse(target.read(LIST_FILE).decode()) if target.existing([LIST_FILE]) else {}
     if new := [name for name in names if name not in known]:
         target.write(LIST_FILE, results.listed([*known, *new]).encode())
 
 
-def _prepared(target: Storage, key: str, *, overwrite: bool) -> list[Entry]:
-    """The results that are there and hold, without what a crash has left of some. Raises StorageError if they are
-    made with something else."""
-    since = _begun(target, key, overwrite=overwrite)
+def _prepare(target: Storage, key: str, *, overwrite: bool) -> list[Entry]:
+    """The valid results in the destination; partial files of a crash are deleted. Raises StorageError if results have
+    another key."""
+    since = _started_at(target, key, overwrite=overwrite)
     there = []
     for entry in target.entries():
         is_old = entry.changed_ns is not None and entry.changed_ns < since
-        if is_part(entry.name) or (is_old and _is_rows(entry.name)):
+        if is_partial(entry.name) or (is_old and _is_rows(entry.name)):
             target.delete(entry.name)
         elif not is_old:
             there.append(entry)
     return there
 
 
-def _begun(target: Storage, key: str, *, overwrite: bool) -> int:
-    """Since when results are made with `key`, in ns of this host's clock; 0: ever."""
-    if target.there([JOB_FILE]) and not overwrite:
+def _started_at(target: Storage, key: str, *, overwrite: bool) -> int:
+    """Since when results are made with `key`, in ns of this host's clock; 0: always."""
+    if target.existing([JOB_FILE]) and not overwrite:
         noted = json.loads(target.read(JOB_FILE))
         if noted["made_with"] != key:
             raise StorageError(
@@ -154,7 +155,7 @@ def _is_rows(name: str) -> bool:
 
 
 def _done_rows(target: Storage, there: Sequence[Entry]) -> set[str]:
-    """Ids that have a result. Rows with an error are taken out of their files, and tried again."""
+    """Ids that have a result. Rows with an error are removed from their files, to be tried again."""
     done: set[str] = set()
     for name in (entry.name for entry in there if _is_rows(entry.name)):
         path = target.path(name)
@@ -163,7 +164,7 @@ def _done_rows(target: Storage, there: Sequence[Entry]) -> set[str]:
         done.update(rows["id"].filter(good).to_pylist())
         if not pc.all(good).as_py():
             whole = parquet.read_table(path, filesystem=target.files, partitioning=None)
-            target.write(name, sinks.packed(whole.filter(good)))
+            target.write(name, sinks.to_parquet(whole.filter(good)))
     return done
 
 
@@ -176,13 +177,13 @@ def _is_newer(files: dict[str, int | None], name: str, photo: Entry) -> bool:
 
 PARQUET: Final = ".parquet"
 COLUMNS: Final = ("id", "bytes")
-_BESIDE: Final = "beside Parquet, which alone is read"
-_WILD: Final = re.compile(r"[*?\[]")
+_BESIDE_PARQUET: Final = "beside Parquet, which alone is read"
+_WILDCARD: Final = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """Files of photos below a storage. `left_out`: other files there, and why."""
+    """Photos as files below a storage. `left_out`: other files there, and why."""
 
     storage: Storage
     entries: Sequence[Entry]
@@ -191,7 +192,7 @@ class Photos:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Row groups of Parquet files with the columns of COLUMNS, each by its file and number, and the ids in each.
+    """Photos in row groups of Parquet files with the columns COLUMNS: the ids of each group, by its file and number.
     `left_out`: other files there, and why."""
 
     storage: Storage
@@ -200,18 +201,18 @@ class Rows:
 
     @property
     def ids(self) -> list[str]:
-        """Of all rows."""
+        """The ids of all rows."""
         return [each for group in self.groups.values() for each in group]
 
 
-def find(source: str, *, recursive: bool = True, but: Storage | None = None) -> Photos | Rows:
-    """What a path, a pattern or a URI names; nothing of `but`, a folder in it where results go. Raises StorageError,
-    OSError."""
+def find(source: str, *, recursive: bool = True, exclude: Storage | None = None) -> Photos | Rows:
+    """Find what a path, a pattern or a URI names, except files in `exclude`, the folder of the results. Raises
+    StorageError, OSError."""
     storage = open_storage(source)
     info = storage.info()
     kind = info.type
-    if kind == fs.FileType.NotFound and _WILD.search(source):
-        return _matching(source, but)
+    if kind == fs.FileType.NotFound and _WILDCARD.search(source):
+        return _match(source, exclude)
     if kind == fs.FileType.NotFound:
         raise StorageError(f"{source}: no such file or folder")
     if kind == fs.FileType.File:
@@ -220,19 +221,22 @@ def find(source: str, *, recursive: bool = True, but: Storage | None = None) -> 
         if path.suffix == PARQUET:
             return _rows(storage, [path.name])
         return Photos(storage, [Entry(path.name, info.mtime_ns)])
-    everything = storage.look()
+    all_files = storage.scan()
     entries = [
-        each for each in everything if _is_meant(each, storage, but) and (recursive or "/" not in each.name)
+        each
+        for each in all_files
+        if _is_selected(each, storage, exclude) and (recursive or "/" not in each.name)
     ]
     tables = [each.name for each in entries if each.name.endswith(PARQUET) and not each.why]
     if not tables:
-        return _photos(storage, entries, everything)
+        return _photos(storage, entries, all_files)
     others = (each for each in entries if each.name not in tables)
-    return _rows(storage, tables, {Path(each.name): each.why or _BESIDE for each in others})
+    return _rows(storage, tables, {Path(each.name): each.why or _BESIDE_PARQUET for each in others})
 
 
 def targets(names: Sequence[str], suffix: str) -> dict[str, str]:
-    """The file for each photo: `a.jpg` becomes `a.png`, but `a.jpg.png` where another photo would get that too."""
+    """The result's name for each photo: `a.jpg` becomes `a.png`, or `a.jpg.png` where two photos would get the
+    same."""
     short = {name: str(PurePosixPath(name).with_suffix(suffix)) for name in names}
     while True:
         taken = Counter(target.casefold() for target in short.values())
@@ -247,54 +251,56 @@ def targets(names: Sequence[str], suffix: str) -> dict[str, str]:
 
 
 def full_target(name: str, suffix: str) -> str:
-    """The file for a photo whatever the others are called."""
+    """The result's name for a photo, independent of other photos."""
     return name + suffix
 
 
-def twice(ids: Iterable[str]) -> str | None:
-    """An id that occurs more than once, if one does."""
+def first_duplicate(ids: Iterable[str]) -> str | None:
+    """An id that occurs more than once, if there is one."""
     return next((name for name, count in Counter(ids).items() if count > 1), None)
 
 
 def is_inside(name: str) -> bool:
-    """Whether a row's id is the name of a file below a folder, and of none outside."""
+    """Whether a row's id is the name of a file below a folder, and none outside of it."""
     return bool(name) and name[0] != "/" and not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
 
 
-def _matching(source: str, but: Storage | None) -> Photos:
-    start = _WILD.search(source)
+def _match(source: str, exclude: Storage | None) -> Photos:
+    start = _WILDCARD.search(source)
     assert start is not None
     base = source[: source.rfind("/", 0, start.start()) + 1]
     storage = open_storage(base or ".")
     pattern = re.compile(glob_translate(source[len(base) :]))
-    everything = storage.look()
-    entries = [each for each in everything if _is_meant(each, storage, but) and pattern.match(each.name)]
-    return _photos(storage, entries, everything)
+    all_files = storage.scan()
+    entries = [
+        each for each in all_files if _is_selected(each, storage, exclude) and pattern.match(each.name)
+    ]
+    return _photos(storage, entries, all_files)
 
 
-def _photos(storage: Storage, entries: Sequence[Entry], everything: Sequence[Entry]) -> Photos:
-    """Those of `entries` that are photos, and why the others are none."""
-    is_result = _results(storage, everything)
+def _photos(storage: Storage, entries: Sequence[Entry], all_files: Sequence[Entry]) -> Photos:
+    """Those of `entries` that are photos, and why the others are not."""
+    is_result = _results(storage, all_files)
     why = {each.name: each.why or left_out.foreign(each.name) or MADE * is_result(each) for each in entries}
     others = {Path(name): reason for name, reason in why.items() if reason}
     return Photos(storage, [each for each in entries if not why[each.name]], others)
 
 
-def _results(storage: Storage, everything: Sequence[Entry]) -> Callable[[Entry], bool]:
-    """Whether a file is the result of an earlier run, as `app.files.results` knows it."""
+def _results(storage: Storage, all_files: Sequence[Entry]) -> Callable[[Entry], bool]:
+    """A function that tells whether a file is the result of an earlier run, as `app.files.results` does."""
     if storage.folder is not None:
         local, root = Results(), storage.folder
-        return lambda entry: local.hold(root / entry.name)
+        return lambda entry: local.contains(root / entry.name)
     noted = [
         (path.parent, results.parse(storage.read(entry.name).decode(errors="replace")))
-        for entry in everything
-        if (path := PurePosixPath(entry.name)).name in (LEDGER_FILE, LIST_FILE)
+        for entry in all_files
+        if (path := PurePosixPath(entry.name)).name in (JOURNAL_FILE, LIST_FILE)
     ]
 
     def is_result(entry: Entry) -> bool:
         path = PurePosixPath(entry.name)
         return any(
-            results.holds(notes, str(path.relative_to(folder)), lambda: entry.size)
+            results.is_noted(notes, str(path.relative_to(folder)), lambda: entry.size)
             for folder, notes in noted
             if path.is_relative_to(folder)
         )
@@ -319,18 +325,18 @@ def _rows(storage: Storage, names: Sequence[str], others: Mapping[Path, str] | N
     return Rows(storage, groups, others or {})
 
 
-def _is_meant(entry: Entry, storage: Storage, but: Storage | None) -> bool:
-    """By whoever names the folder: no hidden file, and none of ours."""
+def _is_selected(entry: Entry, storage: Storage, exclude: Storage | None) -> bool:
+    """Whether the user means this file: not hidden, not one of ours, and not excluded."""
     own = PurePosixPath(entry.name).name in left_out.OWN
-    return not own and not _hidden(entry.name) and not _below(but, storage, entry.name)
+    return not own and not _hidden(entry.name) and not _is_excluded(exclude, storage, entry.name)
 
 
 def _hidden(name: str) -> bool:
     return any(part[0] == "." for part in name.split("/"))
 
 
-def _below(but: Storage | None, storage: Storage, name: str) -> bool:
-    """Whether a file is in `but`, where that is a folder of `storage` and not one above it."""
-    if but is None or but.files != storage.files or f"{storage.root}/".startswith(f"{but.root}/"):
+def _is_excluded(exclude: Storage | None, storage: Storage, name: str) -> bool:
+    """Whether a file is in `exclude`, if that is a folder inside of `storage`."""
+    if exclude is None or exclude.files != storage.files or f"{storage.root}/".startswith(f"{exclude.root}/"):
         return False
-    return f"{storage.path(name)}/".startswith(f"{but.root}/")
+    return f"{storage.path(name)}/".startswith(f"{exclude.root}/")

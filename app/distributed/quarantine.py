@@ -1,8 +1,9 @@
-"""What was in hand when a worker died, and how its batch is begun once more. Knows no pixels, and no Ray.
+"""Quarantine photos that kill their worker: retry them one by one, and give them up in the end. Knows no pixels, and
+no Ray.
 
-Ray gives the work of a dead worker to another one, again and again. A photo that kills its worker (a decoder that
-crashes, memory that runs out) would kill them all. So each batch is noted before it begins. Who was in hand at a
-death is tried alone from then on, and given up after ALONE_MAX times; its neighbours lose nothing but time.
+Ray passes the work of a dead worker to another one, again and again. A photo that kills its worker (a decoder that
+crashes, memory that runs out) would kill them all. So each batch is recorded before it starts. Photos that were in
+process when a worker died are retried alone, at most LONE_TRIES_MAX times; the others of the batch only lose time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from app.distributed import records
 from app.distributed.records import Outcome, Photo
 from app.errors import ServiceError
 
-ALONE_MAX: Final = 2
+LONE_TRIES_MAX: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -25,78 +26,80 @@ _log = logging.getLogger(__name__)
 class AttemptLog(Protocol):
     """How workers reach the one `Quarantine` of a job and stage."""
 
-    def together(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
-        """As in `Quarantine`."""
+    def start_batch(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
+        """See `Quarantine`."""
 
-    def alone(self, identity: str) -> bool:
-        """As in `Quarantine`."""
+    def start_alone(self, identity: str) -> bool:
+        """See `Quarantine`."""
 
-    def survived(self, identity: str) -> None:
-        """As in `Quarantine`."""
+    def clear(self, identity: str) -> None:
+        """See `Quarantine`."""
 
     def finish(self, made: Sequence[Outcome]) -> None:
-        """As in `Quarantine`."""
+        """See `Quarantine`."""
 
 
 class Quarantine:
-    """In one place for all workers."""
+    """The record of all started and finished photos; one object for all workers."""
 
     def __init__(self) -> None:
-        self._begun: set[str] = set()
-        self._alone: Counter[str] = Counter()
+        self._started: set[str] = set()
+        self._lone_tries: Counter[str] = Counter()
         self._finished: dict[str, Outcome] = {}
 
-    def together(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
-        """A batch begins. For each photo: whether it has been in hand before, and its outcome if it came to one."""
-        known = [(each in self._begun, self._finished.get(each)) for each in ids]
-        self._begun.update(ids)
-        return known
+    def start_batch(self, ids: Sequence[str]) -> list[tuple[bool, Outcome | None]]:
+        """Record the start of a batch. Return for each photo whether it was started before, and its outcome if it has
+        one."""
+        seen = [(each in self._started, self._finished.get(each)) for each in ids]
+        self._started.update(ids)
+        return seen
 
-    def alone(self, identity: str) -> bool:
-        """A photo that was in hand before begins, with no other beside it. False: it has had its chances."""
-        self._alone[identity] += 1
-        return self._alone[identity] <= ALONE_MAX
+    def start_alone(self, identity: str) -> bool:
+        """Record that a photo is retried alone. Returns False if it has used up its tries."""
+        self._lone_tries[identity] += 1
+        return self._lone_tries[identity] <= LONE_TRIES_MAX
 
-    def survived(self, identity: str) -> None:
-        """A photo did no harm alone. If it is begun once more, that is another's fault."""
-        del self._alone[identity]
+    def clear(self, identity: str) -> None:
+        """A photo succeeded alone: forget its tries, since a later death is another photo's fault."""
+        del self._lone_tries[identity]
 
     def finish(self, made: Sequence[Outcome]) -> None:
-        """A batch is through, and what came of it is kept."""
+        """Record the outcomes of a batch whose results are written."""
         self._finished.update((each.id, each) for each in made)
 
 
 async def run_with_quarantine(
-    book: AttemptLog,
+    attempts: AttemptLog,
     photos: Sequence[Photo],
-    kept: Callable[[Sequence[Photo]], set[str]],
+    find_results: Callable[[Sequence[Photo]], set[str]],
     do: Callable[[Photo], Awaitable[Outcome]],
-    places: int,
+    concurrency: int,
 ) -> list[Outcome]:
-    """Those of a batch that were never in hand before at once, at most `places` of them; the others one by one.
+    """Run the photos of a batch: new ones at most `concurrency` at a time, those that were started before one by one.
 
-    What `do` raises is its photo's outcome. Raises OSError if `kept` does.
+    `find_results` gives the ids whose results exist already. An exception of `do` becomes its photo's outcome. Raises
+    OSError if `find_results` does.
     """
-    known = list(zip(photos, book.together([photo.id for photo in photos]), strict=True))
-    made = [outcome for _photo, (_again, outcome) in known if outcome is not None]
-    fresh = [photo for photo, (again, _outcome) in known if not again]
-    again = [photo for photo, (again, outcome) in known if again and outcome is None]
-    there = await asyncio.to_thread(kept, again) if again else set()
-    room = asyncio.Semaphore(places)
+    seen = list(zip(photos, attempts.start_batch([photo.id for photo in photos]), strict=True))
+    made = [outcome for _photo, (_again, outcome) in seen if outcome is not None]
+    new = [photo for photo, (again, _outcome) in seen if not again]
+    again = [photo for photo, (again, outcome) in seen if again and outcome is None]
+    written = await asyncio.to_thread(find_results, again) if again else set()
+    semaphore = asyncio.Semaphore(concurrency)
 
     async def one(photo: Photo) -> Outcome:
-        async with room:
+        async with semaphore:
             return await do(photo)
 
-    results = await asyncio.gather(*map(one, fresh), return_exceptions=True)
-    made += [_outcome(photo, result) for photo, result in zip(fresh, results, strict=True)]
+    results = await asyncio.gather(*map(one, new), return_exceptions=True)
+    made += [_outcome(photo, result) for photo, result in zip(new, results, strict=True)]
     for photo in again:
-        if photo.id in there:
+        if photo.id in written:
             made.append(Outcome(photo.id))
-        elif book.alone(photo.id):
+        elif attempts.start_alone(photo.id):
             (result,) = await asyncio.gather(do(photo), return_exceptions=True)
             made.append(_outcome(photo, result))
-            book.survived(photo.id)
+            attempts.clear(photo.id)
         else:
             made.append(records.lost(photo))
     return made
@@ -106,5 +109,5 @@ def _outcome(photo: Photo, result: Outcome | BaseException) -> Outcome:
     if isinstance(result, Outcome):
         return result
     if not isinstance(result, ServiceError | OSError):
-        _log.error("a photo met an error that nobody foresaw", exc_info=result)
+        _log.error("an unexpected error failed a photo", exc_info=result)
     return records.failed(photo, result)

@@ -1,4 +1,4 @@
-"""One photo of a bulk job, and what became of it; rows of Arrow tables from and to both. Knows no pixels."""
+"""The photos of a bulk job and their outcomes, as rows of Arrow tables. Knows no pixels."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from app.errors import ServiceError
 from app.pipeline import Finished
 
 WORKER_LOST: Final = "worker_lost"
-"""A photo's code after it was in hand each time that its worker died."""
+"""The code of a photo that was in process each time its worker died."""
 INTERNAL: Final = "internal"
 
 PHOTOS: Final = pa.schema([("id", pa.string()), ("target", pa.string()), ("data", pa.binary())])
 GROUPS: Final = pa.schema([("file", pa.string()), ("number", pa.int32())])
-"""Row groups of Parquet, where photos are in rows."""
+"""Row groups of Parquet files, if photos are in rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """`id`: its name below the source, or its row's. `target`: the file to write below the destination, "" where
-    there are no files. `data`: its bytes, where the source has them in rows; else they are read by its name."""
+    """`id`: its name below the source, or its row's id. `target`: the file to write below the destination, "" if
+    results are rows. `data`: its bytes, if the source has them in rows; otherwise it is read by its name."""
 
     id: str
     target: str
@@ -32,9 +32,9 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`code` "" for a result that is written, else why there is none, with `detail` for people.
+    """`code`: "" for a written result, else why there is none, with `detail` for people.
 
-    `height` and `width` of the result; `foreground`: whether anybody is in the photo.
+    `height` and `width` of the result; `foreground`: whether a person was found in the photo.
     """
 
     id: str
@@ -60,7 +60,7 @@ OUTCOMES: Final = pa.schema(
 
 
 def written(photo: Photo, finished: Finished) -> Outcome:
-    """Of a photo whose result is kept."""
+    """The outcome of a photo whose result is written."""
     return Outcome(
         photo.id,
         foreground=finished.foreground,
@@ -71,7 +71,7 @@ def written(photo: Photo, finished: Finished) -> Outcome:
 
 
 def failed(photo: Photo, error: BaseException) -> Outcome:
-    """Of a photo that could not be done. An error that nobody foresaw is its own photo's alone."""
+    """The outcome of a photo that failed. An unexpected error fails only its own photo."""
     if isinstance(error, ServiceError):
         return Outcome(photo.id, error.code, error.detail)
     if isinstance(error, OSError):
@@ -80,27 +80,27 @@ def failed(photo: Photo, error: BaseException) -> Outcome:
 
 
 def lost(photo: Photo) -> Outcome:
-    """Of a photo that no worker survives."""
+    """The outcome of a photo that kills its workers."""
     return Outcome(photo.id, WORKER_LOST, "Its worker died each time, the last times with this photo alone.")
 
 
 def photos_of(table: pa.Table) -> list[Photo]:
-    """From rows as `PHOTOS` has them."""
+    """Read rows with the schema PHOTOS."""
     return [Photo(**row) for row in table.select(PHOTOS.names).to_pylist()]
 
 
 def photo_table(photos: Sequence[Photo]) -> pa.Table:
-    """To rows as `PHOTOS` has them."""
+    """Make rows with the schema PHOTOS."""
     return _table(photos, PHOTOS)
 
 
 def outcomes_of(table: pa.Table) -> list[Outcome]:
-    """From rows as `OUTCOMES` has them."""
+    """Read rows with the schema OUTCOMES."""
     return [Outcome(**row) for row in table.to_pylist()]
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> pa.Table:
-    """To rows as `OUTCOMES` has them."""
+    """Make rows with the schema OUTCOMES."""
     return _table(outcomes, OUTCOMES)
 
 

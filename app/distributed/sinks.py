@@ -1,7 +1,7 @@
-"""Finished results come in, and are kept: a file for each, or Parquet of many. Knows no pixels, and no Ray.
+"""Write finished results: a file for each, or Parquet files of many. Knows no pixels, and no Ray.
 
-Whatever is there is whole. Names follow from the photos alone, so who does a photo once more, after a crash, writes
-the same file over again.
+Results are written completely or not at all. Names depend on the photos alone, so a photo that is processed again,
+after a crash, overwrites the same file.
 """
 
 from __future__ import annotations
@@ -30,72 +30,72 @@ RESULTS: Final = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""Columns of the Parquet that is written. `matte` is the finished file, also where a cut-out was wished for."""
+"""Columns of the Parquet files. `matte` is the finished file, also if it is a cut-out."""
 
 
 class BatchWriter(Protocol):
-    """The results of one batch."""
+    """Writes the results of one batch."""
 
     def put(self, photo: Photo, finished: Finished) -> Outcome:
-        """Keep a result. Safe in threads. Raises OSError."""
+        """Write a result. Thread-safe. Raises OSError."""
 
     def close(self, outcomes: Sequence[Outcome]) -> None:
-        """The batch is through. Raises OSError."""
+        """End the batch, with the outcomes of all its photos. Raises OSError."""
 
 
 class Sink(Protocol):
-    """Where results are kept."""
+    """Where results are written."""
 
     @property
     def storage(self) -> Storage:
-        """The folder they are in."""
+        """The folder of the results."""
 
     def writer(self, photos: Sequence[Photo]) -> BatchWriter:
-        """For the results of these."""
+        """The writer for these photos."""
 
-    def kept(self, photos: Sequence[Photo]) -> set[str]:
-        """Ids of those whose results are there. Raises OSError."""
+    def find_results(self, photos: Sequence[Photo]) -> set[str]:
+        """Ids of the photos whose results exist. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A file for each photo, written as soon as it is made. `anew`: files that are there may be of an earlier job."""
+    """A file per photo, written as soon as it is finished. `overwrite`: existing files may be of an earlier job."""
 
     storage: Storage
-    anew: bool = False
+    overwrite: bool = False
 
     def writer(self, photos: Sequence[Photo]) -> BatchWriter:
-        """For the results of these."""
+        """The writer for these photos."""
         return self
 
-    def kept(self, photos: Sequence[Photo]) -> set[str]:
-        """Ids of those whose files are there."""
-        if self.anew:
+    def find_results(self, photos: Sequence[Photo]) -> set[str]:
+        """Ids of the photos whose files exist."""
+        if self.overwrite:
             return set()
-        there = self.storage.there([photo.target for photo in photos])
-        return {photo.id for photo in photos if photo.target in there}
+        existing = self.storage.existing([photo.target for photo in photos])
+        return {photo.id for photo in photos if photo.target in existing}
 
     def put(self, photo: Photo, finished: Finished) -> Outcome:
-        """Write its file."""
+        """Write the file."""
         self.storage.write(photo.target, finished.data)
         return written(photo, finished)
 
     def close(self, outcomes: Sequence[Outcome]) -> None:
-        """Nothing is left to do."""
+        """Do nothing: all files are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parquet:
-    """A Parquet file for each batch, with the columns of RESULTS; also those that failed, with their `error`."""
+    """A Parquet file per batch, with the columns RESULTS; failed photos are rows with their `error`."""
 
     storage: Storage
 
     def writer(self, photos: Sequence[Photo]) -> BatchWriter:
-        """For the results of these."""
+        """The writer for these photos."""
         return _Rows(self.storage, part_name(photos))
 
-    def kept(self, photos: Sequence[Photo]) -> set[str]:
-        """None: a batch that is not through has no file, or one that is written over by the same."""
+    def find_results(self, photos: Sequence[Photo]) -> set[str]:
+        """None: an unfinished batch has no file, or one that the same batch overwrites."""
         return set()
 
 
@@ -121,17 +121,17 @@ class _Rows:
             }
             for each in outcomes
         ]
-        self.storage.write(self.name, packed(pa.Table.from_pylist(rows, RESULTS)))
+        self.storage.write(self.name, to_parquet(pa.Table.from_pylist(rows, RESULTS)))
 
 
 def part_name(photos: Sequence[Photo]) -> str:
-    """Of the file that holds the results of these photos."""
+    """The name of the file with the results of these photos."""
     ids = "\n".join(sorted(photo.id for photo in photos))
     return f"{PART_NAME}{hashlib.sha256(ids.encode()).hexdigest()[:32]}.parquet"
 
 
-def packed(table: pa.Table) -> bytes:
-    """A table as a Parquet file. Pictures are compressed already."""
+def to_parquet(table: pa.Table) -> bytes:
+    """Encode a table as a Parquet file, uncompressed since pictures already are compressed."""
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="none")
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""A local path or a URI comes in, files are listed, read and written below it. Knows no photos.
+"""List, read and write files below a local path or a URI. Knows no photos.
 
-`s3://`, `gs://`, `abfs://`, `hdfs://` and `file://` are pyarrow's own; any other scheme is fsspec's, if its package
-is installed. Credentials come from where those libraries look for them.
+pyarrow handles `s3://`, `gs://`, `abfs://`, `hdfs://` and `file://`; fsspec handles any other scheme, if its package
+is installed. These libraries look for credentials themselves.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pyarrow import fs
 
 from app.files.walk import walk
 
-PART: Final = ".part"
+PARTIAL: Final = ".part"
 _LOCAL: Final = "local"
 _OBJECT_STORES: Final = frozenset({"s3", "gcs", "abfs"})
 
 
 class StorageError(Exception):
-    """A path or URI that leads nowhere. The message says which, and why."""
+    """A path or URI that cannot be used. The message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file: its name below the root, when it was last changed in ns, if that is known, and its bytes.
+    """A file: its name below the root, the time of its last change in ns, if known, and its size in bytes.
 
-    `why`: why it cannot be had, "" if it can.
+    `why`: the reason why it is unavailable, "" if it is available.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A folder of files. Can be sent to other processes, which then see the same files if the place is shared.
+    """A folder of files. Can be sent to other processes, which see the same files if the folder is shared.
 
     All methods raise OSError.
     """
@@ -51,21 +51,21 @@ class Storage:
     root: str
 
     def path(self, name: str) -> str:
-        """Of a file, as its file system knows it."""
+        """The file's path in its file system."""
         return f"{self.root}/{name}" if name else self.root
 
     def entries(self) -> list[Entry]:
-        """All files below, also in folders inside; none where the folder is not there."""
-        return [entry for entry in self.look() if not entry.why]
+        """All available files below, also in subfolders; none if the folder does not exist."""
+        return [entry for entry in self.scan() if not entry.why]
 
-    def look(self) -> list[Entry]:
-        """`entries`, and what cannot be had."""
+    def scan(self) -> list[Entry]:
+        """`entries`, and what is unavailable."""
         found = self._walk() if self.folder is not None else self._select()
         return sorted(found, key=lambda each: each.name)
 
     @property
     def folder(self) -> Path | None:
-        """The root, if it is on a file system of this host."""
+        """The root, if it is in a file system of this host."""
         return Path(self.root) if self.files.type_name == _LOCAL else None
 
     def _select(self) -> Iterator[Entry]:
@@ -75,47 +75,48 @@ class Storage:
                 yield Entry(info.path[len(self.root) + 1 :], info.mtime_ns, info.size)
 
     def _walk(self) -> Iterator[Entry]:
-        """By links, too: of one that leads back to a folder above, pyarrow would make forty folders."""
+        """List local files, following links: for a link to a folder above itself pyarrow would list forty levels."""
         root = Path(self.root)
         for path, why in walk(root, hidden=True) if root.is_dir() else ():
             name = path.relative_to(root).as_posix()
             try:
                 stat = path.stat() if not why else None
             except OSError:
-                continue  # Gone since the look.
+                continue  # deleted since the scan
             yield Entry(name, stat.st_mtime_ns, stat.st_size) if stat else Entry(name, None, why=why)
 
     def info(self, name: str = "") -> Any:
-        """`pyarrow.fs.FileInfo` of what has this name, or of the root."""
+        """The `pyarrow.fs.FileInfo` of this name, or of the root."""
         return self.files.get_file_info(self.path(name))
 
-    def there(self, names: list[str]) -> set[str]:
+    def existing(self, names: list[str]) -> set[str]:
         """Those of `names` that are files."""
         infos = self.files.get_file_info([self.path(name) for name in names])
         found = zip(names, infos, strict=True)
         return {name for name, info in found if info.type == fs.FileType.File}
 
     def read(self, name: str) -> bytes:
-        """All of a file."""
+        """Read a whole file."""
         with self.files.open_input_stream(self.path(name)) as stream:
             data: bytes = stream.read()
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """Whole or not at all: an object store shows a file when it is complete, others get it by renaming."""
+        """Write a file completely or not at all: object stores show only complete files, other systems rename a
+        partial one."""
         path = self.path(name)
         if self.files.type_name in _OBJECT_STORES:
             self._write(path, data)
             return
         folder = PurePosixPath(path).parent
         self.files.create_dir(str(folder), recursive=True)
-        # Two workers may be at the same file, if one was given up too soon.
-        partial = str(folder / f".{uuid.uuid4().hex}{PART}")
+        # Two workers may write the same file, if one was declared dead too soon.
+        partial = str(folder / f".{uuid.uuid4().hex}{PARTIAL}")
         self._write(partial, data)
         self.files.move(partial, path)
 
     def delete(self, name: str) -> None:
-        """Remove a file."""
+        """Delete a file."""
         self.files.delete_file(self.path(name))
 
     def _write(self, path: str, data: bytes) -> None:
@@ -123,13 +124,13 @@ class Storage:
             stream.write(data)
 
 
-def is_part(name: str) -> bool:
-    """Whether a file is what a crash has left of one."""
-    return name.endswith(PART) and PurePosixPath(name).name[0] == "."
+def is_partial(name: str) -> bool:
+    """Whether a file is a partial one, left by a crash."""
+    return name.endswith(PARTIAL) and PurePosixPath(name).name[0] == "."
 
 
 def open_storage(uri: str) -> Storage:
-    """The folder, or the file, that a path or URI names; it need not be there. Raises StorageError."""
+    """The folder or file that a path or URI names; it need not exist. Raises StorageError."""
     if "://" not in uri:
         return Storage(fs.LocalFileSystem(), str(Path(uri).resolve()))
     try:
@@ -139,7 +140,7 @@ def open_storage(uri: str) -> Storage:
     except OSError as error:
         raise StorageError(f"{uri}: {error}") from None
     if files.type_name == _LOCAL:
-        path = str(Path(path).resolve())  # So that one folder is one, however it was named.
+        path = str(Path(path).resolve())  # so that two spellings of one folder are equal
     return Storage(files, path.rstrip("/"))
 
 

@@ -1,5 +1,4 @@
-"""Photos as files: what names say, what lies below a folder, what is left out, which files are results of earlier
-runs.
+"""Photos as files: file names, walking folders, which files are left out, and which are results of earlier runs.
 
-For the command line and for bulk jobs. Knows no pixels.
+Used by the command line and by bulk jobs. Knows no pixels.
 """

@@ -1,4 +1,4 @@
-"""What names of files say: what is in a file, whether a name has room, how it is shown. Reads no file."""
+"""File names: formats by suffix, names cut to the allowed length, names made safe to print. Reads no file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import unicodedata
 from pathlib import Path, PurePath
 from typing import Final
 
-from app.cutout_options import Format
+from app.options import Format
 
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp")
 PHOTOS: Final = frozenset(
     {*_JPEG, ".png", ".apng", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
 )
-"""Under which names the formats are found that are read."""
+"""Suffixes of the formats that are read."""
 FORMATS: Final[dict[str, Format]] = {
-    ".png": "png",
-    ".webp": "webp",
-    ".avif": "avif",
-    ".zip": "zip",
-    **dict.fromkeys(_JPEG, "jpg"),
+    ".png": Format.PNG,
+    ".webp": Format.WEBP,
+    ".avif": Format.AVIF,
+    ".zip": Format.ZIP,
+    **dict.fromkeys(_JPEG, Format.JPG),
 }
-"""Under which names results are written."""
+"""Suffixes of results, and their formats."""
 FOREIGN: Final = frozenset(
     (
         ".arw", ".avi", ".avifs", ".cr2", ".cr3", ".cur", ".dng", ".eps", ".exr",
@@ -32,20 +32,22 @@ FOREIGN: Final = frozenset(
         ".rw2", ".svg", ".svgz", ".tga", ".webm", ".xcf",
     )
 )  # fmt: skip
-"""Pictures and films that nobody here writes: who names a result so means a file, not a folder."""
+"""Suffixes of pictures and films that the program does not write: a result of such a name is meant as a file, not a
+folder."""
 
 NAME_MAX: Final = 255
-"""Bytes of a file's name, on all file systems in common use."""
+"""Bytes of a file name, the limit of all common file systems."""
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
 
 
 def suffix_of(name: str) -> str:
-    """In small letters, with its dot; "" where there is none."""
+    """The suffix in lower case, with its dot; "" if there is none."""
     return PurePath(name).suffix.lower()
 
 
 def fitting(stem: str, suffix: str) -> str:
-    """The name `stem` + `suffix`, cut to NAME_MAX, with a digest in it then, so that two long stems stay two."""
+    """The name `stem` + `suffix`, cut to NAME_MAX; a cut name contains a digest, so that two long stems stay
+    different."""
     if len(os.fsencode(stem + suffix)) <= NAME_MAX:
         return stem + suffix
     end = f"~{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}{suffix}"
@@ -55,7 +57,7 @@ def fitting(stem: str, suffix: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """For people and logs: on one line, and without what would steer a terminal."""
+    """The path for messages and logs: on one line, without control characters."""
     return "".join(
         char.encode("unicode_escape", "surrogatepass").decode()
         if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
@@ -65,6 +67,6 @@ def shown(path: Path) -> str:
 
 
 def address(path: Path) -> str | None:
-    """The URL that was typed where a path belongs; its second slash is lost in a `Path`. None: it is a path."""
+    """The URL that was given as a path (`Path` removes its second slash), or None for a path."""
     found = _ADDRESS.match(str(path))
     return None if found is None else f"{found[1]}://{str(path)[found.end() :]}"

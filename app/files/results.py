@@ -1,8 +1,7 @@
-"""A file comes in; out goes whether an earlier run has made it. Knows no pixels.
+"""Tell whether a file is the result of an earlier run. Knows no pixels.
 
-Runs note beside their results what they are called, and how large: the plain commands in a ledger, `bulk` in a list.
-A file of a noted name counts as a result while it has the noted size. Whoever lays a photo of their own in its place
-has a photo there.
+Runs note the names and sizes of their results beside them: the plain commands in a journal, `bulk` in a list. A file
+with a noted name is a result as long as it has the noted size. A photo that a user puts in its place is a photo.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-LEDGER_FILE: Final = ".u2matte.jsonl"
-"""Of the plain commands: a line `["<result below its folder>", "<mark>", <bytes>]` for each."""
+JOURNAL_FILE: Final = ".u2matte.jsonl"
+"""Of the plain commands: a line `["<result below its folder>", "<mark>", <bytes>]` per result."""
 LIST_FILE: Final = "_u2matte.jsonl"
-"""Of `bulk`: a line `["<result below its folder>"]` for each, noted before it is made."""
+"""Of `bulk`: a line `["<result below its folder>"]` per result, written before the result."""
 
 MADE: Final = "made by an earlier run"
-"""Why a result is left out."""
+"""The reason for which results are left out."""
 
 Notes = dict[str, set[int | None]]
-"""Results by name, each with all sizes that it may have; None: any."""
+"""Results by name, each with the sizes that it may have; None: any size."""
 
 
 def parse(text: str) -> Notes:
-    """The lines of a ledger or a list. One that was cut off by a crash counts as none."""
+    """Parse a journal or a list. Ignores a line that a crash cut off."""
     notes: Notes = {}
     for line in text.splitlines():
         try:
@@ -42,63 +41,63 @@ def listed(names: Iterable[str]) -> str:
     return "".join(json.dumps([name]) + "\n" for name in names)
 
 
-def holds(notes: Notes, name: str, size: Callable[[], int]) -> bool:
-    """Whether `name`, of a file so large, is a result."""
+def is_noted(notes: Notes, name: str, size: Callable[[], int]) -> bool:
+    """Whether a file with this name and size is a result."""
     sizes = notes.get(name)
     return sizes is not None and (None in sizes or size() in sizes)
 
 
 def failure_line(path: str, code: str, detail: str) -> str:
-    """Of a list of failures: JSON, the same for the plain commands and for `bulk`."""
+    """A line of the list of failures: JSON, the same for the plain commands and for `bulk`."""
     return json.dumps({"path": path, "code": code, "detail": detail}) + "\n"
 
 
 class Results:
-    """Of all folders that a file is below."""
+    """The notes of all folders above a file."""
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[tuple[int, int], Notes]] = {}
-        self._real: dict[Path, Path] = {}
-        self._above: dict[Path, Sequence[tuple[Path, Notes]]] = {}
+        self._resolved: dict[Path, Path] = {}
+        self._notes_above: dict[Path, Sequence[tuple[Path, Notes]]] = {}
 
-    def look_again(self) -> None:
-        """Other runs may have written meanwhile."""
-        self._above.clear()
-        self._real.clear()
+    def refresh(self) -> None:
+        """Forget the cached notes: other runs may have written since."""
+        self._notes_above.clear()
+        self._resolved.clear()
 
-    def hold(self, file: Path, below: Path | None = None) -> bool:
-        """Whether `file` is a result; of runs that wrote to `below`, if that is given. Both absolute.
+    def contains(self, file: Path, below: Path | None = None) -> bool:
+        """Whether `file` is a result; only of runs that wrote to `below`, if given. Both are absolute.
 
-        By the folders of its name and by those that links lead to: runs note names as they see them.
+        Checks the folders in its name, and those that links lead to: runs note names as they see them.
         """
-        if self._hold(file, below):
+        if self._contains(file, below):
             return True
-        folder = self._real.get(file.parent)
+        folder = self._resolved.get(file.parent)
         if folder is None:
-            folder = self._real[file.parent] = file.parent.resolve()
+            folder = self._resolved[file.parent] = file.parent.resolve()
         real = folder / file.name
         real = real.resolve() if real.is_symlink() else real
-        return real != file and self._hold(real, below)
+        return real != file and self._contains(real, below)
 
-    def _hold(self, file: Path, below: Path | None) -> bool:
+    def _contains(self, file: Path, below: Path | None) -> bool:
         try:
             return any(
-                holds(notes, file.relative_to(folder).as_posix(), lambda: file.stat().st_size)
+                is_noted(notes, file.relative_to(folder).as_posix(), lambda: file.stat().st_size)
                 for folder, notes in self._notes(file.parent)
                 if below is None or folder.samefile(below)
             )
         except OSError:
-            return False  # Gone since the look.
+            return False  # deleted since the scan
 
     def _notes(self, folder: Path) -> Sequence[tuple[Path, Notes]]:
-        """Those of `folder` and of all above it."""
-        if folder not in self._above:
+        """The notes of `folder` and of all folders above it."""
+        if folder not in self._notes_above:
             above = () if folder.parent == folder else self._notes(folder.parent)
-            self._above[folder] = (*self._own(folder), *above)
-        return self._above[folder]
+            self._notes_above[folder] = (*self._own(folder), *above)
+        return self._notes_above[folder]
 
     def _own(self, folder: Path) -> Iterator[tuple[Path, Notes]]:
-        for name in (LEDGER_FILE, LIST_FILE):
+        for name in (JOURNAL_FILE, LIST_FILE):
             path = folder / name
             try:
                 stat = path.stat()

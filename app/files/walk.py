@@ -1,7 +1,7 @@
-"""A folder comes in, all files below it go out, also behind links. Knows no photos.
+"""Walk a folder: all files below it, also behind links. Knows no photos.
 
-Links are followed, so that what a person sees in the folder is done. One that leads back to a folder above itself
-would never end, so it is left out.
+Links are followed, so that everything a user sees in the folder is processed. A link to a folder above itself would
+never end, so it is left out.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-BACK: Final = "linked back to a folder above"
-NOWHERE: Final = "linked to nothing"
+LINKED_BACK: Final = "linked back to a folder above"
+DEAD_LINK: Final = "linked to nothing"
 UNREADABLE: Final = "not readable"
-NO_FILE: Final = "neither file nor folder"
+NOT_A_FILE: Final = "neither file nor folder"
 _FOLDER: Final = "folder"
 
 
 def walk(
-    folder: Path, *, recursive: bool = True, hidden: bool = False, but: Path | None = None
+    folder: Path, *, recursive: bool = True, hidden: bool = False, exclude: Path | None = None
 ) -> Iterator[tuple[Path, str]]:
-    """Each file below `folder`, and "" or why it cannot be had; folders, too, that cannot be had.
+    """Yield each file below `folder` with "", or with the reason why it is unavailable; also unavailable folders.
 
-    `hidden`: also names that begin with a dot. `but`: a folder that is not entered, as `Path.resolve` gives it.
+    `hidden`: include names that begin with a dot. `exclude`: a folder that is skipped, as `Path.resolve` returns it.
     """
     pending: list[tuple[Path, tuple[Path, ...]]] = [(folder, (folder.resolve(),))]
     while pending:
-        place, above = pending.pop()
+        current, above = pending.pop()
         try:
-            with os.scandir(place) as entries:
-                inside = [entry for entry in entries if hidden or entry.name[0] != "."]
+            with os.scandir(current) as entries:
+                visible = [entry for entry in entries if hidden or entry.name[0] != "."]
         except OSError:
-            yield place, UNREADABLE
+            yield current, UNREADABLE
             continue
-        for entry in inside:
-            path = place / entry.name
+        for entry in visible:
+            path = current / entry.name
             why = _why_not(entry)
             if why != _FOLDER:
                 yield path, why
             elif recursive:
                 real = path.resolve() if entry.is_symlink() else above[-1] / entry.name
                 if real in above:
-                    yield path, BACK
-                elif real != but:
+                    yield path, LINKED_BACK
+                elif real != exclude:
                     pending.append((path, (*above, real)))
 
 
 def _why_not(entry: os.DirEntry[str]) -> str:
-    """Nothing for a file, `_FOLDER` for a folder, both also behind a link."""
+    """ "" for a file, `_FOLDER` for a folder, both also behind a link; else the reason why it is unavailable."""
     try:
         if entry.is_dir():
             return _FOLDER
         if entry.is_file():
             return ""
     except OSError as error:
-        return NOWHERE if error.errno == errno.ELOOP else UNREADABLE
-    return NOWHERE if entry.is_symlink() else NO_FILE
+        return DEAD_LINK if error.errno == errno.ELOOP else UNREADABLE
+    return DEAD_LINK if entry.is_symlink() else NOT_A_FILE

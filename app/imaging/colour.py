@@ -19,7 +19,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from app.imaging.compose import Colour
+from app.values import Colour
 from model.decoder_errors import DECODER_ERRORS
 from model.transforms import BAR_COLOUR, Image
 

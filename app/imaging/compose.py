@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from app.imaging.tiles import OPAQUE, tiles_of
+from app.values import Colour
 from model.transforms import Alpha8, Image, stretch
-
-Colour = tuple[int, int, int]  # red, green, blue in 0..255
 
 # Of a tile, in pixels. Fewer rows follow the edge more closely, in more calls: threads that make many short ones keep
 # each other waiting for Python's lock.

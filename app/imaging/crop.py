@@ -6,19 +6,16 @@ In: alpha uint8 `[H,W]`, margins, sizes. Out: boxes and sizes in pixels. Knows n
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from app.values import Length, Margins
 from model.transforms import Alpha8
 
 # Alpha from here on belongs to the foreground's box: 3 %, under which a pixel can't be told from its background.
 VISIBLE: Final = 8
-# The unit may be left out of a 0, as in CSS.
-_LENGTH: Final = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)(px|%)|0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,67 +31,6 @@ class Box:
     def part(self) -> tuple[slice, slice]:
         """Its rows and columns: `pixels[box.part]`."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
-
-
-class Unit(StrEnum):
-    """What a length counts: pixels of the photo, or hundredths of a side."""
-
-    PIXELS = "px"
-    PERCENT = "%"
-
-
-MARGIN_MAX: Final = {Unit.PIXELS: 500, Unit.PERCENT: 50}
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """A distance along one side of a picture or of a box."""
-
-    amount: float
-    unit: Unit
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From `10%`, `20px` or `0`. Raises ValueError."""
-        found = _LENGTH.fullmatch(text)
-        if not found:
-            raise ValueError(f"a {cls.__name__.lower()} is of the kind 10% or 20px")
-        return cls(float(found[1] or 0), Unit(found[2] or Unit.PIXELS))
-
-    def pixels(self, side: int) -> int:
-        """Of a side of so many pixels."""
-        return round(self.amount * (side / 100 if self.unit is Unit.PERCENT else 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Margin(Length):
-    """Space on one side of a box. Raises ValueError below 0 or above MARGIN_MAX."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.amount <= MARGIN_MAX[self.unit]:
-            raise ValueError(f"a margin is 0{self.unit} to {MARGIN_MAX[self.unit]}{self.unit}")
-
-
-@dataclass(frozen=True, slots=True)
-class Margins:
-    """Space on all four sides of a box."""
-
-    top: Margin
-    right: Margin
-    bottom: Margin
-    left: Margin
-
-    @classmethod
-    def parse(cls, text: str) -> Margins:
-        """From `10%`, `20px 5%` (above and below, beside) or four, clockwise from the top. Raises ValueError."""
-        match [Margin.parse(word) for word in text.split()]:
-            case [every]:
-                return cls(every, every, every, every)
-            case [upright, beside]:
-                return cls(upright, beside, upright, beside)
-            case [top, right, bottom, left]:
-                return cls(top, right, bottom, left)
-        raise ValueError("a margin is one, two or four of the kind 10% or 20px")
 
 
 def foreground_box(alpha: Alpha8, threshold: int = VISIBLE) -> Box | None:
@@ -182,5 +118,5 @@ class Placement:
 def _placed(percent: float | None, start: int, length: int, new_length: int, side: int) -> int:
     """Where something of `new_length` begins on a side, by the space around it or by its old middle."""
     space = side - new_length
-    wished = start + (length - new_length) / 2 if percent is None else space * percent / 100
-    return min(max(0, round(wished)), space)
+    asked = start + (length - new_length) / 2 if percent is None else space * percent / 100
+    return min(max(0, round(asked)), space)

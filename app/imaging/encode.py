@@ -1,4 +1,4 @@
-"""Finished pixels come in, the bytes of a file go out, in each of `app.imaging.output.Format`. Knows no HTTP."""
+"""Finished pixels come in, the bytes of a file go out, in each of `app.options.Format`. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import PIL.Image
 import simplejpeg
 from PIL import ExifTags
 
-from app.errors import InvalidFormat
-from app.imaging.output import Format
+from app.errors import InvalidOption
 from app.imaging.picture_file import Density
 from app.imaging.png_writer import encode_png
 from app.imaging.tiles import Strips
+from app.options import Format
 from model.transforms import Image
 
 JPEG_QUALITY: Final = 92
@@ -46,14 +46,15 @@ def encode(
 ) -> bytes:
     """uint8 `[H,W]` (grey), `[H,W,3]` (RGB) or `[H,W,4]` (RGBA). JPEG knows no alpha: it is left out.
 
-    `profile`: ICC, of the colours; grey has none. `dots`: the density. Raises InvalidFormat if a side is longer than
+    `profile`: ICC, of the colours; grey has none. `dots`: the density. Raises InvalidOption if a side is longer than
     SIDE_MAX.
     """
     height, width = pixels.shape[:2]
     if kind in SIDE_MAX and max(height, width) > SIDE_MAX[kind]:
-        raise InvalidFormat(
+        raise InvalidOption(
             f"The answer has {width} x {height} pixels, and a side of `{kind}` at most {SIDE_MAX[kind]}: "
-            "take `png` or a smaller `size`."
+            "take `png` or a smaller `size`.",
+            option="format",
         )
     if len(pixels.shape) == 2:
         profile = None

@@ -6,34 +6,11 @@ CUTOUT   the person with it as alpha channel; everything else is an option of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from app.imaging.compose import Colour
-from app.imaging.crop import Margins, Placement, Region
-
-MEDIA_TYPES: Final = {
-    "png": "image/png",
-    "webp": "image/webp",
-    "avif": "image/avif",
-    "jpg": "image/jpeg",
-    "zip": "application/zip",
-}
-
-
-class Format(StrEnum):
-    """Of the file that is answered; `zip` holds color.jpg and alpha.png."""
-
-    PNG = "png"
-    WEBP = "webp"
-    AVIF = "avif"
-    JPG = "jpg"
-    ZIP = "zip"
-
-    @property
-    def media_type(self) -> str:
-        return MEDIA_TYPES[self]
+from app.imaging.crop import Placement, Region
+from app.options import CutoutOptions
 
 
 class Channels(StrEnum):
@@ -43,39 +20,25 @@ class Channels(StrEnum):
     ALPHA = "alpha"
 
 
-class Colours(StrEnum):
-    """The photo's own, with its colour profile in the answer, or sRGB."""
+class Output(CutoutOptions):
+    """The options of a cut-out, and what remove.bg's clients may choose besides.
 
-    KEEP = "keep"
-    SRGB = "srgb"
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """One colour as background, of sRGB, with its own alpha 0..255."""
-
-    colour: Colour
-    alpha: int = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """`background`: a colour, or a picture's file as bytes; `blur` 1..100: the photo itself, blurred, instead.
-
-    `region`: outside of it nothing counts as person. `crop`: cut to the person with these margins. `placement`: the
-    person at another size and place in the picture. `megapixels`: the most that the answer may have. `shadow` 0..100.
+    `region`: outside of it nothing counts as person. `placement`: the person at another size and place.
     """
 
     channels: Channels = Channels.RGBA
-    format: Format = Format.PNG
-    background: Ground | bytes | None = field(default=None, repr=False)
-    blur: int | None = None
     region: Region | None = None
-    crop: Margins | None = None
     placement: Placement | None = None
-    megapixels: float | None = None
-    shadow: int = 0
-    colours: Colours = Colours.KEEP
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what is answered is the alpha or the cut-out as it is. What it may cost changes nothing of that."""
+        return self.changed().keys() <= {"quality", "model", "channels"}
+
+    @property
+    def is_matte(self) -> bool:
+        """Whether it is what POST /v1/matte answers: no colours are needed."""
+        return self.channels is Channels.ALPHA and self.is_plain
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -84,7 +47,7 @@ class Output:
         """
         if self.channels is Channels.ALPHA:
             return 3
-        return 3 + 1 if self == CUTOUT else 3 + 3 + 4
+        return 3 + 1 if self.is_plain else 3 + 3 + 4
 
 
 MATTE: Final = Output(channels=Channels.ALPHA)

@@ -13,12 +13,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from app.errors import InvalidRegion, RegionEmpty, RegionOutside
+from app.errors import InvalidOption, RegionEmpty, RegionOutside
 from app.imaging.compose import compose_rgba, lay_over, lay_under, resize_cutout
 from app.imaging.crop import Box, Placement, Region, foreground_box, limit_pixels, with_margins
 from app.imaging.foreground import Plane, cut_out, estimate_foreground, mean_around, reduced
-from app.imaging.output import Channels, Ground, Output
+from app.imaging.output import Channels, Output
 from app.imaging.tiles import OPAQUE, Strips
+from app.values import Ground
 from model.transforms import Alpha8, Image, stretch
 
 BLACK: Final = (0, 0, 0)
@@ -35,7 +36,7 @@ class Rendered:
 def render(image: Image, alpha: Alpha8, output: Output, picture: Image | None = None) -> Rendered:
     """Photo uint8 `[H,W,3]`, alpha uint8 `[H,W]`, and the decoded background `picture`, if there is one.
 
-    Raises InvalidRegion, RegionEmpty or RegionOutside.
+    Raises InvalidOption, RegionEmpty or RegionOutside.
     """
     image, alpha = _framed(image, alpha, output)
     person = foreground_box(alpha)
@@ -57,12 +58,12 @@ def render(image: Image, alpha: Alpha8, output: Output, picture: Image | None = 
 def _framed(image: Image, alpha: Alpha8, output: Output) -> tuple[Image, Alpha8]:
     if output.region:
         alpha = _within(alpha, output.region)
-    person = foreground_box(alpha) if output.crop else None
-    if output.crop and person:
-        part = with_margins(person, output.crop, *alpha.shape).part
+    person = foreground_box(alpha) if output.margins else None
+    if output.margins and person:
+        part = with_margins(person, output.margins, *alpha.shape).part
         image, alpha = image[part], alpha[part]
-    if output.megapixels:
-        height, width = limit_pixels(alpha.shape[0], alpha.shape[1], output.megapixels)
+    if output.size:
+        height, width = limit_pixels(alpha.shape[0], alpha.shape[1], output.size)
         if (height, width) != alpha.shape:
             image, alpha = stretch(image, height, width), stretch(alpha, height, width)
     return np.ascontiguousarray(image), np.ascontiguousarray(alpha)
@@ -74,7 +75,7 @@ def _within(alpha: Alpha8, region: Region) -> Alpha8:
     except IndexError as error:
         raise RegionOutside(f"{error}.") from None
     except ValueError as error:
-        raise InvalidRegion(f"{error}.") from None
+        raise InvalidOption(f"{error}.", option="roi") from None
     inside = np.zeros_like(alpha)
     inside[part] = alpha[part]
     if foreground_box(inside) is None:
@@ -97,7 +98,7 @@ def _ground(image: Image, alpha: Alpha8, output: Output, picture: Image | None) 
         return blurred(image, alpha, output.blur)
     if picture is not None:
         return cover(picture, *alpha.shape)
-    return output.background if isinstance(output.background, Ground) else None
+    return output.ground if isinstance(output.ground, Ground) else None
 
 
 def _laid(colours: Image, alpha: Alpha8, ground: Image | Ground | None, shadow: int) -> Image:

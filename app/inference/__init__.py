@@ -1,10 +1,10 @@
-"""ModelRegistry in service.
+"""The models in service.
 
-registry         which models serve, and which one a request is for; new versions take their place while serving
-repository       what lies in the folder of models
+registry         which models serve, and which one serves a request; loads new versions while serving
+repository       the models in the models folder
 servable         one model in service, with its batcher
-shadow_traffic   a candidate beside it, compared and never answered with
+shadow_traffic   a candidate model: compared with the answers, never answered with
 batcher          many waiting pictures -> one call
 predictor        one padded batch -> a backend
-backends/        what runs a network on this machine
+backends/        run a network on this machine
 """

@@ -1,8 +1,8 @@
-"""Single items come in from many tasks, each gets its own output back; between, they travel in batches.
+"""Group single items from many tasks into batches; each task gets its own item's output.
 
     submit -> waiting (FIFO, bounded) -> batch (max size, or max wait since its first item) -> run -> waiters
 
-Knows no TensorFlow, no arrays and no HTTP: `run` is whatever turns a list of inputs into as many outputs.
+Knows no TensorFlow, no arrays and no HTTP: `run` maps a list of inputs to as many outputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batched(Generic[Out]):
-    """One item's output, how long it waited for its batch, how long that ran, and of how many items it was."""
+    """One item's output, the seconds it waited for its batch and the seconds that ran, and the batch's size."""
 
     output: Out
     queue_s: float
@@ -47,14 +47,14 @@ class _Waiter(Generic[In, Out]):
 
 
 class Batcher(Generic[In, Out]):
-    """Groups items for `run`, which is awaited for as many batches at a time as there are `lanes`.
+    """Group items for `run`, which is awaited for up to `lanes` batches at a time.
 
-    As soon as a lane is free, a batch leaves when it is full, when its first item has waited `max_wait_s`, or at once
-    when `on_the_way` says that nobody is there to wait for; `look` tells the batcher that this may have changed.
+    When a lane is free, a batch starts as soon as it is full, its first item has waited for `max_wait_s`, or
+    `expected` returns 0: no further item is expected. Call `notify` when the number of expected items changes.
 
-    A waiter that is cancelled (its client left, or its deadline passed) leaves the queue at once. Every other
-    waiter is settled exactly once: with its output, the ServiceError that stands in its output's place or that `run`
-    raised, InferenceFailed for any other error, or NotReady when the batcher closes or dies.
+    A waiter that is cancelled (its client disconnected, or its deadline passed) leaves the queue immediately. Every
+    other waiter is settled exactly once: with its output, the ServiceError returned in its place or raised by `run`,
+    InferenceFailed for any other error, or NotReady when the batcher closes or dies.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class Batcher(Generic[In, Out]):
         max_wait_s: float,
         max_queue: int,
         lanes: int = 1,
-        on_the_way: Callable[[], int] | None = None,
+        expected: Callable[[], int] | None = None,
     ) -> None:
         self._run = run
-        self._on_the_way = on_the_way
+        self._expected = expected
         self._max_size = max_size
         self._max_wait_s = max_wait_s
         self._max_queue = max_queue
         self._waiting: deque[_Waiter[In, Out]] = deque()
         self._running: list[list[_Waiter[In, Out]]] = [[] for _ in range(lanes)]
-        self._assembling = asyncio.Lock()  # One lane at a time takes from the queue.
+        self._assembling = asyncio.Lock()  # One lane at a time takes items from the queue.
         self._changed = asyncio.Event()
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._serve(), name="batcher")
-        self._task.add_done_callback(self._ended)
+        self._task.add_done_callback(self._on_task_done)
 
     @property
     def alive(self) -> bool:
@@ -88,11 +88,11 @@ class Batcher(Generic[In, Out]):
 
     @property
     def depth(self) -> int:
-        """Items waiting for a batch, without those in the running ones."""
+        """Items that wait for a batch, without those in running batches."""
         return len(self._waiting)
 
     async def submit(self, item: In) -> Batched[Out]:
-        """Wait for the output of `item`. Raises QueueFull, NotReady if closed or dead, or its batch's error."""
+        """Wait for the output of `item`. Raises QueueFull, NotReady if closed or dead, or the batch's error."""
         if not self.alive:
             raise NotReady("The service is shutting down or its device loop has ended.")
         if len(self._waiting) >= self._max_queue:
@@ -110,18 +110,18 @@ class Batcher(Generic[In, Out]):
                 self._changed.set()
             raise
 
-    def look(self) -> None:
-        """Somebody who was on the way will not come, or has come: is there still anybody to wait for?"""
+    def notify(self) -> None:
+        """The number of expected items has changed: check whether the batch should still wait for them."""
         self._changed.set()
 
     def flush(self) -> None:
-        """From now on let batches leave without waiting for company. Safe to call from a signal handler."""
+        """From now on start batches without waiting for more items. Safe to call from a signal handler."""
         self._max_wait_s = 0.0
         if self.alive:
             self._loop.call_soon_threadsafe(self._changed.set)
 
     async def close(self, timeout_s: float) -> None:
-        """Refuse new items, serve the waiting ones for up to `timeout_s`, fail what is left with NotReady."""
+        """Refuse new items, serve the waiting ones for up to `timeout_s`, fail the rest with NotReady."""
         self._closing = True
         self._changed.set()
         await asyncio.wait({self._task}, timeout=timeout_s)
@@ -129,7 +129,7 @@ class Batcher(Generic[In, Out]):
         await asyncio.wait({self._task})
 
     async def _serve(self) -> None:
-        """If one lane dies, all end: a service that is half dead would hide it."""
+        """Run the lanes. If one dies, all end: a half-dead service would hide the fault."""
         async with asyncio.TaskGroup() as lanes:
             for number in range(len(self._running)):
                 lanes.create_task(self._lane(number), name=f"lane {number}")
@@ -145,22 +145,22 @@ class Batcher(Generic[In, Out]):
             self._running[number] = []
 
     async def _next_batch(self) -> list[_Waiter[In, Out]]:
-        """The next 1..max_size waiters in order of arrival; none when closing and nothing waits."""
+        """The next 1..max_size waiters in order of arrival; none when closing and the queue is empty."""
         while len(self._waiting) < self._max_size and not self._closing:
             left_s = self._waiting[0].since + self._max_wait_s - self._loop.time() if self._waiting else None
-            if left_s is not None and (left_s <= 0 or self._nobody_comes()):
+            if left_s is not None and (left_s <= 0 or self._none_expected()):
                 break
             self._changed.clear()
             try:
                 async with asyncio.timeout(left_s):
                     await self._changed.wait()
             except TimeoutError:
-                continue  # The one that was waited for may have left, and another may be first now.
+                continue  # The first item may have been cancelled, and another one may be first now.
         size = min(self._max_size, len(self._waiting))
         return [self._waiting.popleft() for _ in range(size)]
 
-    def _nobody_comes(self) -> bool:
-        return self._on_the_way is not None and self._on_the_way() <= 0
+    def _none_expected(self) -> bool:
+        return self._expected is not None and self._expected() <= 0
 
     async def _run_batch(self, batch: Sequence[_Waiter[In, Out]]) -> None:
         started = self._loop.time()
@@ -169,12 +169,12 @@ class Batcher(Generic[In, Out]):
             if len(outputs) != len(batch):
                 raise InferenceFailed(f"{len(outputs)} outputs for {len(batch)} inputs")
         except ServiceError as error:
-            _log.warning("a batch of %d failed: %s", len(batch), error, extra=_requests(batch))
+            _log.warning("a batch of %d failed: %s", len(batch), error, extra=_request_ids(batch))
             for waiter in batch:
                 waiter.fail(type(error)(error.detail))
             return
-        except Exception:  # Whatever a batch does, its waiters are told and the next batch is served.
-            _log.exception("a batch of %d failed", len(batch), extra=_requests(batch))
+        except Exception:  # Whatever a batch does, its waiters are settled and the next batch is served.
+            _log.exception("a batch of %d failed", len(batch), extra=_request_ids(batch))
             for waiter in batch:
                 waiter.fail(InferenceFailed("The network failed on this batch."))
             return
@@ -185,7 +185,7 @@ class Batcher(Generic[In, Out]):
             elif not waiter.answer.done():
                 waiter.answer.set_result(Batched(output, started - waiter.since, run_s, len(batch)))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("the batch loop has died", exc_info=error)
         for waiter in (*chain(*self._running), *self._waiting):
@@ -193,6 +193,6 @@ class Batcher(Generic[In, Out]):
         self._waiting.clear()
 
 
-def _requests(batch: Sequence[_Waiter[In, Out]]) -> dict[str, list[str]]:
-    """A batch is of many requests: its log line names them all."""
+def _request_ids(batch: Sequence[_Waiter[In, Out]]) -> dict[str, list[str]]:
+    """The ids of all requests in the batch, for its log line."""
     return {"request_ids": [waiter.request for waiter in batch]}

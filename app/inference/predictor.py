@@ -1,7 +1,7 @@
 """Load an artifact directory as a warm `Predictor`: pictures `[N,S,S,3]` to alphas `[N,S,S]`.
 
-`app.inference.backends` chooses what runs it. Where memory runs out, batches become smaller. Knows no HTTP, no queue
-and no file format; normalisation and sigmoid are inside the SavedModel.
+`app.inference.backends` chooses the runtime. If memory runs out, batches become smaller. Knows no HTTP, no queue and
+no file format; normalisation and sigmoid are inside the SavedModel.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from model.contract import Manifest
 
 LARGEST_ON_CUDA: Final = 16
 LARGEST_ON_CPU: Final = 2
-"""Pictures in a batch where nothing else is asked for, by TensorFlow. What the network holds of more no longer fits
-into a core's cache (tests/bench/bench_batching.py)."""
+"""The default maximum batch size, for TensorFlow. Beyond 2 the activations no longer fit into a core's cache
+(tests/bench/bench_batching.py)."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A model that is ready to run. `run` takes exactly the `batch_sizes`, gives float32 `[N,S,S]`, and raises
-    MemoryError where it needs more than there is; as many threads as there are `lanes` may call it at once."""
+    """A model that is ready to run. `run` accepts exactly the `batch_sizes`, returns float32 `[N,S,S]`, and raises
+    MemoryError if there is too little memory; up to `lanes` threads may call it at the same time."""
 
     manifest: Manifest
     device: str
@@ -58,7 +58,7 @@ class Predictor:
 
     @property
     def labels(self) -> list[str]:
-        """What the metrics say of it: name, version, device, runtime, precision and SHA-256."""
+        """The model's metric labels: name, version, device, runtime, precision and SHA-256."""
         manifest = self.manifest
         return [
             manifest.name,
@@ -76,7 +76,7 @@ class Predictor:
     def predict(self, batch: Batch) -> Alphas:
         """Alphas float32 `[N,S,S]` in 0..1 of a batch uint8 `[N,S,S,3]`, 1 <= N <= the largest batch size.
 
-        Raises what `predict_each` raises, and InferenceFailed if a single alpha is not finite.
+        Raises the errors of `predict_each`, and InferenceFailed if any alpha is not finite.
         """
         alphas = []
         for alpha in self.predict_each(batch):
@@ -86,10 +86,10 @@ class Predictor:
         return np.stack(alphas)
 
     def predict_each(self, batch: Batch) -> list[Alphas | InferenceFailed]:
-        """`predict` of any number of pictures, where numbers that are not finite fail their own picture alone.
+        """`predict` for any number of pictures; an alpha that is not finite fails only its own picture.
 
-        Where memory is too little for all at once, the pictures go through in several parts. Raises InferenceFailed
-        if the model answers with another shape, OutOfMemory if memory is too little for one picture alone.
+        If there is too little memory for all at once, the pictures are run in several parts. Raises InferenceFailed
+        if the model returns another shape, OutOfMemory if there is too little memory for a single picture.
         """
         each: list[Alphas | InferenceFailed] = []
         while len(each) < len(batch):
@@ -98,7 +98,7 @@ class Predictor:
                 each += self._run_padded(part)
             except MemoryError:
                 if not self.backoff.failed(self.padded_size(len(part))):
-                    raise OutOfMemory("Memory is too short for even one picture now.") from None
+                    raise OutOfMemory("There is too little memory for even one picture now.") from None
             else:
                 self.backoff.succeeded()
         return each
@@ -117,7 +117,7 @@ class Predictor:
         ]
 
     def warm(self) -> None:
-        """Run every allowed batch size once, so that no request pays for it."""
+        """Run every allowed batch size once, so that no request pays for the first run."""
         for size in self.batch_sizes:
             self.predict(np.zeros((size, self.input_size, self.input_size, 3), np.uint8))
 
@@ -142,11 +142,11 @@ def load(
 ) -> Predictor:
     """Verify the artifact, choose device, runtime and precision, and warm every batch size.
 
-    `max_batch_size` 0 chooses what suits the device, as `lanes` 0 does, by the number of `cores`; OpenVINO takes one
-    picture at a time. On a CPU a picture by one core takes less of all cores' time than a picture by several, so each
-    lane has its own; under OpenVINO a picture that is alone gets several all the same. `cache_dir` keeps what
-    OpenVINO compiles. Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is
-    not to be had.
+    `max_batch_size` 0 and `lanes` 0 choose what suits the device and the number of `cores`; OpenVINO takes one
+    picture at a time. On a CPU each lane has one core, since a picture takes less total CPU time on one core than on
+    several; under OpenVINO a picture that is alone uses several all the same. `cache_dir` caches what OpenVINO
+    compiles. Raises ContractError for a bad artifact, LoadError for a device, runtime or precision that is not
+    available.
     """
     manifest = contract.verify(model_dir)
     device = select.device_for(runtime, device)
@@ -155,7 +155,7 @@ def load(
     lanes = lanes or (1 if on_cuda else cores)
     config = ExecutionConfig(chosen_device, max(1, cores // lanes), index, lanes)
     try:
-        network = select.network(model_dir, manifest, config, runtime, precision, cache_dir)
+        network = select.load_network(model_dir, manifest, config, runtime, precision, cache_dir)
         largest = max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU)
         sizes = batch_sizes_up_to(1 if network.runtime == OPENVINO else largest)
         predictor = Predictor(
@@ -165,13 +165,13 @@ def load(
     except OutOfMemory as error:
         raise LoadError(f"{model_dir}: {error.detail}") from None
     except MemoryError as error:
-        raise LoadError(f"{model_dir}: memory is too short for the network: {error}") from None
+        raise LoadError(f"{model_dir}: there is too little memory for the network: {error}") from None
     give_memory_back()
-    _tell(predictor, device)
+    _log_model(predictor, device)
     return predictor
 
 
-def _tell(predictor: Predictor, asked: Device) -> None:
+def _log_model(predictor: Predictor, asked: Device) -> None:
     unasked = asked == "auto" and predictor.device == "cpu"
     _log.log(
         logging.WARNING if unasked else logging.INFO,
@@ -184,20 +184,20 @@ def _tell(predictor: Predictor, asked: Device) -> None:
     )
 
 
-TRY_AGAIN_AFTER: Final = 100
-"""Good batches. To try a size that is still too large costs about one batch, so at most one in a hundred is lost."""
+RETRY_AFTER: Final = 100
+"""Successful batches before a larger size is tried. A failed try costs about one batch, so at most 1% is lost."""
 
 
 class BatchSizeBackoff:
-    """Of the `sizes` that the network takes, the smallest first, the largest that memory allows: its `limit`.
+    """Limit the batch size, one of `sizes` in ascending order, to what memory allows: `limit`.
 
-    It is less after memory ran out, and more again after it has succeeded for long. Shared by all lanes.
+    The limit falls when memory runs out, and rises again after many successes. All lanes share it.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = tuple(sizes)
         self._limit = self._sizes[-1]
-        self._good = 0
+        self._successes = 0
         self._lock = threading.Lock()
 
     @property
@@ -206,34 +206,36 @@ class BatchSizeBackoff:
         return self._limit
 
     def failed(self, size: int) -> bool:
-        """Memory was too little for `size` pictures: take half from now on. False if there is no smaller batch."""
+        """Memory ran out at `size` pictures: halve the limit. Returns False if there is no smaller size."""
         with self._lock:
-            self._good = 0
+            self._successes = 0
             smaller = [each for each in self._sizes if each <= size // 2]
             if not smaller:
                 return False
             self._limit = min(self._limit, smaller[-1])
-            _log.warning("memory ran out at %d pictures, batches have at most %d now", size, self._limit)
+            _log.warning(
+                "memory ran out at %d pictures, the batch size is limited to %d now", size, self._limit
+            )
             return True
 
     def succeeded(self) -> None:
-        """A batch went well: after a hundred, the next larger one is tried."""
+        """A batch succeeded: after a hundred of them, allow the next larger size."""
         with self._lock:
-            self._good += 1
-            if self._good >= TRY_AGAIN_AFTER and self._limit < self._sizes[-1]:
+            self._successes += 1
+            if self._successes >= RETRY_AFTER and self._limit < self._sizes[-1]:
                 self._limit = next(each for each in self._sizes if each > self._limit)
-                self._good = 0
-                _log.info("batches may have %d pictures again", self._limit)
+                self._successes = 0
+                _log.info("the batch size may be %d again", self._limit)
 
 
 @contextmanager
 def memory_errors(count: Callable[[], None]) -> Iterator[None]:
-    """Raises OutOfMemory, once counted, for what Python, NumPy and Pillow, and OpenCV raise when memory is too short.
-    A network that has tried in vain with fewer pictures raises it itself."""
+    """Raise OutOfMemory, and `count` it, for the out-of-memory errors of Python, NumPy, Pillow and OpenCV. A network
+    that fails even with one picture raises it itself."""
     try:
         yield
     except (MemoryError, OutOfMemory, cv2.error) as error:
         if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
             raise
         count()
-        raise OutOfMemory("Memory is too short for this picture now.") from None
+        raise OutOfMemory("There is too little memory for this picture now.") from None

@@ -1,11 +1,11 @@
-"""Which models serve, and which one serves a request.
+"""The registry of models: which models serve, and which one serves a request.
 
-    repository       what lies in the folder of models
+    repository       the models in the models folder
     servable         one model in service, with its batcher
-    shadow_traffic   a candidate beside them, compared and never answered with
+    shadow_traffic   a candidate model: compared with the answers, never answered with
 
-New versions are verified, loaded and warmed while the old ones serve on, and then take their place at once; an old
-one is unloaded when its last request is done. What cannot be loaded changes nothing. Knows no photo and no HTTP.
+A new version is verified, loaded and warmed while the old one serves, and then replaces it; the old one is unloaded
+when its last request is done. A version that cannot be loaded changes nothing. Knows no photos and no HTTP.
 """
 
 from __future__ import annotations
@@ -51,38 +51,38 @@ class ModelRegistry:
         self._metrics: Metrics = device.metrics
         self._by_name: dict[str, list[Servable]] = {}  # The newest first.
         self._shadow: Servable | None = None
-        self._refused: set[tuple[str, str]] = set()
-        self._watching: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._rejected: set[tuple[str, str]] = set()
+        self._poll_task: asyncio.Task[None] | None = None
+        self._unloading: set[asyncio.Task[None]] = set()
         self._loader = ThreadPoolExecutor(1, "load")
 
     async def start(self) -> None:
-        """Load what there is, and scan for changes from then on. Raises ContractError or LoadError."""
+        """Load the models, and poll for changes from then on. Raises ContractError or LoadError."""
         found = await self._in_thread(self._source.scan)
         await self._update(found, starting=True)
         self._default()
         if self._settings.model_poll_ms and any(each.number for each in found):
-            self._watching = asyncio.create_task(self._watch(), name="models")
-            self._watching.add_done_callback(_ended)
+            self._poll_task = asyncio.create_task(self._poll(), name="models")
+            self._poll_task.add_done_callback(_log_poll_failure)
 
     @contextmanager
-    def use(self, wish: str = "") -> Iterator[Servable]:
-        """The model for one request: `name@version`, the newest `name`, or the default one. It stays while the
-        context lasts. Raises UnknownModel or NotReady."""
-        servable = self._find(wish) if wish else self.default
+    def use(self, model: str = "") -> Iterator[Servable]:
+        """The model for one request: `name@version`, the newest version of `name`, or the default model. It stays
+        loaded while the context lasts. Raises UnknownModel or NotReady."""
+        servable = self._find(model) if model else self.default
         with servable.in_use():
             yield servable
 
     @property
     def default(self) -> Servable:
-        """Who serves those that ask for none. Raises NotReady before there is one."""
+        """The model of requests that name none. Raises NotReady before it is loaded."""
         if not self._by_name:
             raise NotReady("The model is still loading.")
         return self._default()
 
     @property
     def shadow(self) -> Servable | None:
-        """The candidate that is tried beside the others."""
+        """The candidate model, if there is one."""
         return self._shadow
 
     def all(self) -> list[tuple[Servable, Role]]:
@@ -96,7 +96,7 @@ class ModelRegistry:
 
     @property
     def alive(self) -> bool:
-        """Whether every model will serve what comes."""
+        """Whether every model will serve new requests."""
         shadow = self._shadow
         return all(servable.alive for servable in self._answering()) and (shadow is None or shadow.alive)
 
@@ -106,43 +106,43 @@ class ModelRegistry:
         return sum(servable.depth for servable, _ in self.all())
 
     def flush(self) -> None:
-        """From now on no batch waits for company. Safe to call from a signal handler."""
+        """From now on start batches without waiting for more pictures. Safe to call from a signal handler."""
         for servable, _ in self.all():
             servable.flush()
 
     async def close(self) -> None:
-        """Whoever still waits gets NotReady."""
-        if self._watching:
-            self._watching.cancel()
+        """Close all models; waiting requests get NotReady."""
+        if self._poll_task:
+            self._poll_task.cancel()
         for servable, _ in self.all():
             await servable.close()
-        for each in self._leaving:
+        for each in self._unloading:
             each.cancel()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _default(self) -> Servable:
-        """Raises ContractError if it is not clear which."""
-        wish = self._settings.default_model
-        if wish:
+        """The default model. Raises ContractError if it is ambiguous or missing."""
+        model = self._settings.default_model
+        if model:
             try:
-                return self._find(wish)
+                return self._find(model)
             except UnknownModel as error:
                 raise ContractError(f"MATTE_DEFAULT_MODEL: {error.detail}") from None
         check_one_name(self._answering())
         return self._answering()[0]
 
     def _answering(self) -> list[Servable]:
-        """All but the candidate; of each name the newest first."""
+        """All models except the candidate; of each name the newest first."""
         return [servable for versions in self._by_name.values() for servable in versions]
 
-    def _find(self, wish: str) -> Servable:
-        found = pick(self._answering(), wish)
+    def _find(self, model: str) -> Servable:
+        found = pick(self._answering(), model)
         if found is not None:
             return found
-        there = ", ".join(sorted(servable.manifest.label for servable in self._answering()))
-        raise UnknownModel(f"No model {wish[:100]!r} is in service; there is {there}.")
+        available = ", ".join(sorted(servable.manifest.label for servable in self._answering()))
+        raise UnknownModel(f"No model {model[:100]!r} is in service; there is {available}.")
 
-    async def _watch(self) -> None:
+    async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._settings.model_poll_ms / 1000)
             try:
@@ -163,55 +163,56 @@ class ModelRegistry:
             # The last one stays even when its files are gone: a folder that is not mounted must not end the service.
             if len(self._by_name) > 1 and self._by_name[name][0] is not self._default():
                 self._replace(name, [])
-        self._tell()
+        self._publish()
 
     def _pinned_first(self, candidates: list[ModelVersion]) -> list[ModelVersion]:
-        """The version that is chosen as the default is served even when there are newer ones."""
+        """Put the configured default version first: it serves even if there are newer ones."""
         return sorted(candidates, key=lambda each: each.label != self._settings.default_model)
 
     async def _load_newest(self, candidates: list[ModelVersion], *, starting: bool) -> list[Servable]:
-        """Of one name as many as are to be kept, the newest first. When `starting`, raises what `load` raises if
-        there is none."""
-        there = {_key(servable): servable for servable in self._by_name.get(candidates[0].manifest.name, [])}
+        """The versions of one name to serve, the newest first, as many as the settings keep. When `starting`, raises
+        the errors of `load` if none can be loaded."""
+        before = self._by_name.get(candidates[0].manifest.name, [])
+        available = {_servable_key(servable): servable for servable in before}
         serving: list[Servable] = []
-        for stored in candidates:
+        for version in candidates:
             if len(serving) == self._settings.model_versions:
                 break
-            servable = there.get(_stored_key(stored))
+            servable = available.get(_version_key(version))
             try:
-                servable = servable or await self._load(stored)
+                servable = servable or await self._load(version)
             except (ContractError, LoadError):
-                if starting and stored is candidates[-1] and not serving:
+                if starting and version is candidates[-1] and not serving:
                     raise
                 continue
             serving.append(servable)
         return serving
 
-    async def _load(self, stored: ModelVersion) -> Servable:
-        """Raises ContractError or LoadError, and the same for files that have been refused before."""
-        key = _stored_key(stored)
-        if key in self._refused:
-            raise LoadError(f"{stored.label} was refused before")
-        _log.info("loading model %s", stored.label)
+    async def _load(self, version: ModelVersion) -> Servable:
+        """Load a version. Raises ContractError or LoadError, without another try if the same files failed before."""
+        key = _version_key(version)
+        if key in self._rejected:
+            raise LoadError(f"{version.label} was refused before")
+        _log.info("loading model %s", version.label)
         try:
-            predictor = await self._in_thread(lambda: self._source.load(stored))
+            predictor = await self._in_thread(lambda: self._source.load(version))
         except (ContractError, LoadError) as error:
-            self._refused.add(key)
+            self._rejected.add(key)
             self._metrics.model_load_failures.inc()
-            _log.error("model %s cannot be served: %s", stored.label, error)
+            _log.error("model %s cannot be served: %s", version.label, error)
             raise
         return Servable(predictor, self._device)
 
-    async def _update_shadow(self, stored: ModelVersion | None) -> None:
+    async def _update_shadow(self, version: ModelVersion | None) -> None:
         before = self._shadow
-        if stored and before and _key(before) == _stored_key(stored):
+        if version and before and _servable_key(before) == _version_key(version):
             return
         try:
-            self._shadow = await self._load(stored) if stored else None
+            self._shadow = await self._load(version) if version else None
         except (ContractError, LoadError):
             self._shadow = None
         if before:
-            self._let_go(before)
+            self._retire(before)
 
     def _replace(self, name: str, serving: list[Servable]) -> None:
         before = self._by_name.get(name, [])
@@ -229,40 +230,40 @@ class ModelRegistry:
                 _log.info("model %s is in service", each.manifest.label)
         for each in before:
             if each not in serving:
-                self._let_go(each)
+                self._retire(each)
 
-    def _let_go(self, servable: Servable) -> None:
-        async def leave() -> None:
+    def _retire(self, servable: Servable) -> None:
+        async def unload() -> None:
             await servable.unload()
             _log.info("model %s is out of service", servable.manifest.label)
             await self._in_thread(give_memory_back)
 
-        leaving = asyncio.create_task(leave(), name=f"let go of {servable.manifest.label}")
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        task = asyncio.create_task(unload(), name=f"unload {servable.manifest.label}")
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._metrics.set_models([*servable.predictor.labels, role] for servable, role in self.all())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._loader, work)
 
 
-def _stored_key(stored: ModelVersion) -> tuple[str, str]:
-    return stored.label, stored.manifest.sha256
+def _version_key(version: ModelVersion) -> tuple[str, str]:
+    return version.label, version.manifest.sha256
 
 
-def _key(servable: Servable) -> tuple[str, str]:
+def _servable_key(servable: Servable) -> tuple[str, str]:
     return servable.manifest.label, servable.manifest.sha256
 
 
-def _ended(watching: asyncio.Task[None]) -> None:
-    if not watching.cancelled() and (error := watching.exception()):
-        _log.critical("new models are no longer looked for", exc_info=error)
+def _log_poll_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("polling for new models has failed", exc_info=error)
 
 
 STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", files={})
-"""Who the X-Model header names when a function takes the network's place."""
+"""The manifest of a function that replaces the network; the X-Model header names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,20 +274,20 @@ class Source:
     load: Callable[[ModelVersion], Predictor]
 
 
-def only(manifest: Manifest, load: Callable[[], Predictor]) -> Source:
-    """One model that does not change."""
+def single_model(manifest: Manifest, load: Callable[[], Predictor]) -> Source:
+    """A source of one model that never changes."""
     return Source(lambda: [ModelVersion(Path(), manifest, 0)], lambda _: load())
 
 
 def model_source(settings: Settings, predict: Predict | None = None, gpu: int = 0) -> Source:
-    """Where the models that the settings name come from; `predict`, where given, takes the place of all."""
+    """The source that the settings name; `predict`, if given, replaces its models."""
     if predict is not None:
         sizes = predictor.batch_sizes_up_to(settings.max_batch_size or predictor.LARGEST_ON_CPU)
-        return only(STAND_IN, partial(Predictor, STAND_IN, "none", "float32", sizes, predict))
+        return single_model(STAND_IN, partial(Predictor, STAND_IN, "none", "float32", sizes, predict))
 
-    def load(stored: ModelVersion) -> Predictor:
+    def load(version: ModelVersion) -> Predictor:
         return predictor.load(
-            stored.path,
+            version.path,
             device=settings.device,
             precision=settings.precision,
             runtime=settings.runtime,

@@ -1,9 +1,10 @@
-"""A models folder comes in, which models lie in it goes out. Reads manifests only; knows no TensorFlow.
+"""List the models in the models folder. Reads manifests only; knows no TensorFlow.
 
     one artifact                 <folder>/manifest.json and saved_model/, as training exports it
     versions of one or more      <folder>/<name>/<n>/manifest.json and saved_model/, n = 1, 2, 3, …
 
-A version counts as there once its manifest is: copy it last, or the whole folder under another name and rename it.
+A version exists as soon as its manifest does: copy the manifest last, or copy the folder under another name and
+rename it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A model on disk. `number` is its version as a number, 0 for an artifact that lies by itself."""
+    """A model on disk. `number` is its version as an integer, 0 for an artifact outside a folder of versions."""
 
     path: Path
     manifest: Manifest
@@ -39,17 +40,17 @@ def is_store(folder: Path) -> bool:
 
 
 def scan(folder: Path) -> list[ModelVersion]:
-    """The models in `folder`: by name, of each name the newest first.
+    """The models in `folder`: sorted by name, of each name the newest first.
 
-    Of a folder with versions, those that are no models are left out and logged. Raises ContractError if `folder` is
-    neither a model nor holds one.
+    In a folder with versions, invalid ones are left out and logged. Raises ContractError if `folder` is not a model
+    and holds none.
     """
     if not is_store(folder):
         return [ModelVersion(folder, read_manifest(folder), 0)]
     found = []
     for path in sorted(_version_folders(folder)):
         try:
-            found.append(_stored(path))
+            found.append(_read_version(path))
         except ContractError as error:
             _log.error("a model is left out: %s", error)
     if not found:
@@ -58,7 +59,7 @@ def scan(folder: Path) -> list[ModelVersion]:
 
 
 class Named(Protocol):
-    """A model, wherever it is."""
+    """Anything with a manifest."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -67,9 +68,9 @@ class Named(Protocol):
 M = TypeVar("M", bound=Named)
 
 
-def pick(models: Iterable[M], wish: str) -> M | None:
-    """The first that `wish`, `name` or `name@version`, means."""
-    name, _, version = wish.partition("@")
+def pick(models: Iterable[M], model: str) -> M | None:
+    """The first of `models` that `model`, `name` or `name@version`, names."""
+    name, _, version = model.partition("@")
     for each in models:
         if each.manifest.name == name and version in ("", each.manifest.version):
             return each
@@ -77,7 +78,7 @@ def pick(models: Iterable[M], wish: str) -> M | None:
 
 
 def check_one_name(models: Iterable[Named]) -> None:
-    """Raises ContractError where who asks for no model could mean several."""
+    """Raise ContractError if there are several names, so that a request without a model is ambiguous."""
     names = sorted({each.manifest.name for each in models})
     if len(names) > 1:
         raise ContractError(
@@ -85,22 +86,22 @@ def check_one_name(models: Iterable[Named]) -> None:
         )
 
 
-def default_of(models: Sequence[ModelVersion], wish: str) -> ModelVersion:
-    """The one that answers who names none: `wish` (`name` or `name@version`), else the newest of the only name.
+def default_of(models: Sequence[ModelVersion], model: str) -> ModelVersion:
+    """The model of requests that name none: `model` (`name` or `name@version`), or else the newest of the only name.
 
-    Raises ContractError if it is not there, or if it is not clear which.
+    Raises ContractError if it does not exist or is ambiguous.
     """
-    if not wish:
+    if not model:
         check_one_name(models)
-    found = pick(models, wish) if wish else models[0]
+    found = pick(models, model) if model else models[0]
     if found is not None:
         return found
-    there = ", ".join(each.label for each in models)
-    raise ContractError(f"MATTE_DEFAULT_MODEL is {wish!r}, and there is {there}")
+    available = ", ".join(each.label for each in models)
+    raise ContractError(f"MATTE_DEFAULT_MODEL is {model!r}, and there is {available}")
 
 
 def _version_folders(folder: Path) -> Iterable[Path]:
-    """`<name>/<n>` with a manifest; what is still being copied has none."""
+    """The folders `<name>/<n>` with a manifest; a folder that is still being copied has none."""
     if not folder.is_dir():
         return
     for path in folder.glob("*/*"):
@@ -108,7 +109,7 @@ def _version_folders(folder: Path) -> Iterable[Path]:
             yield path
 
 
-def _stored(path: Path) -> ModelVersion:
+def _read_version(path: Path) -> ModelVersion:
     manifest = read_manifest(path)
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise ContractError(

@@ -1,8 +1,8 @@
-"""One model in service: squares of photos come in, their alphas go out, in batches on the device's threads.
+"""One model in service: squares of photos in, their alphas out, in batches on the device's threads.
 
-It owns the model's batcher, and knows which requests still need it, so that it is unloaded when nobody does. The
-squares of one photo (its mirrored view, its tiles) go through the batcher together: all of them, or none. Knows no
-photo, no file and no HTTP.
+Owns the model's batcher, and counts the requests that use the model, so that it is unloaded after the last one. The
+squares of one photo (its mirrored copy, its tiles) are submitted together: all succeed, or none. Knows no photos, no
+files and no HTTP.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from model.transforms import Alpha, Image
 
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
-    """What all models of a process share: the threads that run networks, and who watches and counts what they do."""
+    """What all models of a process share: the threads that run networks, the watchdog's steps, metrics and
+    settings."""
 
     threads: Executor
     steps: Steps
@@ -41,14 +42,14 @@ class DeviceContext:
 
 
 class Servable:
-    """A warm model with its own batches. Made inside a running event loop."""
+    """A warm model with its own batcher. Create it inside a running event loop."""
 
     def __init__(self, predictor: Predictor, device: DeviceContext) -> None:
         self.predictor = predictor
         self._device = device
-        self._arriving = 0  # photos that are being decoded, and will be in the batcher's queue next
+        self._arriving = 0  # photos being decoded, whose squares will be submitted next
         self._users = 0
-        self._left = asyncio.Event()
+        self._released = asyncio.Event()
         settings, largest = device.settings, predictor.batch_sizes[-1]
         self._batcher: Batcher[Image, Alpha] = Batcher(
             self._run_batch,
@@ -56,7 +57,7 @@ class Servable:
             max_wait_s=settings.batch_wait_ms / 1000,
             max_queue=settings.max_queue * VIEWS_MAX,
             lanes=predictor.lanes,
-            on_the_way=lambda: self._arriving,
+            expected=lambda: self._arriving,
         )
 
     @property
@@ -65,7 +66,7 @@ class Servable:
 
     @property
     def alive(self) -> bool:
-        """Whether what is begun now will be served."""
+        """Whether squares that are submitted now will be served."""
         return self._batcher.alive
 
     @property
@@ -75,46 +76,46 @@ class Servable:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """It is not closed while anybody is inside."""
+        """Keep the model loaded while the context lasts."""
         self._users += 1
         try:
             yield
         finally:
             self._users -= 1
-            self._left.set()
+            self._released.set()
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
-        """A photo for this model is being decoded: a batch may wait for it."""
+        """A photo for this model is being decoded in this context: a batch may wait for its squares."""
 
         def arrived() -> None:
             self._arriving -= 1
-            self._batcher.look()
+            self._batcher.notify()
 
         self._arriving += 1
         try:
             yield
         finally:
-            # After the tasks have put the squares into the queue: else a batch might leave without them.
+            # After the tasks have queued the squares: otherwise a batch might start without them.
             asyncio.get_running_loop().call_soon(arrived)
 
-    def begin(self, squares: Sequence[Image]) -> list[asyncio.Task[Batched[Alpha]]]:
-        """The views of one photo on their way; `all_of` waits for them."""
-        return begin(self._batcher, squares)
+    def submit_squares(self, squares: Sequence[Image]) -> list[asyncio.Task[Batched[Alpha]]]:
+        """Submit the squares of one photo; await the tasks with `gather`."""
+        return submit_all(self._batcher, squares)
 
     def flush(self) -> None:
-        """From now on no batch waits for company. Safe to call from a signal handler."""
+        """From now on start batches without waiting for more squares. Safe to call from a signal handler."""
         self._batcher.flush()
 
     async def unload(self) -> None:
-        """Wait until nobody uses it any more, and close it."""
+        """Wait until no request uses the model, and close it."""
         while self._users:
-            self._left.clear()
-            await self._left.wait()
+            self._released.clear()
+            await self._released.wait()
         await self.close()
 
     async def close(self) -> None:
-        """Whoever still waits gets NotReady."""
+        """Close the batcher; waiting squares get NotReady."""
         await self._batcher.close(0)
 
     async def _run_batch(self, squares: Sequence[Image]) -> list[Alpha | InferenceFailed]:
@@ -137,13 +138,13 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def begin(batcher: Batcher[In, Out], views: Sequence[In]) -> list[asyncio.Task[Batched[Out]]]:
-    """Each view on its way, in the order given."""
-    return [asyncio.create_task(_through(batcher, view)) for view in views]
+def submit_all(batcher: Batcher[In, Out], items: Sequence[In]) -> list[asyncio.Task[Batched[Out]]]:
+    """Submit each item, in the order given; return a task for each."""
+    return [asyncio.create_task(_submit_one(batcher, item)) for item in items]
 
 
-async def all_of(waiting: Sequence[asyncio.Task[Batched[Out]]]) -> list[Batched[Out]]:
-    """Each view's output; when one fails, the others are withdrawn."""
+async def gather(waiting: Sequence[asyncio.Task[Batched[Out]]]) -> list[Batched[Out]]:
+    """The output of each task; if one fails, the others are cancelled."""
     try:
         return list(await asyncio.gather(*waiting))
     finally:
@@ -151,10 +152,10 @@ async def all_of(waiting: Sequence[asyncio.Task[Batched[Out]]]) -> list[Batched[
             each.cancel()
 
 
-async def _through(batcher: Batcher[In, Out], view: In) -> Batched[Out]:
+async def _submit_one(batcher: Batcher[In, Out], item: In) -> Batched[Out]:
     since = time.perf_counter()
-    batched = await batcher.submit(view)
-    begun = since + batched.queue_s
-    timing.record("queue", since, begun)
-    timing.record("infer", begun, begun + batched.run_s, pictures=batched.size)
+    batched = await batcher.submit(item)
+    started = since + batched.queue_s
+    timing.record("queue", since, started)
+    timing.record("infer", started, started + batched.run_s, pictures=batched.size)
     return batched

@@ -1,6 +1,7 @@
-"""A candidate sees a share of the photos after they are answered; how far its mattes are off goes out as a metric.
+"""Shadow traffic: run a share of the photos through a candidate model, and record how far its mattes differ.
 
-Nobody waits for it, and nobody gets its matte. When it cannot keep up, photos are passed over instead of queueing.
+The answers do not wait for the candidate, and never contain its mattes. If it cannot keep up, photos are skipped
+instead of queued.
 """
 
 from __future__ import annotations
@@ -21,47 +22,47 @@ from app.observability import timing
 from app.observability.metrics import Metrics
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from model.transforms import Alpha, Alpha8, Image
 
-AT_ONCE: Final = 2  # comparisons under way
-SIDE_MAX: Final = 512  # pixels of the longer side of the mattes that are compared
+MAX_CONCURRENT: Final = 2  # comparisons at the same time
+SIDE_MAX: Final = 512  # pixels of the longer side of the compared mattes
 
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`see` gives the candidate's views of a photo of `size` (height, width in pixels); `answered` are the alphas of
-    the model of `manifest`, whose matte was the answer."""
+    """`squares` computes the candidate's squares of a photo of `size` (height, width in pixels); `served_alphas` are
+    the alphas of the model of `manifest`, which made the answer."""
 
     candidate: Servable
-    see: Callable[[], Awaitable[Sequence[Image]]]
+    squares: Callable[[], Awaitable[Sequence[Image]]]
     size: tuple[int, int]
-    answered: Sequence[Alpha]
+    served_alphas: Sequence[Alpha]
     manifest: Manifest
 
 
 class ShadowTraffic:
-    """Compares the answers with a candidate's, for `share` (0..1) of the photos."""
+    """Compare the answers with a candidate's, for `share` (0..1) of the photos."""
 
-    def __init__(self, share: float, metrics: Metrics, draw: random.Random | None = None) -> None:
+    def __init__(self, share: float, metrics: Metrics, rng: random.Random | None = None) -> None:
         self._share = share
         self._metrics = metrics
-        self._draw = draw or random.Random()
+        self._random = rng or random.Random()
         self._comparing: set[asyncio.Task[None]] = set()
 
-    def takes_next(self) -> bool:
-        """Whether the photo that is at hand is one of the share."""
-        if self._draw.random() >= self._share:
+    def should_sample(self) -> bool:
+        """Whether to compare the current photo. Counts it as passed over if too many comparisons are running."""
+        if self._random.random() >= self._share:
             return False
-        if len(self._comparing) >= AT_ONCE:
+        if len(self._comparing) >= MAX_CONCURRENT:
             self._metrics.shadow.labels("passed_over").inc()
             return False
         return True
 
     def compare(self, comparison: Comparison) -> None:
-        """Later, in a task of its own."""
+        """Start the comparison in a task of its own."""
         task = asyncio.create_task(self._compare(comparison), name="shadow")
         self._comparing.add(task)
         task.add_done_callback(self._comparing.discard)
@@ -69,24 +70,26 @@ class ShadowTraffic:
     async def _compare(self, comparison: Comparison) -> None:
         candidate = comparison.candidate
         try:
-            with candidate.in_use(), timing.collect():  # These are no stages of the request.
-                batched = await servable.all_of(candidate.begin(await comparison.see()))
+            with candidate.in_use(), timing.ignore():  # not stages of the request
+                batched = await servable.gather(candidate.submit_squares(await comparison.squares()))
         except ServiceError as error:
             self._metrics.shadow.labels("failed").inc()
-            _log.warning("model %s failed beside the others: %s", candidate.manifest.label, error)
+            _log.warning("candidate model %s failed: %s", candidate.manifest.label, error)
             return
-        size = _shrunk(*comparison.size)
+        size = _comparison_size(*comparison.size)
         outputs = [each.output for each in batched]
-        own = matting.coarse(outputs, candidate.manifest.geometry, comparison.size, size)
-        others = matting.coarse(comparison.answered, comparison.manifest.geometry, comparison.size, size)
+        candidate_matte = matting.coarse(outputs, candidate.manifest.geometry, comparison.size, size)
+        served_matte = matting.coarse(
+            comparison.served_alphas, comparison.manifest.geometry, comparison.size, size
+        )
         self._metrics.shadow.labels("compared").inc()
-        self._metrics.shadow_difference.observe(difference(own, others))
+        self._metrics.shadow_difference.observe(difference(candidate_matte, served_matte))
 
 
-def views_for(
+def squares_for(
     candidate: Manifest, image: Image, photo_size: tuple[int, int], quality: Quality
 ) -> list[Image]:
-    """What the candidate is to see of `image` uint8 `[H,W,3]`."""
+    """The candidate's squares of `image` uint8 `[H,W,3]`."""
     return matting.views(image, candidate.input_size, candidate.geometry, quality, photo_size=photo_size)
 
 
@@ -95,6 +98,7 @@ def difference(a: Alpha8, b: Alpha8) -> float:
     return float(np.mean(np.abs(a.astype(np.int16) - b.astype(np.int16)))) / 255
 
 
-def _shrunk(height: int, width: int) -> tuple[int, int]:
+def _comparison_size(height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the photo scaled down to at most SIDE_MAX."""
     factor = min(1.0, SIDE_MAX / max(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))

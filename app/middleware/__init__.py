@@ -1,1 +1,1 @@
-"""The layers around the routes; `request_context` draws their order."""
+"""The ASGI layers around the routes; `request_context` draws their order."""

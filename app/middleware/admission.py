@@ -1,7 +1,7 @@
-"""Admission control: accept a request, refuse it before a byte of its body is read, or cut its body off.
+"""Admission control: accept a request, refuse it before its body is read, or stop reading the body.
 
-A full service refuses a large upload cheaply, and accepted requests are bounded in bytes and in time. Knows no
-pixels, no form and no model.
+Refusing a large upload costs little even when the service is full; an accepted request is limited in bytes and in
+time. Knows no pixels, no forms and no models.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from app.middleware.concurrency_limit import AdaptiveLimit, ConcurrencyLimiter, 
 from app.observability.metrics import Metrics
 from app.settings import Settings
 
-GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # by POST
+GUARDED: Final = frozenset({"/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"})  # for POST
 
 
 class AdmissionMiddleware:
-    """Refuse requests that must not be served, and bound the others in bytes and time."""
+    """Refuse requests that the service cannot take, and limit the others in bytes and in time."""
 
     def __init__(
         self,
@@ -59,34 +59,36 @@ class AdmissionMiddleware:
         try:
             self._check_head(scope)
             if guarded:
-                self._check_announced(Headers(scope=scope))
+                self._check_before_body(Headers(scope=scope))
         except ServiceError as error:
-            raise self._counted(error) from None
-        await (self._guarded if guarded else self._unguarded)(scope, receive, send)
+            raise self._count_rejection(error) from None
+        await (self._run_in_slot if guarded else self._run_without_slot)(scope, receive, send)
 
     def _check_head(self, scope: Scope) -> None:
-        """Of a head that came in one piece; what is larger is refused by app.server.protocol before it is a
-        request."""
+        """Raise HeadTooLarge for a head that arrived in one piece. `app.server.protocol` refuses larger ones before
+        they become requests."""
         line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         most = self._settings.max_head_bytes
         if line + sum(len(name) + len(value) for name, value in scope["headers"]) > most:
             raise HeadTooLarge(f"At most {most:,} bytes are accepted before a request's body.")
 
-    def _check_announced(self, headers: Headers) -> None:
+    def _check_before_body(self, headers: Headers) -> None:
+        """Raise NotReady, or BodyTooLarge if the announced length is above the limit."""
         self._check_ready()
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._settings.max_upload_bytes:
             raise _too_large(self._settings)
 
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises QueueFull, SlotPreempted, DeadlinePassed, or BodyTooSlow if the body ate all the time there was."""
+    async def _run_in_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request in a slot. Raises QueueFull, SlotPreempted, DeadlinePassed, or BodyTooSlow if the deadline
+        passed before the body was complete."""
         try:
-            taken = self._limiter.acquire(scope.get(CLIENT, ""))
+            held = self._limiter.acquire(scope.get(CLIENT, ""))
         except QueueFull as error:
-            raise self._counted(error) from None
-        body = _Body(receive, self._settings, self._counted)
+            raise self._count_rejection(error) from None
+        body = _Body(receive, self._settings, self._count_rejection)
         try:
-            async with taken as slot:
+            async with held as slot:
 
                 async def receive_and_mark() -> Message:
                     message = await body.receive()
@@ -98,66 +100,68 @@ class AdmissionMiddleware:
                     slot.commit()
                     if message.get("status") == 200:
                         now = body.now
-                        self._limit.record_response(now, body_s=body.took_s, wait_s=now - body.came_at)
+                        self._limit.record_response(now, body_s=body.took_s, wait_s=now - body.completed_at)
                     await send(message)
 
                 with self._metrics.inflight.track_inprogress():
                     await self._app(scope, receive_and_mark, send_and_commit)
         except SlotPreempted as error:
-            raise self._counted(error) from None
+            raise self._count_rejection(error) from None
         except DeadlinePassed as error:
             slow = _too_slow(self._settings.request_timeout_ms)
-            raise self._counted(error if body.complete else slow) from None
+            raise self._count_rejection(error if body.complete else slow) from None
 
-    async def _unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What costs little. A client that does not read the answer is not waited for without end, either."""
+    async def _run_without_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a request that costs little, without a slot. The deadline also ends the wait for a client that does not
+        read its answer."""
         try:
             async with deadline(self._settings.request_timeout_ms):
                 await self._app(scope, receive, send)
         except DeadlinePassed as error:
-            raise self._counted(error) from None
+            raise self._count_rejection(error) from None
 
-    def _counted(self, error: ServiceError) -> ServiceError:
+    def _count_rejection(self, error: ServiceError) -> ServiceError:
+        """Count the refusal in the metrics, and return it to be raised."""
         self._metrics.rejected.labels(error.reason).inc()
         return error
 
 
 class _Body:
-    """The request body, cut off at the byte cap and at the body deadline. `complete` once all of it has come, at the
-    moment `came_at`."""
+    """Read the request body up to the byte limit and the body deadline. `complete` is set when the last byte arrives,
+    at the moment `completed_at`."""
 
     def __init__(
-        self, receive: Receive, settings: Settings, counted: Callable[[ServiceError], ServiceError]
+        self, receive: Receive, settings: Settings, count_rejection: Callable[[ServiceError], ServiceError]
     ) -> None:
         self._receive = receive
         self._settings = settings
-        self._counted = counted
-        self._begun = self.came_at = self.now
-        self._ends = self._begun + settings.body_timeout_ms / 1000
+        self._count_rejection = count_rejection
+        self._started = self.completed_at = self.now
+        self._deadline = self._started + settings.body_timeout_ms / 1000
         self._size = 0
         self.complete = False
 
     @property
     def now(self) -> float:
-        """Seconds of the clock that event loops go by, too, as `came_at` is."""
+        """The time in seconds, on the clock of the event loop; `completed_at` is on the same clock."""
         return time.monotonic()
 
     @property
     def took_s(self) -> float:
-        """From the request's head to the end of its body."""
-        return self.came_at - self._begun
+        """Seconds from the end of the request's head to the end of its body."""
+        return self.completed_at - self._started
 
     async def receive(self) -> Message:
         try:
-            async with asyncio.timeout_at(None if self.complete else self._ends):
+            async with asyncio.timeout_at(None if self.complete else self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            raise self._counted(_too_slow(self._settings.body_timeout_ms)) from None
+            raise self._count_rejection(_too_slow(self._settings.body_timeout_ms)) from None
         self._size += len(message.get("body", b""))
         if self._size > self._settings.max_upload_bytes:
-            raise self._counted(_too_large(self._settings))
+            raise self._count_rejection(_too_large(self._settings))
         if not (self.complete or message.get("more_body", False)):
-            self.complete, self.came_at = True, self.now
+            self.complete, self.completed_at = True, self.now
         return message
 
 

@@ -1,9 +1,10 @@
-"""Find out who asks, by API key or address, and refuse without reading the body who may not.
+"""Authentication: identify the client by API key or address; refuse missing keys and exceeded rates before the body
+is read.
 
-    security.api_keys     everything below KEYED needs a key where there are any, and what `protect` names
-    security.rate_limit   each client may post so many photos a minute
+    security.api_keys     with keys configured, all paths below KEYED need one, and so do those that `protect` names
+    security.rate_limit   limits the photos that a client may post per minute
 
-Knows no capacity, no form and no pixels.
+Knows no capacity, no forms and no pixels.
 """
 
 from __future__ import annotations
@@ -21,38 +22,38 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import RateLimited, ServiceError, Unauthorised
-from app.middleware.response_headers import ADDED
+from app.middleware.response_headers import EXTRA_HEADERS
 from app.observability.metrics import Metrics
 from app.security.api_keys import Key, KeyRing
 from app.security.rate_limit import RateLimiter, RateLimitStatus
 from app.settings import Settings
 
 CLIENT: Final = "matte.client"
-"""Where in the scope it stands who asks: the key's name, else the address. Told apart by it, not shown to anybody."""
+"""Scope key of the client's identity: the key's name, or else the address. Never shown to anybody."""
 
 KEY_NAME: Final = "matte.key"
-"""Where in the scope the key's name stands, if there is one: for the log, which tells no address."""
+"""Scope key of the API key's name, if there is one. Logged; addresses are not."""
 
 KEYED: Final = ("/v1/", "/v1.0/", "/api/")
-"""How paths begin that need a key."""
+"""Prefixes of the paths that need a key."""
 
 PROTECTABLE: Final = {
     "metrics": re.compile(r"/metrics"),
     "ui": re.compile(r"/|/docs|/openapi\.json|/(page|docs)/(?s:.*)"),
 }
 
-HOW: Final = "Send one of the service's keys as X-Api-Key or as Authorization: Bearer."
-WRONG: Final = "What was sent is none of the service's keys."
-FOREIGN: Final = "Another website had the browser send this key; its scripts need one of their own."
+HOW_TO_SEND: Final = "Send one of the service's keys as X-Api-Key or as Authorization: Bearer."
+WRONG_KEY: Final = "The key that was sent is not one of the service's keys."
+CROSS_SITE_KEY: Final = "Another website made the browser send this key; its scripts need a key of their own."
 
-# A browser that is told of Basic asks its user, and sends the key with all that the page then loads and posts.
-# Below KEYED it is not told: the page asks there by itself, and two questions would be on the screen.
-_ASK_USER: Final = 'Basic realm="u2matte: any name, a key as the password", charset="UTF-8"'
-_NETWORK_BITS: Final = 64  # Who has an IPv6 address has all that begin alike, a new one for each request.
+# After a Basic challenge a browser asks its user for the key, and sends it with every later request of the page.
+# Paths below KEYED do not send this challenge: the page asks for the key itself, and the user would be asked twice.
+_BASIC_CHALLENGE: Final = 'Basic realm="u2matte: any name, a key as the password", charset="UTF-8"'
+_NETWORK_BITS: Final = 64  # An IPv6 client has a whole /64 network, and may use a new address per request.
 
 
 class AuthMiddleware:
-    """Names each request's client, and refuses those without a key and those beyond their rate."""
+    """Identify the client of each request; refuse requests without a valid key or above their rate limit."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class AuthMiddleware:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
-        """`limited`: the paths whose POSTs count against a client's rate."""
+        """`limited`: the paths whose POSTs count against the rate limit."""
         self._app = app
         self._keys = keys
         self._rate = settings.rate_per_minute
@@ -86,7 +87,7 @@ class AuthMiddleware:
         await self._app(scope, receive, send)
 
     def _identify(self, scope: Scope) -> None:
-        """Raises Unauthorised and RateLimited."""
+        """Store the client in the scope and apply its rate limit. Raises Unauthorised or RateLimited."""
         key = self._key_of(scope)
         if key is None:
             scope[CLIENT] = address_of(scope)
@@ -94,45 +95,45 @@ class AuthMiddleware:
             scope[CLIENT] = scope[KEY_NAME] = key.name
         rate = self._rate if key is None or key.rate is None else key.rate
         if rate and scope["method"] == "POST" and scope["path"] in self._limited:
-            share = self._rate_limiter.ask(scope[CLIENT], rate, self._monotonic_ns())
-            scope[ADDED] = self._told(share)
-            if share.wait_s is not None:
-                detail = f"At most {rate} photos a minute; the next one may come in {share.wait_s} s."
-                raise RateLimited(detail, share.wait_s)
+            status = self._rate_limiter.take(scope[CLIENT], rate, self._monotonic_ns())
+            scope[EXTRA_HEADERS] = self._rate_headers(status)
+            if status.wait_s is not None:
+                detail = f"At most {rate} photos a minute; the next one may come in {status.wait_s} s."
+                raise RateLimited(detail, status.wait_s)
 
     def _key_of(self, scope: Scope) -> Key | None:
-        """None where no key is needed. Raises Unauthorised."""
+        """Return the request's key, or None where no key is needed. Raises Unauthorised."""
         path = scope["path"]
         if not self._keys.needed or not is_keyed(path, self._protect):
             return None
-        challenge = "Bearer" if path.startswith(KEYED) else _ASK_USER
+        challenge = "Bearer" if path.startswith(KEYED) else _BASIC_CHALLENGE
         headers = Headers(scope=scope)
         secret = secret_of(headers)
         if not secret:
-            raise Unauthorised(HOW, challenge=challenge)
+            raise Unauthorised(HOW_TO_SEND, challenge=challenge)
         if scope["method"] == "POST" and is_cross_site(headers):
-            raise Unauthorised(FOREIGN, challenge=challenge)
+            raise Unauthorised(CROSS_SITE_KEY, challenge=challenge)
         key = self._keys.find(secret)
         if key is None:
-            raise Unauthorised(f"{WRONG} {HOW}", challenge=challenge)
+            raise Unauthorised(f"{WRONG_KEY} {HOW_TO_SEND}", challenge=challenge)
         return key
 
-    def _told(self, share: RateLimitStatus) -> dict[str, str]:
-        """In remove.bg's words, whose reset is a time of day, in seconds since 1970."""
+    def _rate_headers(self, status: RateLimitStatus) -> dict[str, str]:
+        """Rate limit headers with remove.bg's names: the reset is a time of day, in seconds since 1970."""
         return {
-            "X-RateLimit-Limit": str(share.rate),
-            "X-RateLimit-Remaining": str(share.remaining),
-            "X-RateLimit-Reset": str(math.ceil(self._unix_s() + share.full_in_s)),
+            "X-RateLimit-Limit": str(status.rate),
+            "X-RateLimit-Remaining": str(status.remaining),
+            "X-RateLimit-Reset": str(math.ceil(self._unix_s() + status.full_in_s)),
         }
 
 
 def is_keyed(path: str, protect: Collection[str]) -> bool:
-    """Whether `path` needs a key, where there are keys; `protect` is which of PROTECTABLE do, too."""
+    """Whether `path` needs a key when keys are configured; `protect` adds paths by their names in PROTECTABLE."""
     return path.startswith(KEYED) or any(PROTECTABLE[name].fullmatch(path) for name in protect)
 
 
 def address_of(scope: Scope) -> str:
-    """The other end's address, of IPv6 the network around it; "" where it is not known."""
+    """The client's IP address, for IPv6 its /64 network; "" if unknown."""
     return _address(str((scope.get("client") or ("",))[0]))
 
 
@@ -140,17 +141,18 @@ def address_of(scope: Scope) -> str:
 def _address(host: str) -> str:
     try:
         address = ip_address(host)
-    except ValueError:  # none, or no address: a socket in the file system
+    except ValueError:  # empty, or not an IP address: a Unix socket
         return host
     if isinstance(address, IPv4Address):
         return host
-    if address.ipv4_mapped is not None:  # IPv4, met on a socket that listens to both
+    if address.ipv4_mapped is not None:  # an IPv4 client on a dual-stack socket
         return str(address.ipv4_mapped)
     return str(IPv6Network((int(address), _NETWORK_BITS), strict=False))
 
 
 def secret_of(headers: Headers) -> bytes:
-    """What X-Api-Key says, else `Authorization: Bearer`, else the password of `Basic`; b"" where nothing does."""
+    """The key from X-Api-Key, or else from `Authorization: Bearer`, or else the password of `Basic`; b"" if there is
+    none."""
     if given := headers.get("x-api-key", "").strip():
         return given.encode("latin-1")
     scheme, _, rest = headers.get("authorization", "").partition(" ")
@@ -163,10 +165,11 @@ def secret_of(headers: Headers) -> bytes:
 
 
 def is_cross_site(headers: Headers) -> bool:
-    """Whether a browser sends this at the wish of another website, with a key that it knows from its user.
+    """Whether another website made the browser send this request, with a key that the browser had stored for its
+    user.
 
-    Only Basic is kept by browsers, and sent by itself even with another website's form. They say whose wish it was in
-    Sec-Fetch-Site, or, where the service is reached by plain HTTP, in Origin. Other programs send neither.
+    Browsers store only Basic credentials, and send them even with a form of another website. They name the origin of
+    a request in Sec-Fetch-Site or, if the service is reached by plain HTTP, in Origin. Other programs send neither.
     """
     if "x-api-key" in headers or not headers.get("authorization", "").lower().startswith("basic "):
         return False
@@ -178,8 +181,8 @@ def is_cross_site(headers: Headers) -> bool:
 
 
 def _password(encoded: str) -> bytes:
-    """RFC 7617; the name before the colon may be anything."""
+    """Decode the password of Basic authentication (RFC 7617). The user name before the colon may be anything."""
     try:
         return base64.b64decode(encoded, validate=True).partition(b":")[2]
-    except ValueError:  # binascii.Error is one; letters that are not ASCII raise another
+    except ValueError:  # binascii.Error is a ValueError; non-ASCII characters raise a plain one
         return b""

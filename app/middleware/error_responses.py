@@ -1,6 +1,6 @@
-"""An exception comes in, the HTTP answer that tells of it goes out: the one place where errors become HTTP.
+"""Turn exceptions into HTTP answers; no other module does.
 
-Which errors there are is said in `app.errors`. Knows no pixel.
+`app.errors` lists the errors. Knows no pixels.
 """
 
 from __future__ import annotations
@@ -17,37 +17,39 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import InvalidOption, ServiceError
-from app.middleware.response_headers import completed
+from app.middleware.response_headers import complete_headers
 from app.observability.logs import new_id, request_id
 
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def to_response(error: Exception, *, status: int | None = None) -> Response:
-    """Any exception to status, JSON body and headers.
+    """Build the answer to any exception: status, JSON body and headers.
 
-    `status` takes the place of a ServiceError's own, for clients of another service's conventions. Unexpected
-    exceptions become a 500 that says nothing about the inside.
+    `status` replaces the status of a ServiceError, for APIs with other conventions. An unexpected exception becomes a
+    500 that reveals nothing about the service.
     """
     if isinstance(error, ServiceError):
-        return _answer(status or error.status, error.title, error.code, error.detail, error.headers)
+        return _error_response(status or error.status, error.title, error.code, error.detail, error.headers)
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
-        return _answer(
+        return _error_response(
             error.status_code,
             phrase,
             phrase.lower().replace(" ", "_"),
-            _plainer(error, phrase),
+            _helpful_detail(error, phrase),
             dict(error.headers or {}),
         )
     if isinstance(error, RequestValidationError):
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _answer(InvalidOption.status, InvalidOption.title, InvalidOption.code, problems, {})
-    return _answer(500, ServiceError.title, ServiceError.code, "The request failed inside the service.", {})
+        return _error_response(InvalidOption.status, InvalidOption.title, InvalidOption.code, problems, {})
+    return _error_response(
+        500, ServiceError.title, ServiceError.code, "The request failed inside the service.", {}
+    )
 
 
-def _plainer(error: HTTPException, phrase: str) -> str:
-    """Its detail; where Starlette says no more than the status does, what to do."""
+def _helpful_detail(error: HTTPException, phrase: str) -> str:
+    """The error's detail or, where Starlette's only repeats the status, a more helpful sentence."""
     if error.detail != phrase:
         return error.detail
     allowed = (error.headers or {}).get("Allow")
@@ -64,12 +66,14 @@ async def handle(_request: Request, error: Exception) -> Response:
 
 
 def to_bytes(error: ServiceError) -> tuple[bytes, bytes]:
-    """Head and body of `to_response` as they go over a socket that is closed afterwards, with all headers; where no
-    request is being answered, with an id of its own."""
+    """Encode the answer as (head, body) for a socket that is closed afterwards. Outside of a request it gets a
+    request id of its own."""
     token = None if request_id.get() else request_id.set(new_id())
     try:
         response = to_response(error)
-        headers = completed(response.raw_headers, {b"date": formatdate(usegmt=True).encode()}, close=True)
+        headers = complete_headers(
+            response.raw_headers, {b"date": formatdate(usegmt=True).encode()}, close=True
+        )
     finally:
         if token:
             request_id.reset(token)
@@ -78,12 +82,12 @@ def to_bytes(error: ServiceError) -> tuple[bytes, bytes]:
     return b"\r\n".join([*lines, b"", b""]), bytes(response.body)
 
 
-def _answer(status: int, title: str, code: str, detail: str, headers: dict[str, str]) -> Response:
+def _error_response(status: int, title: str, code: str, detail: str, headers: dict[str, str]) -> Response:
     return _ErrorResponse({"title": title, "code": code, "detail": detail}, status, headers)
 
 
 class _ErrorResponse(Response):
-    """A `schemas.ErrorBody` of one item, put together without pydantic: a service under a flood makes many. Leaves
+    """A `schemas.ErrorBody` with one item, built without pydantic because an overloaded service sends many. Stores
     the error's code in the request's scope, for the log, the metrics and the trace."""
 
     media_type = "application/json"

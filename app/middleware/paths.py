@@ -1,8 +1,8 @@
-"""A path as a client or a proxy wrote it comes in, the one that a route has goes on.
+"""Rewrite the path that a client or a proxy sent to the path of a route.
 
-Every route is served with and without a slash at its end, and below the path where a proxy publishes the service,
-whether the proxy takes that away or not. Nothing is redirected: a redirect turns a POST into a GET in many clients,
-and cannot know which address the proxy is reached by. Comes before all that looks at a path.
+Each route is served with and without a trailing slash, and below the path prefix at which a proxy publishes the
+service, whether or not the proxy strips the prefix. There are no redirects: many clients turn a redirected POST into
+a GET, and the service does not know the proxy's public address. This layer runs before all others that read a path.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import settings
 
 PREFIX: Final = "matte.prefix"
-"""Where in the scope it stands below which path the service is published; "" is at the root."""
+"""Scope key of the path prefix at which the service is published; "" is the root."""
 
 UNSLASHED: Final = "matte.unslashed"
-"""In the scope where the root was asked for without its slash: what it names by relative addresses is not there."""
+"""Scope key, set if the root was requested without its slash: relative addresses in the page would not resolve."""
 
 _HEADER: Final = b"x-forwarded-prefix"
-# Its page names its files by relative addresses, which a slash would change.
-_AS_IT_IS: Final = frozenset({"/docs"})
+# The page refers to its files by relative addresses, which a slash would break.
+_WITHOUT_SLASH: Final = frozenset({"/docs"})
 
 
 class PathMiddleware:
-    """The layer outside of all others."""
+    """The outermost layer: rewrite the path of each request."""
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute], root_path: str) -> None:
         self._app = app
         self._known = {path for route in routes if "{" not in (path := getattr(route, "path", "{"))}
-        self._slashed = self._known - _AS_IT_IS
+        self._slash_allowed = self._known - _WITHOUT_SLASH
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,10 +43,10 @@ class PathMiddleware:
             if scope["path"] not in self._known:
                 if prefix and scope["path"] == prefix:
                     scope[UNSLASHED] = True
-                scope["path"] = self._found(scope["path"], prefix)
+                scope["path"] = self._route_path(scope["path"], prefix)
         await self._app(scope, receive, send)
 
-    def _found(self, path: str, prefix: str) -> str:
+    def _route_path(self, path: str, prefix: str) -> str:
         if (plain := self._without_slash(path)) in self._known:
             return plain
         if prefix and (path == prefix or path.startswith(f"{prefix}/")):
@@ -55,11 +55,11 @@ class PathMiddleware:
 
     def _without_slash(self, path: str) -> str:
         plain = path.removesuffix("/")
-        return plain if plain in self._slashed else path
+        return plain if plain in self._slash_allowed else path
 
 
 class TrustedProxies:
-    """What trusted proxies say of a request is believed: who asked, by which scheme, and below which path."""
+    """Take client address, scheme and path prefix from the headers that trusted proxies set."""
 
     def __init__(self, app: ASGIApp, trusted: str) -> None:
         """`trusted`: addresses and networks, comma-separated, or `*`."""
@@ -72,7 +72,7 @@ class TrustedProxies:
 
 
 def prefix_of(values: Iterable[bytes]) -> str:
-    """Of X-Forwarded-Prefix, to which each proxy on the way may have added its own; "" for what is no path."""
+    """Join the values of X-Forwarded-Prefix, one from each proxy on the way; "" if the result is no path."""
     parts = [part.strip().rstrip("/") for part in b",".join(values).decode("latin-1").split(",")]
     prefix = "".join(parts)
     return prefix if settings.ROOT_PATH.fullmatch(prefix) else ""

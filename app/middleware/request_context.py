@@ -1,15 +1,15 @@
-"""Give each request its id; write its access log line and metrics; answer what nobody else caught.
+"""Give each request its id; write its access log line and metrics; answer exceptions that no other layer caught.
 
-The layers around the routes, from the outside, all of raw ASGI messages:
+The layers around the routes, outermost first, all on raw ASGI messages:
 
-    PathMiddleware             the path as the routes have it
+    PathMiddleware             rewrites the path to that of a route
     TracingMiddleware          a span for the request and each stage, if traces are exported
-    CORSMiddleware             for the websites that the operator names, if any; answers their preflights
-    RequestContextMiddleware   request id, access log, metrics, strict headers, the last resort for exceptions
+    CORSMiddleware             for the websites that the operator names, if any; answers preflights
+    RequestContextMiddleware   request id, access log, metrics, security headers, last handler of exceptions
     AuthMiddleware             API keys, the client's name, its rate limit
-    AdmissionMiddleware        for routes that take photos: readiness, slots, byte cap, deadlines
+    AdmissionMiddleware        for routes that take photos: readiness, slots, byte limit, deadlines
 
-Knows no pixels, no form and no model.
+Knows no pixels, no forms and no models.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _log = logging.getLogger("app.access")
 
 
 def id_of(scope: Scope) -> str:
-    """The request's own id, if it is one, or a new one."""
+    """The request's X-Request-Id if it is well-formed, or else a new id."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _SANE_ID.fullmatch(given) else new_id()
 
 
 class RequestContextMiddleware:
-    """Gives each request its id, and tells the log and the metrics how it ended."""
+    """Give each request its id, and record in log and metrics how it ended."""
 
     def __init__(self, app: ASGIApp, *, access_log: AccessLog) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class RequestContextMiddleware:
         started = time.perf_counter()
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except Exception as error:  # The last resort: no request ends without an answer.
+        except Exception as error:  # The last handler: no request ends without an answer.
             if not isinstance(error, ServiceError):
                 _log.exception("unexpected error")
             if not exchange.status:
@@ -70,11 +70,11 @@ class RequestContextMiddleware:
 
 
 UNMATCHED: Final = "unmatched"
-CLIENT_CLOSED_REQUEST: Final = 499  # no status of a server's: the client was gone before there was one
+CLIENT_CLOSED_REQUEST: Final = 499  # for log and metrics: the client closed the connection unanswered
 
 
 class AccessLog:
-    """Of all requests of one app."""
+    """Write the access log and the request metrics of one app."""
 
     def __init__(self, metrics: Metrics, routes: Sequence[BaseRoute]) -> None:
         self._metrics = metrics
@@ -82,20 +82,20 @@ class AccessLog:
         self._plain = {path for route in routes if "{" not in (path := getattr(route, "path", "{"))}
 
     def add(self, scope: Scope, status: int, seconds: float, *, bytes_in: int = 0, bytes_out: int) -> None:
-        """`status` 0: none was sent. The error's code, if it was one, stands in the scope."""
+        """Record a request. `status` 0: no answer was sent. The error's code, if there is one, is in the scope."""
         path = scope["path"]
         route = path if path in self._plain else route_template(self._routes, scope)
         self._metrics.requests.labels(route, str(status or CLIENT_CLOSED_REQUEST)).inc()
-        of_route = self._metrics.of_route(route)
-        of_route.seconds.observe(seconds)
-        of_route.received_bytes.inc(bytes_in)
-        of_route.sent_bytes.inc(bytes_out)
-        facts = {}
+        route_metrics = self._metrics.for_route(route)
+        route_metrics.seconds.observe(seconds)
+        route_metrics.received_bytes.inc(bytes_in)
+        route_metrics.sent_bytes.inc(bytes_out)
+        optional = {}
         if code := scope.get("error_code"):
             self._metrics.errors.labels(code).inc()
-            facts["error"] = code
+            optional["error"] = code
         if name := scope.get(KEY_NAME):
-            facts["client"] = name
+            optional["client"] = name
         _log.info(
             "request",
             extra={
@@ -105,13 +105,13 @@ class AccessLog:
                 "ms": round(seconds * 1000, 1),
                 "bytes_in": bytes_in,
                 "bytes_out": bytes_out,
-                **facts,
+                **optional,
             },
         )
 
 
 def route_template(routes: Sequence[BaseRoute], scope: Scope) -> str:
-    """The path of the route that serves this request, or "unmatched": never a path that a client made up."""
+    """The path of the route that serves this request, or "unmatched": never a path that the client chose."""
     for route in routes:
         if route.matches(scope)[0] is not Match.NONE:
             return getattr(route, "path", UNMATCHED)

@@ -1,6 +1,6 @@
-"""One request's messages pass through: counted, with headers added, and in pieces.
+"""Count the bytes of one request, add headers to its answer, and send the answer in chunks.
 
-Knows ASGI and nothing of what the request is about.
+Knows ASGI, and nothing about the request's content.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.observability.logs import request_id
 
-ADDED: Final = "matte.headers"
-"""Where in the scope a layer inside leaves headers that the answer is to have, whoever gives it: name to value."""
+EXTRA_HEADERS: Final = "matte.headers"
+"""Scope key of headers, name to value, that inner layers want added to the answer, whichever layer sends it."""
 
 STRICT: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -22,41 +22,41 @@ STRICT: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""What keeps other websites from embedding an answer, and browsers from taking it for what it is not."""
+"""Keep other websites from embedding an answer, and browsers from guessing its type."""
 
-# An answer that says nothing else about it is a photo, or says something of one or of this moment: nobody keeps it,
-# and as a document of its own it loads and runs nothing.
-_UNLESS_SAID: Final = {
+# Unless an answer sets these itself, it is a photo, or describes a photo or the present state: it must not be cached,
+# and as a document it may load and run nothing.
+_DEFAULTS: Final = {
     b"cache-control": b"no-store",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
 }
-_PIECE: Final = 256 * 1024  # bytes of an answer that are handed to the server at once
+_CHUNK_BYTES: Final = 256 * 1024  # bytes of an answer per ASGI message
 
 
 def _raw(headers: Mapping[str, str]) -> dict[bytes, bytes]:
-    """As ASGI has them, names in small letters."""
+    """Encode headers for ASGI: lower-case names, bytes."""
     return {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in headers.items()}
 
 
 _STRICT: Final = _raw(STRICT)
 
 
-def completed(
+def complete_headers(
     given: Iterable[tuple[bytes, bytes]], added: Mapping[bytes, bytes], *, close: bool
 ) -> list[tuple[bytes, bytes]]:
-    """An answer's headers, those that are added, and those that every answer has. `close`: its connection ends."""
+    """The given headers, the added ones, and those of every answer. `close`: the connection ends after the answer."""
     ours = {**_STRICT, **added, b"x-request-id": request_id.get().encode("latin-1")}
     if close:
         ours[b"connection"] = b"close"
     theirs = [(name, value) for name, value in given if name not in ours]
-    said = {name for name, _ in theirs}
-    unsaid = [(name, value) for name, value in _UNLESS_SAID.items() if name not in said]
-    return [*theirs, *ours.items(), *unsaid]
+    present = {name for name, _ in theirs}
+    defaults = [(name, value) for name, value in _DEFAULTS.items() if name not in present]
+    return [*theirs, *ours.items(), *defaults]
 
 
 class MeasuredExchange:
-    """Counts a request's bytes, adds headers, and ends the connection if the body is left unread: what still comes of
-    that is `app.server.protocol`' matter."""
+    """Count a request's bytes, add headers, and announce the end of the connection if the body was not read to its
+    end. `app.server.protocol` discards the rest of such a body."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -80,21 +80,21 @@ class MeasuredExchange:
             self.status = message["status"]
             message["headers"] = self._complete(message.get("headers", ()))
         elif message["type"] == "http.response.body":
-            message = await self._in_pieces(message)
+            message = await self._send_all_but_last(message)
         await self._send(message)
 
     def _complete(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """An answer's headers, with those that every answer has."""
-        return completed(given, _raw(self._scope.get(ADDED, {})), close=self._unread)
+        """Add the headers of every answer."""
+        return complete_headers(given, _raw(self._scope.get(EXTRA_HEADERS, {})), close=self._unread)
 
-    async def _in_pieces(self, message: Message) -> Message:
-        """Send all but the last piece of a body, and return that. The server waits for the client after each: an
-        answer that nobody reads keeps its place until its deadline, and does not lie in memory beyond all limits.
-        """
+    async def _send_all_but_last(self, message: Message) -> Message:
+        """Send all but the last chunk of a body, and return the last. The server waits for the client after each
+        chunk: an answer that the client does not read keeps its slot until its deadline, and is not buffered without
+        limit."""
         body = message.get("body", b"")
         self.bytes_out += len(body)
-        last = max(0, (len(body) - 1) // _PIECE * _PIECE)
-        for start in range(0, last, _PIECE):
-            piece = body[start : start + _PIECE]
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        last = max(0, (len(body) - 1) // _CHUNK_BYTES * _CHUNK_BYTES)
+        for start in range(0, last, _CHUNK_BYTES):
+            chunk = body[start : start + _CHUNK_BYTES]
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         return {**message, "body": body[last:]}

@@ -1,1 +1,1 @@
-"""Metrics, logs, and the seconds of each stage."""
+"""Metrics, logs, and the timing of stages."""

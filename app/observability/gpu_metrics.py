@@ -1,7 +1,7 @@
-"""What NVIDIA's driver says of the GPUs comes in through NVML, Prometheus samples go out. Knows no network.
+"""GPU metrics: read NVIDIA's driver through NVML, and expose the readings to Prometheus. Knows no network.
 
-Optional throughout: without the module `pynvml` (the package nvidia-ml-py), a driver or a GPU there are no samples. A
-driver in trouble may keep a question waiting for ever: a thread of its own asks, and a scrape gets the last answers.
+Optional: without the module `pynvml` (the package nvidia-ml-py), a driver or a GPU there are no samples. A faulty
+driver may block a call for ever, so a thread of its own makes the calls, and a scrape gets the last readings.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from prometheus_client.registry import Collector
 
 EVERY_S: Final = 5.0
 STALE_S: Final = 30.0
-"""Answers older than this are not given: a flat line of yesterday's figures would hide that the driver is gone."""
+"""Readings older than this are not exposed: a flat line of old values would hide that the driver has failed."""
 
 _FIGURES: Final = {
-    "matte_gpu_busy_ratio": "RateLimitStatus of the last moments in which the GPU computed, 0 to 1.",
+    "matte_gpu_busy_ratio": "Share of the last moments in which the GPU computed, 0 to 1.",
     "matte_gpu_memory_used_bytes": "Memory of the GPU in use, by all processes.",
     "matte_gpu_memory_total_bytes": "Memory of the GPU.",
     "matte_gpu_temperature_celsius": "Temperature of the GPU.",
-    "matte_gpu_power_watts": "What the GPU draws.",
+    "matte_gpu_power_watts": "Power that the GPU draws.",
 }
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One GPU: its index at the driver, its product name, and of `_FIGURES` those that it tells."""
+    """One GPU: its index at the driver, its product name, and those of `_FIGURES` that it reports."""
 
     gpu: int
     name: str
@@ -42,7 +42,8 @@ class Reading:
 
 
 class GpuCollector(Collector):
-    """The GPUs as `nvml`, the initialised module `pynvml`, knows them. `read` asks it, `collect` tells."""
+    """Collect the GPUs that `nvml`, the initialised module `pynvml`, reports. `read` calls the driver, `collect` does
+    not."""
 
     def __init__(self, nvml: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._nvml = nvml
@@ -51,16 +52,16 @@ class GpuCollector(Collector):
         self._read_at = -STALE_S
 
     def read(self) -> None:
-        """Ask the driver. What it does not tell is left out."""
+        """Read all GPUs. Values that the driver does not report are left out."""
         try:
-            readings = [self._one(number) for number in range(self._nvml.nvmlDeviceGetCount())]
+            readings = [self._read_gpu(number) for number in range(self._nvml.nvmlDeviceGetCount())]
         except self._nvml.NVMLError as error:
             _log.debug("the GPUs cannot be read: %s", error)
             return
         self._readings, self._read_at = readings, self._clock()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The last readings, while they are fresh."""
+        """The last readings, unless they are stale."""
         info = GaugeMetricFamily("matte_gpu_info", "GPUs of this host or container.", labels=["gpu", "name"])
         families = {name: GaugeMetricFamily(name, text, labels=["gpu"]) for name, text in _FIGURES.items()}
         if self._clock() - self._read_at <= STALE_S:
@@ -70,10 +71,10 @@ class GpuCollector(Collector):
                     families[name].add_metric([str(reading.gpu)], value)
         return [info, *families.values()]
 
-    def _one(self, number: int) -> Reading:
+    def _read_gpu(self, number: int) -> Reading:
         nvml = self._nvml
         handle = nvml.nvmlDeviceGetHandleByIndex(number)
-        questions: dict[str, Callable[[], float]] = {
+        queries: dict[str, Callable[[], float]] = {
             "matte_gpu_busy_ratio": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
             "matte_gpu_memory_used_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used,
             "matte_gpu_memory_total_bytes": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total,
@@ -83,40 +84,40 @@ class GpuCollector(Collector):
             "matte_gpu_power_watts": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
         }
         figures = {}
-        for name, question in questions.items():
+        for name, query in queries.items():
             try:
-                figures[name] = float(question())
+                figures[name] = float(query())
             except nvml.NVMLError:
-                continue  # Not every GPU tells everything; a part of one (MIG) tells little.
+                continue  # Not every GPU reports everything; a MIG partition reports little.
         return Reading(number, nvml.nvmlDeviceGetName(handle), figures)
 
 
 @contextmanager
-def watched(registry: CollectorRegistry) -> Iterator[None]:
-    """While the context lasts, the GPUs are asked every few seconds; where there are none, nothing happens."""
+def watch_gpus(registry: CollectorRegistry) -> Iterator[None]:
+    """Read the GPUs every few seconds while the context lasts. Without a GPU nothing happens."""
     nvml = _initialised()
     if nvml is None:
         yield
         return
-    devices, stop = GpuCollector(nvml), threading.Event()
+    collector, stop = GpuCollector(nvml), threading.Event()
 
-    def ask() -> None:
-        devices.read()
+    def poll() -> None:
+        collector.read()
         while not stop.wait(EVERY_S):
-            devices.read()
+            collector.read()
         nvml.nvmlShutdown()
 
-    registry.register(devices)
-    threading.Thread(target=ask, name="nvml", daemon=True).start()
+    registry.register(collector)
+    threading.Thread(target=poll, name="nvml", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
-        registry.unregister(devices)
+        registry.unregister(collector)
 
 
 def _initialised() -> Any:
-    """The module `pynvml` with the driver behind it, or None."""
+    """The module `pynvml`, connected to the driver, or None."""
     try:
         import pynvml
     except ImportError:

@@ -1,10 +1,10 @@
-"""Every Prometheus collector of the service, once. Knows no HTTP and no pixels.
+"""All Prometheus collectors of the service. Knows no HTTP and no pixels.
 
-Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route
-templates, statuses, stage names and error codes: never anything that a client can choose. Several processes behind
-one port would each answer a scrape with their own numbers; each must be scraped at an address of its own.
+Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route templates,
+statuses, stage names and error codes: never anything that a client can choose. With several processes behind one
+port, each answers a scrape with its own numbers, so each must be scraped at its own address.
 
-What a label can say is there from the start, as zero: Prometheus cannot tell a first event from a series' beginning.
+Every label value exists from the start, as zero: Prometheus cannot tell a first event from the start of a series.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.errors import NotReady
+from app.observability.timing import Stage
 
 MODEL_LABELS: Final = ("name", "version", "device", "runtime", "precision", "sha256", "role")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -28,13 +29,14 @@ _SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 
 _DIFFERENCES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MEGAPIXELS: Final = (0.25, 0.5, 1, 2, 4, 8, 12, 16, 24, 32, 50, 100, 200)
-_STAGES: Final = ("decode", "infer", "refine", "compose", "encode")
+_CPU_STAGES: Final = ("decode", "refine", "compose", "encode")
+_STAGES: Final = (*_CPU_STAGES, "infer")
 _REFUSALS: Final = ("queue_full", "rate_limited", "not_ready", "file_too_large", "deadline_passed")
 
 
 @dataclass(frozen=True, slots=True)
-class OfRoute:
-    """Of the requests to one route: how long they took, and how large they and their answers were."""
+class RouteMetrics:
+    """The collectors of one route: seconds of its requests, bytes of their bodies and of their answers."""
 
     seconds: Histogram
     received_bytes: Counter
@@ -47,16 +49,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._of_route: dict[str, OfRoute] = {}
-        self._of_requests()
-        self._of_waits()
-        self._of_work()
-        self._of_answers()
-        self._of_models()
-        self._of_requests_in_flight()
-        self._of_faults()
+        self._by_route: dict[str, RouteMetrics] = {}
+        self._add_requests()
+        self._add_waits()
+        self._add_work()
+        self._add_results()
+        self._add_models()
+        self._add_state()
+        self._add_faults()
 
-    def _of_requests(self) -> None:
+    def _add_requests(self) -> None:
         self.requests = self._counter("matte_requests_total", "HTTP requests answered.", ["route", "status"])
         self.request_seconds = self._histogram(
             "matte_request_seconds",
@@ -77,11 +79,12 @@ class Metrics:
         self.sent_bytes = self._counter("matte_sent_bytes_total", "Bytes of answers' bodies.", ["route"])
         self.inflight = self._gauge("matte_inflight", "Matte requests admitted and not answered.")
         self.inflight_limit = self._gauge(
-            "matte_inflight_limit", "Most of them, fewer in a lasting flood; one more gets 429."
+            "matte_inflight_limit",
+            "Most requests in flight, fewer under sustained overload; one more gets 429.",
         )
         self.connections = self._gauge("matte_connections", "Open connections.")
 
-    def _of_waits(self) -> None:
+    def _add_waits(self) -> None:
         self.queue_depth = self._gauge("matte_queue_depth", "Pictures waiting for a batch.")
         self.queue_wait_seconds = self._histogram(
             "matte_queue_wait_seconds", "From a picture's queueing to the start of its batch.", _SECONDS
@@ -92,15 +95,15 @@ class Metrics:
         self.cpu_wait_seconds = self._histogram(
             "matte_cpu_wait_seconds", "Wait of a piece of work for a CPU thread.", _SECONDS
         )
-        self.decoded_bytes = self._gauge("matte_decoded_bytes", "Bytes set aside for decoded photos.")
+        self.decoded_bytes = self._gauge("matte_decoded_bytes", "Bytes reserved for decoded photos.")
         self.decoded_bytes_limit = self._gauge(
-            "matte_decoded_bytes_limit", "Most of them; other photos wait as files."
+            "matte_decoded_bytes_limit", "Limit of these bytes; other photos wait undecoded."
         )
         self.loop_lag_seconds = self._histogram(
-            "matte_loop_lag_seconds", "How late the event loop came to what was due.", _SECONDS
+            "matte_loop_lag_seconds", "How late the event loop woke up.", _SECONDS
         )
 
-    def _of_work(self) -> None:
+    def _add_work(self) -> None:
         self.batch_size = self._histogram(
             "matte_batch_size", "Pictures in a batch, without padding.", _COUNTS
         )
@@ -116,7 +119,7 @@ class Metrics:
             _MEGAPIXELS,
         )
 
-    def _of_answers(self) -> None:
+    def _add_results(self) -> None:
         self.confidence = self._histogram(
             "matte_confidence", "The mIoU to expect of a matte, from the network's own alpha.", _SHARES
         )
@@ -126,12 +129,12 @@ class Metrics:
         for found in ("person", "none"):
             self.foreground.labels(found)
 
-    def _of_requests_in_flight(self) -> None:
+    def _add_state(self) -> None:
         self.ready = self._gauge("matte_ready", "1 where a photo that comes now would be served.")
         build = Info("matte_build", "The program in service.", registry=self.registry)
         build.info({"version": version("u2matte"), "python": platform.python_version()})
 
-    def _of_faults(self) -> None:
+    def _add_faults(self) -> None:
         self.batch_limit = self._gauge(
             "matte_batch_limit", "Pictures in one call of the network that memory allows."
         )
@@ -150,18 +153,18 @@ class Metrics:
             "matte_stuck_total", "Times that work hung for longer than MATTE_STUCK_AFTER_MS.", []
         )
 
-    def of_route(self, route: str) -> OfRoute:
-        """Looked up once: a flood of refusals asks for them more often than anything else."""
-        if route not in self._of_route:
-            self._of_route[route] = OfRoute(
+    def for_route(self, route: str) -> RouteMetrics:
+        """The collectors of one route, cached because a service under overload asks for them often."""
+        if route not in self._by_route:
+            self._by_route[route] = RouteMetrics(
                 self.request_seconds.labels(route),
                 self.received_bytes.labels(route),
                 self.sent_bytes.labels(route),
             )
-        return self._of_route[route]
+        return self._by_route[route]
 
     def watch_ready(self, check: Callable[[], None]) -> None:
-        """Let `matte_ready` say, at each scrape, whether `check` raises NotReady."""
+        """Let `matte_ready` report, at each scrape, whether `check` raises NotReady."""
 
         def ready() -> float:
             try:
@@ -172,7 +175,7 @@ class Metrics:
 
         self.ready.set_function(ready)
 
-    def _of_models(self) -> None:
+    def _add_models(self) -> None:
         self._model = Gauge(
             "matte_model_info",
             "1 for each model in service; the role is default, kept or shadow.",
@@ -195,17 +198,21 @@ class Metrics:
         )
 
     def set_models(self, models: Iterable[Sequence[str]]) -> None:
-        """What serves now: each model's labels, in the order of MODEL_LABELS."""
+        """Publish the models in service: the labels of each, in the order of MODEL_LABELS."""
         self._model.clear()
         for labels in models:
             self._model.labels(*labels).set(1)
 
-    def observe_photo(self, found: str, confidence: float, seconds: Mapping[str, float]) -> None:
-        """Count a finished photo: what was found in it, how sure, and the seconds of each stage by its name."""
+    def observe_stage(self, stage: Stage) -> None:
+        """Count a stage of a photo's work on the CPU."""
+        if stage.name in _CPU_STAGES:
+            self.stage_seconds.labels(stage.name).observe(stage.ended - stage.began)
+
+    def observe_photo(self, found: str, confidence: float, queue_s: float) -> None:
+        """Count a finished photo: what was found in it, how sure, and how long it waited for the network."""
         self.confidence.observe(confidence)
         self.foreground.labels(found).inc()
-        for stage, spent in seconds.items():
-            self.stage_seconds.labels(stage).observe(spent)
+        self.queue_wait_seconds.observe(queue_s)
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -219,26 +226,26 @@ class Metrics:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
-EVERY_S: Final = 0.25
+LAG_PROBE_S: Final = 0.25
 
 
-async def watch(
-    tell: Callable[[float], None],
+async def measure_loop_lag(
+    observe: Callable[[float], None],
     *,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Ask to be woken every quarter of a second, and `tell` by how many seconds that was late. Does not end."""
+    """Sleep for a quarter of a second, and `observe` by how many seconds the wake-up was late. Repeats for ever."""
     while True:
-        due = clock() + EVERY_S
-        await sleep(EVERY_S)
-        tell(max(0.0, clock() - due))
+        due = clock() + LAG_PROBE_S
+        await sleep(LAG_PROBE_S)
+        observe(max(0.0, clock() - due))
 
 
 @asynccontextmanager
-async def watched(tell: Callable[[float], None]) -> AsyncIterator[None]:
-    """`watch` for as long as the context lasts."""
-    task = asyncio.create_task(watch(tell), name="loop lag")
+async def watch_loop_lag(observe: Callable[[float], None]) -> AsyncIterator[None]:
+    """Run `measure_loop_lag` while the context lasts."""
+    task = asyncio.create_task(measure_loop_lag(observe), name="loop lag")
     try:
         yield
     finally:

@@ -1,12 +1,12 @@
-"""Names and digests of keys come in, from the settings and from a file; out goes whose a given key is.
+"""API keys: read names and digests from the settings and a file, and find the key that a request sends.
 
     MATTE_API_KEYS        key,key,…   or   name:sha256:digest,…
     MATTE_API_KEYS_FILE   one key per line:   name sha256:digest [rate=photos per minute]   # comment
 
-What is kept is the SHA-256 of each key. A slow hash protects what people think up; keys are random (`python -m app
-key` draws 256 bits), so that nobody finds one from its digest, and every request would have to wait for a slow one.
+Only the SHA-256 of a key is kept. Slow hashes protect passwords that people choose; keys are random (`python -m app
+key` draws 256 bits) and cannot be guessed from a digest, and a slow hash would delay every request.
 
-Knows no request. No message holds a key or a digest: either may stand where the other should.
+Knows no HTTP. No message contains a key or a digest: a user may have swapped the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Final
 
 from app.security.rate_limit import RATE_MAX
 
-LOOK_EVERY_S: Final = 1.0  # Between two looks at the file.
+CHECK_EVERY_S: Final = 1.0  # Between two checks of the file.
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -38,12 +38,12 @@ Stamp = tuple[int, int, int, int]
 
 
 class KeysError(ValueError):
-    """What should be keys is none. The message says where, and never shows what stands there."""
+    """The configured keys are invalid. The message says where, and never quotes the entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept. `rate` is in photos per minute, 0 for no limit, None for the service's own."""
+    """A key as it is stored. `rate` is in photos per minute, 0 for no limit, None for the service's default."""
 
     name: str
     digest: bytes
@@ -51,29 +51,28 @@ class Key:
 
     @property
     def line(self) -> str:
-        """As it is written into the file."""
+        """The key's line in the file."""
         rate = "" if self.rate is None else f" rate={self.rate}"
         return f"{self.name} sha256:{self.digest.hex()}{rate}"
 
 
-def draw(name: str, rate: int | None = None) -> tuple[str, Key]:
-    """A new random key, as its holder sends it and as it is kept. Raises KeysError for what can be no name."""
+def generate_key(name: str, rate: int | None = None) -> tuple[str, Key]:
+    """Generate a random key: the secret for its user, and the stored form. Raises KeysError for an invalid name."""
     secret = secrets.token_urlsafe(32)
     return secret, Key(_name(name), digest_of(secret.encode()), rate)
 
 
 def digest_of(secret: bytes) -> bytes:
-    """The 32 bytes that are kept of a key."""
+    """The SHA-256 of a key, 32 bytes."""
     return hashlib.sha256(secret).digest()
 
 
 class KeyRing:
     """All keys that are valid now.
 
-    The file is looked at when a key is asked for, at most once a second, and read anew if it has changed: by then
-    whoever added or revoked a key need do nothing more, and no signal has to find its way into a container and to
-    each of its workers. While what stands there cannot be read, the keys from before stay valid, and the log says so
-    once.
+    When a key is looked up, and at most once a second, the file is checked and read again if it has changed. Adding
+    or revoking a key therefore needs no signal to the container and its workers. If the file is invalid, the previous
+    keys stay valid and the log says so once.
     """
 
     def __init__(
@@ -82,28 +81,28 @@ class KeyRing:
         file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises KeysError if the file cannot be read. `clock`: seconds that never run backwards."""
+        """Raises KeysError if the file is invalid. `clock`: monotonic seconds."""
         self.needed = bool(fixed) or file is not None
         self._fixed = tuple(fixed)
         self._file = file
         self._clock = clock
-        self._looked = clock()
+        self._checked_at = clock()
         self._stamp = None if file is None else _stamp(file)
         self._keys = self._read()
 
     def find(self, secret: bytes) -> Key | None:
-        """Whose key this is. All are compared, each in constant time, so that the time taken tells nothing."""
-        self._look()
+        """Find the key of a secret. Compares all keys in constant time, so that the duration reveals nothing."""
+        self._reload_if_changed()
         digest = digest_of(secret)
         matches = [key for key in self._keys if hmac.compare_digest(digest, key.digest)]
         return matches[0] if matches else None
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         now = self._clock()
-        if self._file is None or now < self._looked + LOOK_EVERY_S:
+        if self._file is None or now < self._checked_at + CHECK_EVERY_S:
             return
-        self._looked = now
-        # Before reading: what is written while it is read changes the stamp once more.
+        self._checked_at = now
+        # Before reading: a write during the read changes the stamp again.
         stamp = _stamp(self._file)
         if stamp == self._stamp:
             return
@@ -111,9 +110,9 @@ class KeyRing:
         try:
             self._keys = self._read()
         except KeysError as error:
-            _log.error("the keys from before stay valid: %s", error)
+            _log.error("the previous keys stay valid: %s", error)
         else:
-            _log.info("keys were read anew", extra={"keys": [key.name for key in self._keys]})
+            _log.info("keys were reloaded", extra={"keys": [key.name for key in self._keys]})
 
     def _read(self) -> tuple[Key, ...]:
         read = () if self._file is None else read_file(self._file)
@@ -121,21 +120,21 @@ class KeyRing:
 
 
 def read_list(entries: Iterable[str]) -> tuple[Key, ...]:
-    """Keys of MATTE_API_KEYS: plain ones, which are named by their places, and digests. Raises KeysError."""
+    """Read MATTE_API_KEYS: plain keys, which are named by their positions, and digests. Raises KeysError."""
     return distinct(_entry(entry, number) for number, entry in enumerate(entries, 1))
 
 
 def read_file(path: Path) -> tuple[Key, ...]:
-    """Keys of MATTE_API_KEYS_FILE. Raises KeysError."""
+    """Read MATTE_API_KEYS_FILE. Raises KeysError."""
     try:
         with path.open(encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                raise KeysError(f"{path}: everybody on this machine may write into it; chmod o-w")
+                raise KeysError(f"{path}: everybody on this machine may write to it; run chmod o-w")
             lines = file.read().splitlines()
     except OSError as error:
         raise KeysError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise KeysError(f"{path}: is no text in UTF-8") from None
+        raise KeysError(f"{path}: not UTF-8 text") from None
     try:
         return distinct(
             _line(words, number)
@@ -147,7 +146,7 @@ def read_file(path: Path) -> tuple[Key, ...]:
 
 
 def distinct(keys: Iterable[Key]) -> tuple[Key, ...]:
-    """`keys`, if no two have the same name or are the same. Raises KeysError."""
+    """Return `keys` if their names and digests are all different. Raises KeysError."""
     by_digest: dict[bytes, str] = {}
     for key in (checked := tuple(keys)):
         if key.name in by_digest.values():
@@ -196,7 +195,7 @@ def _name(text: str) -> str:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """What changes when the file is written or replaced; None while it is not there."""
+    """What changes when the file is written or replaced; None while it does not exist."""
     try:
         found = path.stat()
     except OSError:

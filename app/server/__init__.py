@@ -1,1 +1,1 @@
-"""uvicorn with limits to what comes before a request, and the supervisor of several processes behind one port."""
+"""uvicorn with limits on connections and request heads, and a supervisor of several processes behind one port."""

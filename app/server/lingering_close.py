@@ -16,7 +16,7 @@ from typing import Final
 LINGER_S: Final = 5.0  # seconds at most, as `app.server.connection_limits` counts
 LINGER_BYTES: Final = 32_000_000  # at most
 
-_LOOK_S: Final = 0.02
+_DISCARD_EVERY_S: Final = 0.02
 _AT_ONCE: Final = 256  # sockets per turn of the event loop
 _SCRAP: Final = bytearray(1 << 20)
 # With this, Linux copies nothing. Elsewhere it means nothing for such sockets, and bytes do come into _SCRAP.
@@ -26,10 +26,10 @@ _DISCARD: Final = getattr(socket, "MSG_TRUNC", 0)
 class LingeringSocket:
     """One socket whose last answer has been sent."""
 
-    def __init__(self, sock: socket.socket, gone: Callable[[LingeringSocket], None]) -> None:
+    def __init__(self, sock: socket.socket, on_closed: Callable[[LingeringSocket], None]) -> None:
         self.discarded_bytes = 0
         self._sock = sock
-        self._gone = gone
+        self._on_closed = on_closed
 
     def end(self) -> None:
         """Tell the client that nothing follows."""
@@ -53,41 +53,41 @@ class LingeringSocket:
     def abort(self) -> None:
         """Close it now."""
         self._sock.close()
-        self._gone(self)
+        self._on_closed(self)
 
 
 class LingeringSockets:
     """The lingering sockets of one event loop."""
 
-    def __init__(self, gone: Callable[[LingeringSocket], object]) -> None:
-        """`gone` is called with each socket once, when it is closed."""
-        self._all: dict[LingeringSocket, None] = {}  # The longest not looked at first.
-        self._on_closed = gone
-        self._look: asyncio.TimerHandle | None = None
+    def __init__(self, on_closed: Callable[[LingeringSocket], object]) -> None:
+        """`on_closed` is called once per socket, when it is closed."""
+        self._all: dict[LingeringSocket, None] = {}  # the one served longest ago first
+        self._on_closed = on_closed
+        self._timer: asyncio.TimerHandle | None = None
 
     def linger(self, sock: socket.socket) -> LingeringSocket | None:
         """Tell the client that nothing follows, and close `sock` in time. Returns None if it is closed already."""
         sock.setblocking(False)
-        lingering = LingeringSocket(sock, self._gone)
+        lingering = LingeringSocket(sock, self._remove)
         self._all[lingering] = None
         lingering.end()
-        if self._look is None:
+        if self._timer is None:
             self._schedule()
         return lingering if lingering in self._all else None
 
     def _schedule(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._discard_all)
+        self._timer = asyncio.get_running_loop().call_later(_DISCARD_EVERY_S, self._discard_all)
 
     def _discard_all(self) -> None:
         for lingering in list(islice(self._all, _AT_ONCE)):
             del self._all[lingering]
             self._all[lingering] = None
             lingering.discard()
-        self._look = None
+        self._timer = None
         if self._all:
             self._schedule()
 
-    def _gone(self, lingering: LingeringSocket) -> None:
+    def _remove(self, lingering: LingeringSocket) -> None:
         if lingering in self._all:
             del self._all[lingering]
             self._on_closed(lingering)

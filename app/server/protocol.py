@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 _PROBE_S: Final = 0.1  # how often a client that sends no more is probed
-_SHOWN: Final = 200  # letters of a reason, which may hold what the client wrote
-_BEGINNING: Final = b"HTTP/1.1 "  # of every answer
+_REASON_CHARS: Final = 200  # characters of a reason, which may quote the client
+_STATUS_LINE_START: Final = b"HTTP/1.1 "  # of every answer
 
 
 def protocol_class(limiter: ConnectionLimiter) -> type[Connection]:
@@ -86,11 +86,13 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserError as reason:
             if not self.transport.is_closing():
-                told = MalformedRequest(f"This is not a request that HTTP/1.1 allows: {str(reason)[:_SHOWN]}")
-                self._refuse(self.limiter.count_rejection(told), linger=True)
+                malformed = MalformedRequest(
+                    f"This is not a request that HTTP/1.1 allows: {str(reason)[:_REASON_CHARS]}"
+                )
+                self._refuse(self.limiter.count_rejection(malformed), linger=True)
             return
         if self._head_complete and self.cycle.more_body:
-            self.flow.pause_reading()  # Until the body is asked for: who refuses a request doesn't want it.
+            self.flow.pause_reading()  # until the app asks for the body: a refused request's body is not wanted
         # Trailers after a body and extensions of its chunks count, too: the parser would keep them without end.
         if self._bytes_since_progress > self.limiter.head_bytes and not self.transport.is_closing():
             error = HeadTooLarge(
@@ -114,7 +116,7 @@ class Connection(HttpToolsProtocol):
             last = self.pipeline[0][0] if self.pipeline else running
             last.keep_alive = False
         if not running.response_started:
-            running.transport.begin()  # type: ignore[attr-defined]
+            running.transport.send_start()  # type: ignore[attr-defined]
             with suppress(OSError):  # There may be no descriptor left.
                 self._probe = self.transport.get_extra_info("socket").dup()
             self._probe_client()
@@ -250,19 +252,19 @@ class ResponseTransport:
         self._transport = transport
         self._cycle = cycle
         self._close = close
-        self._head_due = cycle.scope["method"] != "HEAD"  # There, nothing follows.
+        self._head_due = cycle.scope["method"] != "HEAD"  # a HEAD answer has no body to wait for
         self._head = b""
-        self._begun = False
+        self._start_sent = False
         self.is_closing = transport.is_closing
 
-    def begin(self) -> None:
+    def send_start(self) -> None:
         """Send the first bytes, which are the same whatever the answer."""
-        self._transport.write(_BEGINNING)
-        self._begun = True
+        self._transport.write(_STATUS_LINE_START)
+        self._start_sent = True
 
     def write(self, data: bytes) -> None:
-        if self._begun:
-            data, self._begun = data.removeprefix(_BEGINNING), False
+        if self._start_sent:
+            data, self._start_sent = data.removeprefix(_STATUS_LINE_START), False
         if self._head:
             self._transport.writelines([self._head, data])
             self._head = b""

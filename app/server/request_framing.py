@@ -1,9 +1,10 @@
-"""Bytes of a connection come in; where each request begins and ends goes out, as httptools' callbacks.
+"""Find where each request on a connection begins and ends; report it through httptools' callbacks.
 
-llhttp, which httptools wraps, stops behind a head that asks for another protocol, whatever body it announces: what
-follows would be taken for the next request. No other protocol is spoken here, so such a head is read once more
-without that wish (RFC 9110 §7.8), and its body is a body. What two readers could take for different requests is
-refused, because one of them may be a proxy that guards this service (RFC 9112 §11.2). Knows no route and no answer.
+llhttp, which httptools wraps, stops behind a head with an upgrade, even if it announces a body, so that the body
+would be read as the next request. The service speaks no other protocol, so such a head is parsed again without the
+upgrade (RFC 9110 §7.8), and its body is read as a body. Bytes that two parsers could read as different requests are
+refused, because one of the parsers may be a proxy that guards this service (RFC 9112 §11.2). Knows no routes and no
+answers.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Final, Protocol
 import httptools
 
 _VERSIONS: Final = ("1.1", "1.0")
-# Of fields after a body (trailers) these would change where requests end, or which connection they are on.
+# As trailers, after a body, these would change where requests end, or whether the connection stays open.
 _NO_TRAILERS: Final = frozenset({b"connection", b"content-length", b"transfer-encoding", b"upgrade"})
 
 
 class Listener(Protocol):
-    """Who hears of each request's parts, in this order."""
+    """Receives the parts of each request, in this order."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -29,33 +30,33 @@ class Listener(Protocol):
 
 
 class Framing:
-    """Of one connection; to its `listener` it is an httptools.HttpRequestParser, except for `close`."""
+    """The parser of one connection; its `listener` sees an httptools.HttpRequestParser with an additional `close`."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self.on_body = listener.on_body  # Called by httptools, like all that begins with `on_`.
+        self.on_body = listener.on_body  # called by httptools, like all methods `on_…`
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._in_head = True
-        self._again = False  # The head that comes has been heard of, and is read once more.
+        self._replaying = False  # The listener knows this head; it is being parsed again.
         self._parser = self._new_parser()
 
     def feed_data(self, data: bytes) -> None:
-        """Raises HttpParserError, whose text says what is wrong; nothing can be read after that."""
+        """Parse `data`. Raises HttpParserError with the reason; nothing can be parsed afterwards."""
         while True:
             try:
                 self._parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._read_again()
+                self._replay_without_upgrade()
             except httptools.HttpParserCallbackError as error:
                 if isinstance(reason := error.__context__, httptools.HttpParserError):
                     raise reason from None
                 raise
 
     def close(self) -> None:
-        """Let go of what refers to this, so that nothing has to look for the circle."""
+        """Break the reference cycle, so that the garbage collector has nothing to do."""
         del self._parser, self._listener, self.on_body
 
     def get_http_version(self) -> str:
@@ -72,7 +73,7 @@ class Framing:
 
     def on_message_begin(self) -> None:
         self._target, self._headers, self._in_head = b"", [], True
-        if not self._again:
+        if not self._replaying:
             self._listener.on_message_begin()
 
     def on_url(self, target: bytes) -> None:
@@ -106,27 +107,27 @@ class Framing:
         if not self._parser.should_upgrade():
             self._listener.on_message_complete()
 
-    def _read_again(self) -> None:
-        """The head that asked for another protocol, without that wish."""
+    def _replay_without_upgrade(self) -> None:
+        """Parse the last head again, without the upgrade."""
         head = _without_upgrade(
             b"%b %b HTTP/%b"
             % (self._parser.get_method(), self._target, self._parser.get_http_version().encode()),
             self._headers,
         )
         self._parser = self._new_parser()
-        self._again = True
+        self._replaying = True
         self.feed_data(head)
-        self._again = False
+        self._replaying = False
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        # What comes after a request that is to be the last is passed over, so that its answer can go out.
+        # Data after the last request of a connection is ignored, so that its answer can be sent.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
 
 
 def _check(version: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """What llhttp lets pass and a stricter reader would not. Raises HttpParserError."""
+    """Refuse what llhttp accepts and a stricter parser would not. Raises HttpParserError."""
     if version not in _VERSIONS:
         raise httptools.HttpParserError(f"HTTP/1.1 and HTTP/1.0 are spoken here, not HTTP/{version}.")
     for name, value in headers:
@@ -138,7 +139,7 @@ def _check(version: str, headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def _origin_form(target: bytes) -> bytes:
-    """A target without scheme and host, which a client may send as well (RFC 9112 §3.2.2)."""
+    """The target without scheme and host, which a client may send, too (RFC 9112 §3.2.2)."""
     if target.startswith(b"/"):
         return target
     url = httptools.parse_url(target)

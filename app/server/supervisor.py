@@ -1,8 +1,8 @@
-"""One port and a number come in, so many processes that serve it go out, and are kept alive. Knows no request.
+"""Run several worker processes behind one port, and restart those that end. Knows no requests.
 
-Each process (a worker) has its share of the cores or a GPU of its own, and its own network, queue and metrics. All
-take connections from the one socket, but none before its model is loaded. A worker that ends by itself is replaced;
-SIGTERM or SIGINT ends all of them, after they have done what they had accepted.
+Each worker has its share of the cores or a GPU of its own, and its own network, queue and metrics. All accept
+connections from one socket, each once its model is loaded. A worker that ends by itself is replaced; SIGTERM or
+SIGINT ends all of them after they have finished the requests that they accepted.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from typing import Final
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
-STEADY_S: Final = 60.0  # A worker that has lived so long has not failed at its start.
-BAD_SETTINGS: Final = 1  # The status of a worker that another one would end with, too.
+STABLE_AFTER_S: Final = 60.0  # A worker that ran this long did not fail at its start.
+BAD_SETTINGS: Final = 1  # exit status of a worker whose replacement would fail, too
 
 _PR_SET_PDEATHSIG: Final = 1
-_log: Final = logging.getLogger("app.crew")
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerProcess:
-    """Which of `count` workers a process is, from 0, and the descriptor of the socket that they share."""
+    """The number of a worker among `count`, from 0, and the descriptor of the shared socket."""
 
     number: int
     count: int
@@ -38,7 +38,7 @@ class WorkerProcess:
 
     @classmethod
     def parse(cls, text: str) -> WorkerProcess:
-        """From `arguments`. Raises ValueError."""
+        """Parse the command line's argument. Raises ValueError."""
         match = re.fullmatch(r"(\d+)/(\d+):(\d+)", text)
         if match is None:
             raise ValueError(f"not NUMBER/COUNT:DESCRIPTOR: {text!r}")
@@ -48,7 +48,7 @@ class WorkerProcess:
         return f"{self.number}/{self.count}:{self.listener}"
 
     def settle(self) -> None:
-        """Take this worker's cores, and end when the process that started it does."""
+        """Bind this process to its cores, and end it when its parent ends."""
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         cores = share_of(sorted(os.sched_getaffinity(0)), self.number, self.count)
         if cores:
@@ -56,25 +56,26 @@ class WorkerProcess:
 
 
 def share_of(cores: list[int], number: int, count: int) -> list[int]:
-    """The cores of one worker of `count`: neighbours, and as many as the others have, give or take one. None where
-    there are fewer cores than workers: then all share all."""
+    """The cores of one of `count` workers: contiguous, and equally many for all, give or take one. Empty if there are
+    fewer cores than workers: then all workers share all cores."""
     if len(cores) < count:
         return []
     return cores[len(cores) * number // count : len(cores) * (number + 1) // count]
 
 
 def count_gpus(devices: Path = Path("/dev")) -> int:
-    """NVIDIA's GPUs that this process may open; a container has only those that were passed to it."""
+    """The NVIDIA GPUs that this process may open; a container has only those that were passed to it."""
     return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
 
 
-def keep(count: int, listener: socket.socket, arguments: list[str], drain_s: float) -> int:
-    """Run `python -m app serve` with `arguments` as `count` workers until a signal comes; gives the exit status."""
+def supervise(count: int, listener: socket.socket, arguments: list[str], drain_s: float) -> int:
+    """Run `python -m app serve` with `arguments` as `count` workers until a signal arrives; return the exit
+    status."""
     return asyncio.run(Supervisor(count, listener, arguments, drain_s).run())
 
 
 class Supervisor:
-    """The workers of one port."""
+    """The worker processes of one port."""
 
     def __init__(self, count: int, listener: socket.socket, arguments: list[str], drain_s: float) -> None:
         self._count = count
@@ -85,41 +86,41 @@ class Supervisor:
         self._children: dict[int, asyncio.subprocess.Process] = {}
 
     async def run(self) -> int:
-        """0 if all ended well after a signal, else 1."""
+        """Return 0 if all workers ended normally after a signal, else 1."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         statuses = await asyncio.gather(*(self._keep(number) for number in range(self._count)))
-        # One that was still being started knows no better way to end.
+        # A worker that is still starting ends by the signal.
         return int(not {0, -signal.SIGTERM}.issuperset(statuses))
 
     async def _keep(self, number: int) -> int:
-        """One worker, and the next one when it ends by itself."""
+        """Run a worker, and restart it whenever it ends by itself."""
         loop = asyncio.get_running_loop()
         pause_s, first = FIRST_PAUSE_S, True
         while True:
             began = loop.time()
-            status = await self._one(number)
+            status = await self._run_worker(number)
             if self._stopping.is_set():
                 return status
-            if status == BAD_SETTINGS and first:  # Later, what was good once may be good again.
+            if status == BAD_SETTINGS and first:  # After a first success the settings may become valid again.
                 self._stop()
                 return status
             first = False
-            if loop.time() - began > STEADY_S:
+            if loop.time() - began > STABLE_AFTER_S:
                 pause_s = FIRST_PAUSE_S
             _log.error("worker %d ended with status %d, the next one comes in %g s", number, status, pause_s)
             if await self._stopped_within(pause_s):
                 return status
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _one(self, number: int) -> int:
+    async def _run_worker(self, number: int) -> int:
         descriptor = self._listener.fileno()
-        member = WorkerProcess(number, self._count, descriptor)
+        worker = WorkerProcess(number, self._count, descriptor)
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "serve", *self._arguments, "--member", str(member)),
+            *(sys.executable, "-m", "app", "serve", *self._arguments, "--member", str(worker)),
             pass_fds=[descriptor],
-            start_new_session=True,  # Ctrl-C is for this process alone; it tells the others.
+            start_new_session=True,  # Ctrl-C reaches this process only; it stops the workers.
         )
         self._children[number] = child
         if self._stopping.is_set():

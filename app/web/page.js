@@ -1,9 +1,10 @@
 // The page: photos come in, wait in a queue, and are shown and saved. Wires the other modules to index.html.
 
 import { Camera, hasCamera } from "./camera.js";
-import { filesOf, hasFiles } from "./intake.js";
+import { filesOf, hasFiles } from "./dropped_files.js";
+import { Editor } from "./editor.js";
 import { Keys } from "./keys.js";
-import { command, LookForm } from "./look.js";
+import { command, StyleForm } from "./style_form.js";
 import { ModelChooser } from "./models.js";
 import { cutOut, Photo } from "./photo.js";
 import { Queue } from "./queue.js";
@@ -22,6 +23,7 @@ const photos = [];
 const saving = new Set();
 let selected = null;
 let drawing = 0;
+let editing = false;
 
 const keys = new Keys(part("key"), { accepted: lookForModels });
 const models = new ModelChooser({ box: part("models"), list: part("model") }, { chosen: remodel });
@@ -33,7 +35,8 @@ const stage = new Stage({
   noticeDetail: part("notice-detail"), finer: part("finer"),
 });
 const strip = new Strip(part("photos"), part("photo"), { chosen: select, removed: remove });
-const form = new LookForm(part("look"), { changed: restyle, failed: say });
+const form = new StyleForm(part("style"), { changed: restyle, failed: say });
+const editor = new Editor(part("editor"), { changed: draw, leave: stopEditing, reread });
 const camera = new Camera(part("camera"), (file) => add([file]));
 
 function add(files) {
@@ -72,6 +75,7 @@ function select(photo, { focus = false } = {}) {
 function remove(photo) {
   const index = photos.indexOf(photo);
   photo.leaving.abort(new DOMException("Removed", "AbortError"));
+  editor.forget(photo);
   queue.drop(photo);
   photos.splice(index, 1);
   strip.remove(photo);
@@ -79,6 +83,7 @@ function remove(photo) {
     if (photo === selected) select(photos[Math.min(index, photos.length - 1)], { focus: true });
   } else {
     selected = null;
+    editing = false;
     stage.clear();
     part("work").hidden = true;
     part("welcome").hidden = false;
@@ -88,7 +93,7 @@ function remove(photo) {
 }
 
 function retry(quality) {
-  recut({ quality, model: models.available(selected.model) });
+  if (!recut({ quality, model: models.available(selected.model) })) return;
   strip.select(selected, { focus: true });
 }
 
@@ -98,11 +103,58 @@ function remodel(model) {
   draw();
 }
 
+/** Cut the selected photo out anew. What was painted on its cut-out goes; where the person wants it, false comes back. */
 function recut(how) {
+  if (selected.retouched && !confirm("A new cut-out has none of your brush strokes. Cut out anew?")) return false;
+  editor.forget(selected);
   keys.forgive();
   selected.reset(how);
   queue.add(selected);
   draw();
+  return true;
+}
+
+function edit() {
+  if (editing) {
+    stopEditing();
+    return;
+  }
+  editing = true;
+  showEditor();
+  part("surface").focus();
+  draw();
+}
+
+async function stopEditing() {
+  await editor.settle().catch(failedToEdit); // Else the cut-out of before would be seen for a moment.
+  editing = false;
+  showEditor();
+  part("edit").focus();
+  draw();
+}
+
+/** Show the selected photo in the editor, or in the comparison. */
+function showEditor() {
+  const open = editing && selected?.state === "done";
+  part("editor").hidden = !open;
+  part("stage").hidden = open;
+  part("edit").disabled = selected?.state !== "done";
+  part("edit").querySelector("span").textContent = open ? "Done" : "Edit";
+  part("edit").classList.toggle("primary", open);
+  part("edit").classList.toggle("plain", !open);
+  if (open) editor.open(selected, form.style).catch(failedToEdit);
+  else editor.close();
+}
+
+function failedToEdit(error) {
+  editing = false;
+  say(`This cut-out cannot be edited here. ${error.detail ?? error.message}`);
+  draw();
+}
+
+/** A photo that this browser cannot read, read by the service: the cut-out laid on the photo itself. */
+async function reread(photo) {
+  return createImageBitmap(await remake(photo, { background: photo.file, format: "png" }));
 }
 
 /** Show what is so now; many changes between two frames are one drawing. */
@@ -110,7 +162,8 @@ function draw() {
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
     for (const photo of photos) strip.update(photo);
-    if (selected) stage.show(selected, form.look);
+    showEditor();
+    if (selected) stage.show(selected, form.style);
     models.show(selected?.model ?? models.choice);
     const done = photos.filter((photo) => photo.state === "done");
     for (const id of ["save", "copy"]) part(id).disabled = saving.has(id) || selected?.state !== "done";
@@ -131,12 +184,12 @@ function tell(done) {
   if (part("news").textContent !== text) part("news").textContent = text;
   document.title = photos.some((photo) => photo.pending) ? `${done}/${photos.length} – ${TITLE}` : TITLE;
   const model = selected?.model ?? models.choice;
-  part("curl").textContent = command(form.look, form.format, { model, locked: Boolean(keys.value) });
+  part("curl").textContent = command(form.style, form.format, { model, locked: Boolean(keys.value) });
 }
 
-/** Leaving while photos are on their way asks first. Only then: the handler keeps a page out of the back cache. */
+/** Leaving while photos are on their way, or strokes are in no file, asks first. Only then: the handler keeps a page out of the back cache. */
 function guard() {
-  const pending = photos.some((photo) => photo.pending);
+  const pending = photos.some((photo) => photo.pending || photo.unsaved);
   (pending ? addEventListener : removeEventListener)("beforeunload", ask);
 }
 
@@ -146,7 +199,8 @@ function ask(event) {
 
 function restyle() {
   say("");
-  stage.paint(form.look);
+  stage.paint(form.style);
+  editor.restyle(form.style);
   draw();
 }
 
@@ -154,10 +208,10 @@ function say(text) {
   part("saved").textContent = text;
 }
 
-function remake(photo, options) {
+function remake(photo, options, route) {
   const { signal } = photo.leaving;
   const all = { ...options, ...photo.how };
-  return keys.withKey((key) => post(photo.file, all, { key, signal })).then((answer) => answer.blob);
+  return keys.withKey((key) => post(photo.file, all, { key, signal, route })).then((answer) => answer.blob);
 }
 
 /** Run `work` with the button `id` switched off meanwhile, and say how it ended. */
@@ -176,32 +230,41 @@ async function busy(id, work) {
 
 async function saveOne() {
   const [photo, format] = [selected, form.format];
-  download(await picture(photo, form.look, format, remake), fileName(photo, format));
+  await editor.settle();
+  const { version } = photo.edits ?? {};
+  download(await picture(photo, form.style, format, remake), fileName(photo, format));
+  if (photo.edits) photo.edits.downloaded = version;
   return `${fileName(photo, format)} is made.`;
 }
 
 async function copy() {
   const photo = selected;
   // Given as a promise: Safari allows copying only while the click is handled.
-  await navigator.clipboard.write([new ClipboardItem({ "image/png": picture(photo, form.look, "png", remake) })]);
+  const made = editor.settle().then(() => picture(photo, form.style, "png", remake));
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": made })]);
   return "The picture is on the clipboard.";
 }
 
 function hasPerson(photo) {
-  return photo.result.found;
+  return photo.result.found || photo.retouched;
 }
 
 async function saveAll() {
+  await editor.settle();
   const done = photos.filter((photo) => photo.state === "done");
   const wanted = done.filter(hasPerson);
-  const { blob, failures } = await archive(wanted, form.look, form.format, {
+  const { blob, failures } = await archive(wanted, form.style, form.format, {
     ask: remake,
     onProgress: (number) => say(`Making ${number} of ${wanted.length} …`),
   });
-  download(blob, "cutouts.zip");
+  const name = form.format === "matte" ? "mattes.zip" : "cutouts.zip";
+  download(blob, name);
+  for (const photo of wanted) {
+    if (photo.edits && !failures.includes(photo)) photo.edits.downloaded = photo.edits.saved;
+  }
   const empty = done.length - wanted.length;
   const left = empty ? ` Left out, because nobody was found: ${empty}.` : "";
-  return `cutouts.zip is made, with ${wanted.length - failures.length} pictures.${left}`
+  return `${name} is made, with ${wanted.length - failures.length} pictures.${left}`
     + (failures.length ? ` Not made: ${failures.map((photo) => photo.name).join(", ")}.` : "");
 }
 
@@ -230,11 +293,12 @@ function listen() {
     hover(0)(event);
     add(await filesOf(event.dataTransfer));
   });
+  part("edit").addEventListener("click", edit);
   part("remove").addEventListener("click", () => remove(selected));
   part("clear").addEventListener("click", () => [...photos].forEach(remove));
   part("again").addEventListener("click", () => retry(selected.quality));
   part("finer").addEventListener("click", () => retry("high"));
-  part("look").addEventListener("submit", (event) => {
+  part("style").addEventListener("submit", (event) => {
     event.preventDefault();
     busy("save", saveOne);
   });

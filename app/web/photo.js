@@ -1,6 +1,6 @@
 // One photo and what has become of it. Knows the service and the queue, no element of the page.
 
-import { refusal } from "./intake.js";
+import { refusal } from "./dropped_files.js";
 import { post, Problem } from "./service.js";
 import { untilDone } from "./queue.js";
 
@@ -10,6 +10,7 @@ export const SURE = 0.95;
 /**
  * `state` is waiting, uploading, working, pausing, done or failed. While uploading `progress` is 0 to 1; once failed
  * `problem` has a title and a detail; once done `result` is `{ blob, found, confidence }`, the blob an RGBA PNG.
+ * `edits` is what a brush has changed since (see editor.js), `edited` the cut-out that came of it.
  */
 export class Photo {
   static #count = 0;
@@ -32,6 +33,8 @@ export class Photo {
     this.progress = 0;
     this.problem = null;
     this.result = null;
+    this.edits = null;
+    this.edited = null;
     this.leaving = new AbortController();
   }
 
@@ -44,8 +47,22 @@ export class Photo {
     return this.state !== "done" && this.state !== "failed";
   }
 
+  /** The cut-out as it is to be shown and saved, a blob; null while there is none. */
+  get cutout() {
+    return this.edited ?? this.result?.blob ?? null;
+  }
+
+  get retouched() {
+    return Boolean(this.edits?.alpha.changed);
+  }
+
+  /** Whether leaving the page would lose strokes that no file has. */
+  get unsaved() {
+    return this.retouched && this.edits.version !== this.edits.downloaded;
+  }
+
   get doubtful() {
-    return this.state === "done" && (!this.result.found || this.result.confidence < SURE);
+    return this.state === "done" && !this.retouched && (!this.result.found || this.result.confidence < SURE);
   }
 
   /** What is to be said of it, in a few words. */
@@ -53,6 +70,7 @@ export class Photo {
     if (this.state === "uploading") return "uploading";
     if (this.state === "working") return "cutting out";
     if (this.state === "failed") return `failed: ${this.problem.title}`;
+    if (this.retouched) return "done, edited";
     if (!this.doubtful) return this.state === "done" ? "done" : "waiting";
     return this.result.found ? "done, look closely" : "done, nobody found";
   }

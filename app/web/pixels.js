@@ -17,10 +17,18 @@ export function canvas(width, height) {
   return made;
 }
 
-export function paper(target) {
-  const context = target.getContext("2d");
+/** What draws on `target`. `how` counts the first time: see getContext. */
+export function paper(target, how = {}) {
+  const context = target.getContext("2d", how);
   context.imageSmoothingQuality = "high";
   return context;
+}
+
+/** Some browsers take drawings on a canvas that is too large for them, and keep nothing. */
+export function usable(target) {
+  const [x, y] = [target.width - 1, target.height - 1];
+  paper(target).fillRect(x, y, 1, 1);
+  return paper(target).getImageData(x, y, 1, 1).data[3] === 255;
 }
 
 /** Decode a file to an upright canvas whose longest side is at most `longest` pixels. Throws where it cannot. */
@@ -41,29 +49,36 @@ export function cover(target, source) {
 }
 
 /**
- * Lay `cutout` on what `look` asks for, all over `target`.
- * `look`: `{ background: "none" | "colour" | "picture" | "blur", colour, picture, blur, shadow }`; `picture` is a
+ * Lay `cutout` on what `style` asks for, all over `target`.
+ * `style`: `{ background: "none" | "colour" | "picture" | "blur", colour, picture, blur, shadow }`; `picture` is a
  * canvas, `blur` 1 to 100, `shadow` 0 to 100. `original` is only needed for blur.
  */
-export function compose(target, cutout, original, look) {
+export function compose(target, cutout, original, style) {
   const context = paper(target);
   const { width, height } = target;
-  context.clearRect(0, 0, width, height);
-  if (look.background === "colour") {
-    context.fillStyle = look.colour;
-    context.fillRect(0, 0, width, height);
-  } else if (look.background === "picture" && look.picture) {
-    cover(target, look.picture);
-  } else if (look.background === "blur" && original) {
-    blurred(target, cutout, original, look.blur);
-  }
-  if (look.shadow) {
-    context.shadowColor = `rgb(0 0 0 / ${look.shadow}%)`;
+  layBackground(target, cutout, original, style);
+  if (style.shadow) {
+    context.shadowColor = `rgb(0 0 0 / ${style.shadow}%)`;
     context.shadowBlur = longest(target) * SHADOW_SOFTNESS * 2; // A canvas means twice the standard deviation.
     context.shadowOffsetY = longest(target) * SHADOW_FALL;
   }
   context.drawImage(cutout, 0, 0, width, height);
   context.shadowColor = "transparent";
+}
+
+/** What `compose` lays under the cut-out, alone. */
+export function layBackground(target, cutout, original, style) {
+  const context = paper(target);
+  const { width, height } = target;
+  context.clearRect(0, 0, width, height);
+  if (style.background === "colour") {
+    context.fillStyle = style.colour;
+    context.fillRect(0, 0, width, height);
+  } else if (style.background === "picture" && style.picture) {
+    cover(target, style.picture);
+  } else if (style.background === "blur" && original) {
+    blurred(target, cutout, original, style.blur);
+  }
 }
 
 /**

@@ -28,14 +28,14 @@ export function readable(bytes) {
 }
 
 /**
- * Post `file` to /v1/cutout with `options` (text or file per name). `onProgress` hears the share that is uploaded,
+ * Post `file` to `route` with `options` (text or file per name). `onProgress` hears the share that is uploaded,
  * 0 to 1. Returns `{ blob, found, confidence }`. Throws Problem, or the signal's reason once it is aborted.
  */
-export function post(file, options, { key, signal, onProgress = () => {} }) {
+export function post(file, options, { key, signal, route = "v1/cutout", onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted(); // It may have been given up before it was sent.
     const request = new XMLHttpRequest();
-    request.open("POST", "v1/cutout");
+    request.open("POST", route);
     request.responseType = "blob";
     request.timeout = TIMEOUT_MS;
     if (key) request.setRequestHeader("X-Api-Key", key);

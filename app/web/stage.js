@@ -8,7 +8,7 @@ const TITLES = { waiting: "Waiting for its turn", uploading: "Uploading", workin
 
 export class Stage {
   #photo = null;
-  #result = null;
+  #shown = null;
   #original = null;
   #cutout = null;
   #turn = 0;
@@ -19,34 +19,34 @@ export class Stage {
     this.#slide();
   }
 
-  /** Show `photo` with `look`. Decodes only what has changed; what was asked for last is what stays. */
-  async show(photo, look) {
+  /** Show `photo` with `style`. Decodes only what has changed; what was asked for last is what stays. */
+  async show(photo, style) {
     this.part.shown.textContent = photo.name;
     this.#tell(photo);
     this.#notice(photo);
-    if (photo === this.#photo && photo.result === this.#result) return;
+    if (photo === this.#photo && photo.cutout === this.#shown) return;
     this.#turn += 1;
     const turn = this.#turn;
     const original = photo === this.#photo ? this.#original : null;
     this.#photo = photo;
-    this.#result = photo.result;
+    this.#shown = photo.cutout;
     const [first, second] = await Promise.all([
       original ?? readable(photo.file),
-      photo.result ? readable(photo.result.blob) : null,
+      photo.cutout ? readable(photo.cutout) : null,
     ]);
     if (turn !== this.#turn) return;
     [this.#original, this.#cutout] = [first, second];
-    this.paint(look);
+    this.paint(style);
   }
 
   /** Hold no picture any more. */
   clear() {
     this.#turn += 1;
-    this.#photo = this.#result = this.#original = this.#cutout = null;
+    this.#photo = this.#shown = this.#original = this.#cutout = null;
     for (const shown of [this.part.before, this.part.after]) [shown.width, shown.height] = [1, 1];
   }
 
-  paint(look) {
+  paint(style) {
     const { frame, before, after } = this.part;
     const size = this.#cutout ?? this.#original;
     frame.hidden = !size;
@@ -56,12 +56,12 @@ export class Stage {
     this.part.stage.style.setProperty("--ratio", size.width / size.height);
     for (const shown of [before, after]) [shown.width, shown.height] = [size.width, size.height];
     if (this.#original) paper(before).drawImage(this.#original, 0, 0, size.width, size.height);
-    if (this.#cutout) compose(after, this.#cutout, this.#original, look);
+    if (this.#cutout) compose(after, this.#cutout, this.#original, style);
   }
 
   /** A small square picture of the photo or of its cut-out, drawn on `target`. */
   static async thumbnail(photo, target) {
-    const picture = await readable(photo.result?.blob ?? photo.file, target.width * 2);
+    const picture = await readable(photo.cutout ?? photo.file, target.width * 2);
     if (!picture) return;
     const square = canvas(target.width, target.height);
     const side = Math.min(picture.width, picture.height);

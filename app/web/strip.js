@@ -55,8 +55,8 @@ export class Strip {
     }
     const condition = label.querySelector(".condition");
     if (condition.textContent !== photo.condition) condition.textContent = photo.condition;
-    if (entry.drawn !== photo.result) {
-      entry.drawn = photo.result;
+    if (entry.drawn !== photo.cutout) {
+      entry.drawn = photo.cutout;
       // One after the other: fifty photos decoded at once would fill the memory.
       this.#drawing = this.#drawing.then(() => this.#entries.has(photo) && Stage.thumbnail(photo, entry.picture));
     }

@@ -47,7 +47,8 @@ function record(fields) {
   return new Uint8Array(view.buffer);
 }
 
-function crc32(bytes) {
+/** The checksum of ZIP and PNG files. */
+export function crc32(bytes) {
   let value = 0xffffffff;
   for (const byte of bytes) value = CRC[(value ^ byte) & 0xff] ^ (value >>> 8);
   return (value ^ 0xffffffff) >>> 0;

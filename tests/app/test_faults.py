@@ -1,6 +1,7 @@
 """Faults of the network, the machine and whoever starts the service, on real processes wherever that matters.
 
-Most have a network that fails to order (`tests.faulty`) instead of TensorFlow, and so start in a second.
+Most have a network that fails to order (`tests.support.fault_injection`) instead of TensorFlow, and so start in a
+second.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from model import contract
-from tests import faulty
-from tests.conftest import Running
-from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, ROOT, failing, serving_quickly
+from tests.support import fault_injection
+from tests.support.images import pixels, plain, png
+from tests.support.servers import PATIENCE_S, ROOT, failing, serving_quickly
+from tests.support.services import Running
 
 
 def post(address: str, value: int, side: int = 24) -> httpx.Response:
@@ -69,10 +70,10 @@ def loaded(address: str, *values: int) -> Iterator[list[Future[httpx.Response]]]
 def test_each_failure_of_the_network_is_answered_and_the_next_photo_is_served() -> None:
     with failing() as (_, address):
         for value, end in {
-            faulty.RAISES: (500, "internal"),
-            faulty.NOT_FINITE: (500, "internal"),
-            faulty.WRONG_SHAPE: (500, "internal"),
-            faulty.NO_MEMORY: (503, "out_of_memory"),
+            fault_injection.RAISES: (500, "internal"),
+            fault_injection.NOT_FINITE: (500, "internal"),
+            fault_injection.WRONG_SHAPE: (500, "internal"),
+            fault_injection.NO_MEMORY: (503, "out_of_memory"),
         }.items():
             assert code(failed := post(address, value)) == end
             assert ("retry-after" in failed.headers) == (end[0] == 503)
@@ -85,7 +86,7 @@ def test_network_that_hangs_turns_the_service_red_and_then_ends_it(tmp_path: Pat
     with (tmp_path / "errors").open("w+") as errors:
         limit = {"MATTE_STUCK_AFTER_MS": "1500", "MATTE_LANES": "1"}
         with failing(**limit, errors=errors) as (process, address):  # type: ignore[arg-type]
-            with loaded(address, faulty.HANGS, 99) as inside:
+            with loaded(address, fault_injection.HANGS, 99) as inside:
                 assert [code(each.result()) for each in inside] == [(503, "not_ready")] * 2
             red = httpx.get(f"{address}/readyz")
             assert code(red) == (503, "not_ready")
@@ -116,7 +117,7 @@ def test_signal_under_load_finishes_accepted_requests_and_exits_0(
 ) -> None:
     gate = tmp_path / "gate"
     with failing(gate=gate) as (process, address):
-        with loaded(address, *[faulty.WAITS] * 4) as inside:
+        with loaded(address, *[fault_injection.WAITS] * 4) as inside:
             process.child.send_signal(sent)
             process.wait_for("Shutting down")
             with pytest.raises(httpx.ConnectError):
@@ -129,7 +130,7 @@ def test_signal_under_load_finishes_accepted_requests_and_exits_0(
 
 def test_second_ctrl_c_waits_for_nothing() -> None:
     with failing(MATTE_DRAIN_TIMEOUT_MS="600000") as (process, address), ThreadPoolExecutor(1) as pool:
-        lost = pool.submit(post, address, faulty.HANGS)
+        lost = pool.submit(post, address, fault_injection.HANGS)
         until_inside(address, 1)
         for _ in range(2):
             process.child.send_signal(signal.SIGINT)
@@ -140,7 +141,7 @@ def test_second_ctrl_c_waits_for_nothing() -> None:
 
 def test_what_hangs_at_the_drain_deadline_is_told_and_left_behind() -> None:
     with failing(MATTE_DRAIN_TIMEOUT_MS="500") as (process, address):
-        with loaded(address, faulty.HANGS) as inside:
+        with loaded(address, fault_injection.HANGS) as inside:
             process.child.send_signal(signal.SIGTERM)
             assert code(inside[0].result()) == (503, "not_ready")
         assert process.child.wait(PATIENCE_S) == 0
@@ -148,7 +149,7 @@ def test_what_hangs_at_the_drain_deadline_is_told_and_left_behind() -> None:
 
 def test_after_kill_9_under_load_a_new_process_serves_on_the_same_port_at_once() -> None:
     with failing() as (process, address), ThreadPoolExecutor(4) as pool:
-        lost = [pool.submit(post, address, faulty.HANGS) for _ in range(4)]
+        lost = [pool.submit(post, address, fault_injection.HANGS) for _ in range(4)]
         until_inside(address, 4)
         process.child.kill()
         assert all(isinstance(each.exception(), httpx.TransportError) for each in lost)
@@ -339,7 +340,7 @@ def _logging_to(stdout: IO[bytes] | int, limits: str = ":") -> Iterator[tuple[su
     """The process and its address, on a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    program = [sys.executable, "-m", "tests.faulty", str(port)]
+    program = [sys.executable, "-m", "tests.support.fault_injection", str(port)]
     command = ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh", *program]
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=subprocess.DEVNULL) as child:

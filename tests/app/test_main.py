@@ -12,8 +12,8 @@ from app.main import create_app
 from app.middleware import admission, auth
 from app.settings import Settings
 from model.contract import ContractError
-from tests.conftest import Running, until
-from tests.portraits import pixels, plain, png
+from tests.support.images import pixels, plain, png
+from tests.support.services import Running, until
 
 
 async def test_service_is_alive_but_not_ready_while_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,27 @@ import numpy as np
 import pytest
 
 from app.errors import InferenceFailed, NotReady, OutOfMemory, TooManyPixels, UnreadableImage
-from app.imaging.output import CUTOUT, MATTE
+from app.imaging.output import CUTOUT, MATTE, Channels, Output
 from app.inference.backends.base import Alphas, Batch, Predict
 from app.inference.predictor import Predictor
-from app.inference.registry import only
+from app.inference.registry import single_model
 from app.observability.metrics import Metrics
 from app.pipeline import Pipeline
 from app.settings import Settings
 from model.contract import Manifest
-from model.matting import Quality
-from tests.conftest import Gate, mean_colour, until
-from tests.portraits import pixels, plain, png, portrait
+from model.quality import Quality
+from tests.support.images import pixels, plain, png, portrait
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import until
 
 
 @asynccontextmanager
 async def pipeline(predict: Predict = mean_colour, **chosen: object) -> AsyncIterator[Pipeline]:
     made = Pipeline(Settings(**chosen), Metrics())  # type: ignore[arg-type]
     manifest = Manifest("x", "1", 32, "stretch", {})
-    await made.start(only(manifest, lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict)))
+    await made.start(
+        single_model(manifest, lambda: Predictor(manifest, "none", "float32", (1, 2, 4, 8), predict))
+    )
     try:
         yield made
     finally:
@@ -58,7 +61,9 @@ async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
         return alphas
 
     async with pipeline(left_half) as service:
-        result = await service.run(png(plain(1, 32, 32)), MATTE, Quality.HIGH)
+        result = await service.run(
+            png(plain(1, 32, 32)), Output(channels=Channels.ALPHA, quality=Quality.HIGH)
+        )
     assert sum(seen) == 2
     assert set(np.unique(pixels(result.finished.data))) <= {127, 128}
     assert result.finished.confidence == pytest.approx(0.25)
@@ -114,7 +119,7 @@ async def test_photos_that_come_together_leave_together() -> None:
     assert sizes == [5]
 
 
-async def test_a_photo_that_leaves_while_it_waits_gives_its_place_back(gate: Gate) -> None:
+async def test_a_photo_that_leaves_while_it_waits_gives_its_memory_back(gate: Gate) -> None:
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=1_000_000) as service:
         photo = png(plain(9, 500, 600))
         inside = [asyncio.ensure_future(service.run(photo, MATTE)) for _ in range(8)]

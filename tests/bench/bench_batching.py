@@ -24,7 +24,7 @@ from app.inference.backends.select import Runtime
 from app.settings import BUILT_IN_MODEL, load_settings
 from tests.bench.cpu_share import watched
 from tests.bench.load import closed_loop, photo, posting
-from tests.processes import serving
+from tests.support.servers import serving
 
 CONCURRENCY = 8
 WARM_UP = 24  # requests

@@ -33,7 +33,7 @@ from app.imaging.render import blurred, cast_shadow, cover
 from app.imaging.tiles import tiles_of
 from model.transforms import Alpha8, Image, stretch, to_8_bits
 from tests.bench.bench_refine import SIDE, coarse_alpha, drawn_portrait, refined_alpha
-from tests.portraits import jpeg, pixels
+from tests.support.images import jpeg, pixels
 
 Colours = NDArray[np.float32]
 

@@ -21,7 +21,7 @@ import skimage.data
 
 from app.settings import BUILT_IN_MODEL
 from tests.bench.load import photo
-from tests.processes import serving
+from tests.support.servers import serving
 
 UPLOAD_MAX: Final = 200_000_000
 PATIENCE_S: Final = 300

@@ -39,7 +39,7 @@ from tests.bench.cpu_share import watched
 from tests.bench.load import Send, closed_loop, photo, posting
 from tests.bench.peer_figures import TASKS, Comparison, Measured, Run, table
 from tests.bench.peer_rembg import Peer, default_venv, installed, removing, serving_rembg
-from tests.processes import serving
+from tests.support.servers import serving
 
 MATTE_TOLERANCE: Final = 0.05  # mean; 0.015 was seen, and 0.10 with red for blue, or no normalisation
 WARM_UP: Final = 8  # requests of each kind, all at once, before anything is measured

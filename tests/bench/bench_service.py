@@ -19,7 +19,7 @@ from pathlib import Path
 
 from app.settings import BUILT_IN_MODEL
 from tests.bench.load import Load, closed_loop, closed_loop_by, open_loop, photo, posting
-from tests.processes import serving
+from tests.support.servers import serving
 
 SOAK_CONCURRENCY = 64
 SETTLED = 200  # requests after which memory should have found its level

@@ -22,9 +22,10 @@ import numpy as np
 
 from app.imaging import decode as codec
 from app.imaging.encode import encode
-from app.imaging.output import CUTOUT, Format
+from app.imaging.output import CUTOUT
 from app.imaging.render import render
 from app.inference import predictor
+from app.options import Format
 from app.settings import BUILT_IN_MODEL
 from model import matting
 from model.refine import UNDECIDED

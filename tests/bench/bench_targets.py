@@ -26,7 +26,7 @@ from tests.bench.cpu_share import watched
 from tests.bench.load import Load, closed_loop, peak_resident, photo, posting
 from tests.bench.peer_figures import BARS, QUIET, Comparison
 from tests.bench.peer_rembg import default_venv
-from tests.processes import serving
+from tests.support.servers import serving
 
 SIDE = 2048
 SETTLED = 200  # requests after which memory should have found its level
@@ -56,8 +56,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Endurance:
-    """Seconds to ready, of a start with a warm disk; a full house: its load, its peak in bytes, memory at its end to
-    that after SETTLED requests; and the share of the CPUs that others took."""
+    """Seconds to ready, of a start with a warm disk; a full service: its load, its peak in bytes, memory at its end
+    to that after SETTLED requests; and the share of the CPUs that others took."""
 
     ready_s: float
     soak: Load
@@ -119,7 +119,7 @@ def main() -> None:
                 f"p50 {run.load.percentile(50) * 1000:5.0f} ms, CPU {cpu_ms:4.0f} ms each"
             )
     print(f"bare network's loop {bare.per_second:.1f} pictures/s, CPU {bare.cpu_ms:.1f} ms each")
-    print(f"house full: {endurance.soak.per_second:.2f} requests/s, {dict(endurance.soak.statuses)}\n")
+    print(f"service full: {endurance.soak.per_second:.2f} requests/s, {dict(endurance.soak.statuses)}\n")
     print("\n".join(target.row() for target in found))
     print(f"\nothers took up to {others:.0%} of the CPUs" + ("" if others <= QUIET else ": measure again"))
     if options.json:

@@ -25,7 +25,7 @@ import numpy as np
 import skimage.data
 import uvloop
 
-from tests.portraits import saved
+from tests.support.images import saved
 
 SAMPLE_S: Final = 0.25  # between two looks at the memory
 TIMEOUT_S: Final = 300.0

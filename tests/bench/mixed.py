@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import skimage.data
 
-from tests.portraits import Image, pixels, saved
+from tests.support.images import Image, pixels, saved
 
 TOLERANCE: Final = 1.0  # of 255, on average: batches of other sizes round otherwise
 APART: Final = 5.0  # of 255: so far are the answers of two requests of one size at least

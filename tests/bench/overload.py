@@ -36,7 +36,7 @@ from app.settings import BUILT_IN_MODEL
 from tests.bench.footprint import gauges
 from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting, resident
 from tests.bench.pulse import Pulse, feeling
-from tests.processes import serving
+from tests.support.servers import serving
 
 CAPACITY_CONCURRENCY: Final = 16
 LONE: Final = 5  # requests by themselves, for the latency that recovery is measured by

@@ -34,7 +34,7 @@ from app.settings import BUILT_IN_MODEL
 from tests.bench import mixed, rude
 from tests.bench.footprint import Footprint, at_rest, slope
 from tests.bench.pulse import Pulse, feeling
-from tests.processes import serving
+from tests.support.servers import serving
 
 CONCURRENCY: Final = 64
 # Of 100 requests. All but the good ones cost the service little.
@@ -92,7 +92,7 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterSpec:
+class Clients:
     """The clients of one service, and what they send."""
 
     address: str
@@ -137,13 +137,13 @@ async def drive(soak: Soak, address: str, pid: int, options: argparse.Namespace)
     good = mixed.good()
     async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
         references = await mixed.alone(client, address, good)
-    crowd = ClusterSpec(address, good, mixed.bad(UPLOAD_MAX), references, random.Random(options.seed))
+    clients = Clients(address, good, mixed.bad(UPLOAD_MAX), references, random.Random(options.seed))
     ends = time.monotonic() + options.minutes * 60
     answers = 0
     while answers < options.requests and time.monotonic() < ends:
         count = min(options.round, options.requests - answers)
         with feeling(address, soak.health):
-            await crowd.round(soak, count)
+            await clients.round(soak, count)
         answers += count
         soak.rests.append(await at_rest(pid, address, answers, soak.rests[0] if soak.rests else None))
         print(soak.rests[-1], flush=True)

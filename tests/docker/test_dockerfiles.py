@@ -4,10 +4,12 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "Dockerfile.gpu"
@@ -17,6 +19,7 @@ CPU, TRAIN, PROXY = (
 ALL = [GPU, CPU, TRAIN, PROXY]
 SCRIPTS = sorted((ROOT / "docker").rglob("*.sh"))
 TOOLS = Path(sys.executable).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def _named(path):
@@ -59,7 +62,7 @@ def test_cpu_and_gpu_differ_in_three_lines():
     gpu, cpu = (path.read_text(encoding="utf-8").partition("\n\n") for path in (GPU, CPU))
     assert gpu[2] == cpu[2]
     arguments = [re.findall(r"^ARG (\w+)=", head[0], flags=re.MULTILINE) for head in (gpu, cpu)]
-    assert arguments == [["BASE_IMAGE", "TENSORFLOW", "DEVICE"]] * 2
+    assert arguments == [["BASE_IMAGE", "EXTRAS", "DEVICE"]] * 2
 
 
 @pytest.mark.parametrize("path", [GPU, TRAIN], ids=_named)
@@ -111,10 +114,32 @@ def test_dependencies_are_the_locks_and_are_not_built(path):
     assert "-c requirements.lock" in install
     assert "--only-binary :all:" in install
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert (
-        len(re.findall(r"^tensorflow==", lock, flags=re.MULTILINE)) == 1
-    )  # What TENSORFLOW is put in place of.
+    assert len(re.findall(r"^tensorflow==", lock, flags=re.MULTILINE)) == 1
     assert "\nsetuptools==" in lock  # Builds the project itself, without an environment of its own.
+
+
+def _extras(path):
+    named = re.findall(r'^ARG EXTRAS="(.*)"$', path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(named) == 1
+    return set(named[0].split())
+
+
+def test_gpu_image_has_tensorflow_and_the_cpu_image_has_all_else():
+    assert _extras(GPU) - _extras(CPU) == {"tensorflow"}
+    assert _extras(CPU) < _extras(GPU)
+    assert _extras(GPU) <= PROJECT["optional-dependencies"].keys()
+
+
+def test_what_the_cpu_image_installs_on_x86_64_is_without_tensorflow():
+    marked = {"platform_machine": "x86_64", "sys_platform": "linux"}
+    wanted = [Requirement(each) for extra in _extras(CPU) for each in PROJECT["optional-dependencies"][extra]]
+    names = {each.name for each in wanted if each.marker is None or each.marker.evaluate(marked)}
+    assert {"openvino", "fastapi"} <= names
+    assert "tensorflow" not in names
+    elsewhere = marked | {"platform_machine": "aarch64"}
+    names = {each.name for each in wanted if each.marker is None or each.marker.evaluate(elsewhere)}
+    assert "tensorflow" in names
+    assert "openvino" not in names
 
 
 @pytest.mark.parametrize("path", [GPU, CPU, TRAIN], ids=_named)

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from tests.docker.monitoring import Prometheus, prometheus
-from tests.portraits import jpeg, plain, png, portrait
-from tests.processes import serving_quickly
-from tests.versions import put
+from tests.support.images import jpeg, plain, png, portrait
+from tests.support.model_versions import put
+from tests.support.servers import serving_quickly
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker" / "grafana"
@@ -99,8 +99,8 @@ def load(client: httpx.Client) -> None:
     assert post("/v1/matte", "image", b"no photo") == 415
     assert client.get("/").status_code == 200
     assert client.get("/nowhere").status_code == 404
-    with ThreadPoolExecutor(8) as crowd:
-        answers = list(crowd.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post("/v1/matte", "image", PERSON), range(16)))
     assert set(answers) <= {200, 429}
 
 
@@ -135,6 +135,7 @@ def has_data(server: Prometheus, query: str) -> bool:
     return any(math.isfinite(float(sample["value"][1])) for sample in samples)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_each_panel_shows_data_of_a_service_under_load(watched: tuple[httpx.Client, Prometheus]) -> None:
     client, server = watched
     waiting = {name: query for name, query in QUERIES.items() if name not in OF_A_GPU}
@@ -145,12 +146,14 @@ def test_each_panel_shows_data_of_a_service_under_load(watched: tuple[httpx.Clie
     assert not waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OF_A_GPU))
 def test_the_panels_of_a_gpu_are_understood(watched: tuple[httpx.Client, Prometheus], name: str) -> None:
     _, server = watched
     server.query(filled(QUERIES[name]))
 
 
+@pytest.mark.slow
 def test_the_list_of_instances_is_not_empty(watched: tuple[httpx.Client, Prometheus]) -> None:
     _, server = watched
     instance = next(each for each in DASHBOARD["templating"]["list"] if each["name"] == "instance")
@@ -159,6 +162,7 @@ def test_the_list_of_instances_is_not_empty(watched: tuple[httpx.Client, Prometh
     assert server.query(metric)
 
 
+@pytest.mark.slow
 def test_each_alert_can_be_evaluated_over_what_the_service_tells(
     watched: tuple[httpx.Client, Prometheus],
 ) -> None:

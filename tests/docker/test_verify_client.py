@@ -12,7 +12,7 @@ import skimage.data
 
 from app.settings import BUILT_IN_MODEL
 from tests.docker.proxied import replica
-from tests.processes import serving_quickly
+from tests.support.servers import serving_quickly
 
 CLIENT = Path(__file__).parents[2] / "docker" / "verify_client.py"
 

@@ -29,7 +29,6 @@ from app.imaging.tiles import Strips
 from app.middleware.error_responses import handle
 from app.pipeline import Finished, Result
 from app.schemas import ErrorBody
-from model.matting import Quality
 
 PATHS: Final = ("/v1/matte", "/v1/cutout", removebg.PATH, rembg.PATH)
 REFUSALS: Final = frozenset({400, 413, 415, 422})
@@ -47,11 +46,10 @@ class _Studio:
         self._alpha = np.zeros(_SIDES, np.uint8)
         self._alpha[6:24, 12:30] = 255
 
-    async def run(self, photo: bytes, output: Output, quality: Quality, **_: object) -> Result:
+    async def run(self, photo: bytes, output: Output, **_: object) -> Result:
         """Raises what rendering raises."""
         assert isinstance(photo, bytes)
         assert photo
-        assert isinstance(quality, Quality)
         picture = self._image if isinstance(output.background, bytes) else None
         rendered = render(self._image, self._alpha, output, picture)
         pixels = rendered.pixels
@@ -67,7 +65,7 @@ class _Studio:
         kind = output.format.media_type
         if output == MATTE:
             assert kind == "image/png"
-        return Result(Finished(data, kind, height, width, box, 1.0, box is not None, {}), {}, "none@0")
+        return Result(Finished(data, kind, height, width, box, 1.0, box is not None), {}, "none@0")
 
 
 def _service() -> FastAPI:

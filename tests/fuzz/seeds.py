@@ -17,9 +17,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from tests import hostile, hostile_formats, odd_photos
 from tests.fuzz import codec_target, request_target
-from tests.portraits import jpeg, png, portrait
+from tests.support import hostile_formats, hostile_images, unusual_images
+from tests.support.images import jpeg, png, portrait
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 LARGEST: Final = 8_000  # bytes of a file that is kept
@@ -72,7 +72,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 def photos() -> Iterator[bytes]:
     """All odd and bad files that are small."""
-    for kind, cases in (hostile.KINDS | odd_photos.KINDS | hostile_formats.KINDS).items():
+    for kind, cases in (hostile_images.KINDS | unusual_images.KINDS | hostile_formats.KINDS).items():
         for index, case in enumerate(cases()):
             if len(case.data) <= LARGEST and index % MANY.get(kind, 1) == 0:
                 yield case.data

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.api import options
+from app import values
 from app.errors import ClientError, TooManyPixels, UnreadableImage
 from app.imaging import decode
 from tests.fuzz import codec_target, request_target, seeds
 from tests.fuzz.seeds import CORPUS, FORM, fewest, multipart, written
-from tests.portraits import jpeg, png, portrait
+from tests.support.images import jpeg, png, portrait
 
 # pytest puts its own filters over the one that `app.imaging.decode` sets.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
@@ -67,8 +67,8 @@ def test_target_notices_a_picture_of_another_size_or_of_chance(monkeypatch: pyte
 def test_target_notices_what_an_option_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     request = written(FORM, b"", multipart({"image": b"photo", "blur": "5"}))
     assert request_target.check(request)["/v1/cutout"] == 200
-    monkeypatch.setattr(options, "whole", lambda *_: lambda text: [][int(text)])
-    with pytest.raises(IndexError):
+    monkeypatch.setattr(values, "_WHOLE", None)
+    with pytest.raises(AttributeError):
         request_target.check(request)
 
 

@@ -6,14 +6,14 @@ import PIL.Image
 import pytest
 
 from app.errors import ClientError
-from tests import hostile
 from tests.fuzz import codec_target
 from tests.fuzz.mutators import cross, mutate
 from tests.fuzz.photo_parts import join, split
-from tests.portraits import jpeg, png, portrait, saved
+from tests.support import hostile_images
+from tests.support.images import jpeg, png, portrait, saved
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
-FILES = hostile.whole() | {
+FILES = hostile_images.whole() | {
     "with EXIF": jpeg(portrait(), orientation=6),
     "animated": saved(portrait(), "WEBP", save_all=True, append_images=[PIL.Image.new("RGB", (80, 60))]),
 }
@@ -72,7 +72,7 @@ def test_mutations_come_past_the_header_and_to_both_outcomes(name: str) -> None:
 
 
 def test_crossing_takes_parts_of_both() -> None:
-    one, other = png(portrait(9, 9)), hostile.into_png(hostile.chunk(b"tEXt", b"key\0words"))
+    one, other = png(portrait(9, 9)), hostile_images.into_png(hostile_images.chunk(b"tEXt", b"key\0words"))
     crossed = [cross(one, other, LIMIT, seed) for seed in range(100)]
     assert any(b"words" in data and data[:33] == one[:33] for data in crossed)
     assert all(data[:8] == one[:8] for data in crossed)

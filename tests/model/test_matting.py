@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from model.contract import GEOMETRIES
-from model.matting import Quality, coarse, finish, reduction, views
+from model.matting import coarse, finish, reduction, views
+from model.quality import Quality
 from model.refine import refine
 
 SIZE = 64

@@ -6,7 +6,7 @@ import pytest
 
 from model import refine as module
 from model.transforms import stretch, to_8_bits
-from tests.both_ways import both_ways
+from tests.support.kernels import both_ways
 
 SIZE = 64
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from app.inference import predictor
 from app.settings import BUILT_IN_MODEL
 from model import matting
-from tests.processes import serving
+from tests.support.servers import serving
 from training.data.images import as_grey, on_green
 
 Picture = NDArray[np.uint8]

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 NAME = "u2matte"
+SERVICE = ("serve", "tensorflow")  # the extras that `make serve` installs
 
 Bom = dict[str, Any]
 
@@ -50,7 +51,7 @@ def needed() -> dict[str, set[str]]:
     By the packages' own metadata, since cyclonedx-py counts whatever is installed and any extra of any of them names.
     """
     found: dict[str, set[str]] = {}
-    waiting = [(NAME, "")]
+    waiting = [(NAME, extra) for extra in ("", *SERVICE)]
     while waiting:
         name, extra = waiting.pop()
         read = [Requirement(each) for each in metadata.requires(name) or []]

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app import errors
+from app.api.removebg_options import RemovebgOptions
+from app.options import CutoutOptions
 from app.settings import BUILT_IN_MODEL, PREFIX, Settings
 from model.contract import read_manifest
 
@@ -33,12 +35,13 @@ def settings_table() -> list[str]:
 
 def errors_table() -> list[str]:
     """One row per error that a client can see, by status."""
-    kinds = sorted(_seen(errors.ServiceError), key=lambda kind: (kind.status, kind.code))
-    rows = ["| status | code | meaning |", "|---|---|---|"]
-    for kind in kinds:
-        retry = ", with `Retry-After`" if kind.retry_after_s is not None else ""
-        rows.append(f"| {kind.status} | `{kind.code}` | {kind.title}{retry} |")
-    return rows
+    found = [*_seen(errors.ServiceError), *CutoutOptions.problems(), *RemovebgOptions.problems()]
+    rows = {
+        (error.status, error.code): f"| {error.status} | `{error.code}` | {error.title}"
+        + (", with `Retry-After` |" if error.retry_after_s is not None else " |")
+        for error in found
+    }
+    return ["| status | code | meaning |", "|---|---|---|", *(rows[key] for key in sorted(rows))]
 
 
 def figures_table() -> list[str]:

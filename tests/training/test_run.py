@@ -35,6 +35,8 @@ from training.evaluation.predict import load_network
 from training.weights.artifact_weights import load_artifact_weights
 from training.weights.layout import weight_name
 
+pytestmark = pytest.mark.slow
+
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
 STEPS = 8
 TIMEOUT_S = 300

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from model.matting import Quality
+from model.quality import Quality
 from training.cli import console
 from training.evaluation.crops import Crop
 from training.evaluation.protocol import Protocol, Sizing

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from model.contract import Manifest
-from model.matting import Quality
+from model.quality import Quality
 from training.evaluation.crops import Crop
 
 # P3M's test at RESIZE (Li et al., their core/test.py): half of each side, a multiple of 32, at most this.

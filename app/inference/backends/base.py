@@ -17,8 +17,8 @@ Predict = Callable[[Batch], Alphas]
 
 @dataclass(frozen=True, slots=True)
 class ExecutionConfig:
-    """Where a model runs: "cpu" or "cuda", on a CPU by how many threads one batch is worked on, which of the GPUs
-    that TensorFlow sees, and how many batches run at once."""
+    """Where a model runs: `device` is "cpu" or "cuda"; `threads` work on one batch on a CPU; `gpu` is the index among
+    TensorFlow's GPUs; `lanes` batches run at once."""
 
     device: str
     threads: int
@@ -27,12 +27,12 @@ class ExecutionConfig:
 
 
 class LoadError(Exception):
-    """The model cannot be served on this machine as asked. The message says what to do about it."""
+    """The model cannot be served on this machine with these settings. The message says what to change."""
 
 
 def give_memory_back() -> None:
-    """Each step of loading leaves up to 200 MB of freed memory in glibc's hands, in pieces, and the next one would
-    add its own. Other C libraries than glibc have no such call."""
+    """Return freed memory to the system. Each step of loading leaves up to 200 MB of it with glibc, in pieces that
+    the next step does not reuse. C libraries other than glibc have no such call."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,9 +1,9 @@
-"""A folder of networks that OpenVINO has compiled for this machine, so that a second start compiles nothing.
+"""A cache of the networks that OpenVINO compiles for this machine, so that the next start compiles nothing.
 
-In: a model's digest and how it is to run. Out: what was kept under both, bytes or nothing. An entry is known by the
-model, by what compiled it (OpenVINO, this package's own changes to the network) and by the CPU, so that none is ever
-taken for another's. The folder may be shared by processes, read-only or gone: then nothing is kept, and the log
-says so once. Whoever may write there decides what runs; by default it is the user's own.
+An entry is identified by the model's digest, by what compiled it (OpenVINO's version and this package's changes to
+the network), by the CPU, and by a key: the way the network runs. Several processes may share the folder. If it is
+read-only or missing, nothing is stored and the log says so once. Whoever may write to the folder chooses what the
+service runs; by default it belongs to the user alone.
 """
 
 from __future__ import annotations
@@ -24,41 +24,42 @@ from platformdirs import user_cache_path
 from app.inference.backends.devices import CPU_INFO
 from model import eight_bits
 
-BYTES_MAX: Final = 1 << 30  # of all entries; those that were not used for the longest time go first
+BYTES_MAX: Final = 1 << 30  # of all entries; the least recently used are removed first
 SUFFIX: Final = ".compiled"
 
 _log = logging.getLogger(__name__)
 
 
 class CompiledCache:
-    """The entries of one model in `folder`; None keeps nothing."""
+    """The entries of one model in `folder`; None stores nothing."""
 
     def __init__(self, folder: Path | None, model: str, compiler: str) -> None:
         self._folder = folder
         self._model = f"{model}\0{compiler}\0{_machine()}\0{_own_code()}"
 
     @property
-    def keeps(self) -> bool:
+    def enabled(self) -> bool:
         return self._folder is not None
 
-    def get(self, what: str) -> bytes | None:
+    def get(self, key: str) -> bytes | None:
+        """The content of an entry, or None if it is missing or damaged."""
         if self._folder is None:
             return None
-        path = self._path(what)
+        path = self._path(key)
         try:
-            kept = path.read_bytes()
-            digest, content = kept[:32], kept[32:]
+            stored = path.read_bytes()
+            digest, content = stored[:32], stored[32:]
         except OSError:
             return None
         if hashlib.sha256(content).digest() != digest:
-            _log.warning("%s is damaged: compiling anew", path)
+            _log.warning("%s is damaged: compiling again", path)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
         return content
 
-    def put(self, what: str, content: bytes) -> None:
-        """Keep `content`, whole or not at all."""
+    def put(self, key: str, content: bytes) -> None:
+        """Store `content`, completely or not at all."""
         if self._folder is None:
             return
         try:
@@ -68,38 +69,38 @@ class CompiledCache:
                     file.write(hashlib.sha256(content).digest())
                     file.write(content)
                     file.close()
-                    Path(file.name).replace(self._path(what))
+                    Path(file.name).replace(self._path(key))
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
-            _bound(self._folder.glob(f"*{SUFFIX}"))
+            _evict(self._folder.glob(f"*{SUFFIX}"))
         except OSError as error:
-            _log.info("compiled networks are not kept in %s: %s", self._folder, error.strerror or error)
+            _log.info("compiled networks are not stored in %s: %s", self._folder, error.strerror or error)
             self._folder = None
 
-    def forget(self, what: str) -> None:
-        """Of an entry that OpenVINO does not take."""
+    def remove(self, key: str) -> None:
+        """Remove an entry that OpenVINO rejects."""
         if self._folder is not None:
             with contextlib.suppress(OSError):
-                self._path(what).unlink()
+                self._path(key).unlink()
 
-    def _path(self, what: str) -> Path:
+    def _path(self, key: str) -> Path:
         assert self._folder is not None
-        digest = hashlib.sha256(f"{self._model}\0{what}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self._model}\0{key}".encode()).hexdigest()
         return self._folder / f"{digest[:40]}{SUFFIX}"
 
 
 def folder_of(setting: str) -> Path | None:
-    """The folder that MATTE_CACHE_DIR names; None for none. `auto` is the user's own for what can be made again, and
-    none where there is no home."""
+    """The folder that MATTE_CACHE_DIR names; None for none. `auto` is the user's cache folder, or none if there is no
+    home."""
     if setting != "auto":
         return Path(setting) if setting else None
     own = user_cache_path("u2matte")
     return own if own.is_absolute() else None
 
 
-def _bound(entries: Iterable[Path]) -> None:
-    """Remove the least recently used entries until all together have BYTES_MAX at most."""
+def _evict(entries: Iterable[Path]) -> None:
+    """Remove the least recently used entries until the rest has at most BYTES_MAX bytes."""
     found = []
     for path in entries:
         with contextlib.suppress(OSError):  # another process may have removed it
@@ -120,9 +121,9 @@ def _machine() -> str:
         lines = CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine() + platform.processor()
-    told = ("model name", "flags", "Features", "CPU part")
-    seen = {line for line in lines if line.startswith(told)}
-    return "\n".join([platform.machine(), *sorted(seen)])
+    fields = ("model name", "flags", "Features", "CPU part")
+    found = {line for line in lines if line.startswith(fields)}
+    return "\n".join([platform.machine(), *sorted(found)])
 
 
 @cache

@@ -1,19 +1,19 @@
-"""Where the network runs: what is asked for and what this machine has come in, "cpu" or "cuda" goes out, and which
-8- and 16-bit numbers it multiplies.
+"""Choose the device, "cpu" or "cuda", and list the 8- and 16-bit types that it multiplies natively.
 
-TensorFlow knows for certain whether there is a GPU that it can use, but takes seconds and hundreds of megabytes to be
-asked; so the system is asked first.
+Only TensorFlow knows for certain whether it can use a GPU, but importing it takes seconds and hundreds of megabytes;
+so the system is requested first.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from app.inference.backends.base import ExecutionConfig, LoadError
 from app.inference.backends.precision import Narrow
-from app.inference.backends.tensorflow import tensorflow
+from app.inference.backends.tensorflow import NotInstalledError, tensorflow
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -24,13 +24,21 @@ _INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _FLOAT16_SINCE: Final = (7, 0)  # Volta, the first GPUs with tensor cores
 _BFLOAT16_SINCE: Final = (8, 0)  # Ampere
 
+_log = logging.getLogger(__name__)
 
-def choose_device(asked: Device, gpu: int) -> tuple[str, int]:
-    """ "cuda" or "cpu", and the GPU's index among those that TensorFlow sees. Raises LoadError."""
-    if asked == "cpu" or (asked == "auto" and not may_have_gpu()):
+
+def choose_device(requested: Device, gpu: int) -> tuple[str, int]:
+    """Return "cuda" or "cpu", and the GPU's index among those that TensorFlow sees. Raises LoadError."""
+    if requested == "cpu" or (requested == "auto" and not may_have_gpu()):
         return "cpu", 0
-    gpus = tensorflow().config.list_physical_devices("GPU")
-    if asked == "cuda" and not gpus:
+    try:
+        gpus = tensorflow().config.list_physical_devices("GPU")
+    except NotInstalledError as error:
+        if requested == "cuda":
+            raise LoadError(f"MATTE_DEVICE=cuda: {error}; or set MATTE_DEVICE=cpu.") from None
+        _log.warning("this machine's GPU is not used: %s", error)
+        return "cpu", 0
+    if requested == "cuda" and not gpus:
         raise LoadError(
             "MATTE_DEVICE=cuda, but TensorFlow sees no GPU. Install the `gpu` extra, check `nvidia-smi`, in "
             "a container pass the GPU on (`docker run --gpus all`); or set MATTE_DEVICE=cpu. With "
@@ -38,13 +46,13 @@ def choose_device(asked: Device, gpu: int) -> tuple[str, int]:
         )
     if not gpus:
         return "cpu", 0
-    taken = gpus[gpu % len(gpus)]
-    show_tensorflow([taken])
-    return "cuda", gpus.index(taken)
+    chosen = gpus[gpu % len(gpus)]
+    set_visible_gpus([chosen])
+    return "cuda", gpus.index(chosen)
 
 
-def show_tensorflow(gpus: list[Any]) -> None:
-    """TensorFlow takes these of its GPUs and no others. Raises LoadError where it has begun with others."""
+def set_visible_gpus(gpus: list[Any]) -> None:
+    """Let TensorFlow use only these of its GPUs. Raises LoadError if it already uses others."""
     config = tensorflow().config
     try:
         config.set_visible_devices(gpus, "GPU")
@@ -54,9 +62,9 @@ def show_tensorflow(gpus: list[Any]) -> None:
         raise LoadError(f"the devices of this process are already in use otherwise: {error}") from None
 
 
-def sixteen_bits_of(config: ExecutionConfig) -> tuple[Narrow, ...]:
-    """The 16-bit numbers that a place multiplies by itself, the better first: on GPUs float16 is as quick as bfloat16
-    and eight times as fine."""
+def native_16_bit_types(config: ExecutionConfig) -> tuple[Narrow, ...]:
+    """The 16-bit types that the device multiplies natively, the better one first: on GPUs float16 is as fast as
+    bfloat16, and its resolution is eight times as fine."""
     if config.device == "cpu":
         return ("bfloat16",) if has_bfloat16() else ()
     experimental = tensorflow().config.experimental
@@ -72,7 +80,7 @@ def has_bfloat16(cpu_info: Path = CPU_INFO) -> bool:
 
 
 def has_int8(cpu_info: Path = CPU_INFO) -> bool:
-    """Whether this CPU adds up products of bytes natively (VNNI or AMX), by its Linux feature flags."""
+    """Whether this CPU sums products of int8 natively (VNNI or AMX), by its Linux feature flags."""
     return not _INT8_FLAGS.isdisjoint(_cpu_flags(cpu_info))
 
 
@@ -85,9 +93,9 @@ def _cpu_flags(cpu_info: Path) -> list[str]:
 
 
 def may_have_gpu(device_files: Path = DEVICE_FILES) -> bool:
-    """Whether it is worth asking TensorFlow: the system shows one of NVIDIA's GPUs, or their driver does. A container
-    has the files of those that were passed to it; the driver also knows those that have none before their first use,
-    and those under Windows' Linux."""
+    """Whether it is worth importing TensorFlow: there is a device file of an NVIDIA GPU, or NVIDIA's driver reports
+    one. A container has the files of the GPUs that were passed to it; the driver also reports GPUs without a file,
+    before their first use and under WSL."""
     files = (path.name for path in device_files.glob("nvidia*"))
     return any(re.fullmatch(r"nvidia\d+", name) for name in files) or _driver_has_gpu()
 

@@ -1,11 +1,12 @@
-"""A SavedModel as one flat graph of constants, in float32 or 16 bits. What needs no input is computed once.
+"""Freeze a SavedModel: one flat graph whose weights are constants, in float32 or 16 bits.
 
-In: the folder of a SavedModel. Out: a GraphDef without variables and functions, and the names of its two ends.
-TensorFlow's own folding leaves large results to each call: kernels that are stored in 16 bits were cast, and batch
-norm multiplied into them, for every batch anew. And its object loader takes four times as long and twice the memory.
+In: the folder of a SavedModel. Out: a GraphDef without variables and functions, and the names of its input and
+output. Everything that does not depend on the input is computed once. TensorFlow's own constant folding skips large
+tensors: for every batch it cast the kernels stored in 16 bits and multiplied batch norm into them again. Its object
+loader takes four times as long and twice the memory.
 
-`in_16_bits` does beforehand what TensorFlow's own rewrites (`auto_mixed_precision…`) do at run time: the weights are
-held in 16 bits from the start, so that each of TensorFlow's copies of them has half the size.
+`in_16_bits` does in advance what TensorFlow's own rewrites (`auto_mixed_precision…`) do at run time: the weights are
+in 16 bits from the start, so that each of TensorFlow's copies of them has half the size.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Session = Any  # tf.compat.v1.Session; TensorFlow has no types.
 
 @dataclass(frozen=True, slots=True)
 class FrozenGraph:
-    """A graph, and the names of the tensors that go in and come out."""
+    """A graph, and the names of its input and output tensors."""
 
     definition: GraphDef
     input: str
@@ -46,22 +47,23 @@ class FrozenGraph:
 def freeze(
     saved_model: Path, signature: str, input_name: str, output_name: str, options: ConfigProto | None = None
 ) -> FrozenGraph:
-    """The function behind `signature`, its variables made constants. `options` of the session that does it.
+    """Turn the variables of the function behind `signature` into constants. `options`: of the session that does it.
 
-    Raises OSError, ValueError, KeyError or tf.errors.OpError for what is not such a SavedModel.
+    Raises OSError, ValueError, KeyError or tf.errors.OpError for anything that is not such a SavedModel.
     """
-    with tf.Graph().as_default(), tf.compat.v1.Session(config=_unoptimised(options)) as session:
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=_without_optimiser(options)) as session:
         loaded = SavedModelLoader(str(saved_model)).load(session, [TAG])
-        ends: SignatureDef = loaded.signature_def[signature]
-        entry, result = ends.inputs[input_name].name, ends.outputs[output_name].name
-        nodes = _needed(_inlined(loaded, entry, result), result)
-        constant = _constant(nodes)
+        signature_def: SignatureDef = loaded.signature_def[signature]
+        entry, result = signature_def.inputs[input_name].name, signature_def.outputs[output_name].name
+        nodes = _dependencies(_inline(loaded, entry, result), result)
+        constant = _constant_nodes(nodes)
         values = _values(session, nodes, constant, _frontier(nodes, constant, result))
     return FrozenGraph(_with_values(nodes, constant, values, loaded.graph_def), entry, result)
 
 
-def _unoptimised(options: ConfigProto | None) -> ConfigProto:
-    """Everything here runs once, on the CPU: optimising it would take longer than running it."""
+def _without_optimiser(options: ConfigProto | None) -> ConfigProto:
+    """Disable graph optimisation: everything here runs once, on the CPU, in less time than optimising it would
+    take."""
     config = ConfigProto()
     if options is not None:
         config.CopyFrom(options)
@@ -70,13 +72,13 @@ def _unoptimised(options: ConfigProto | None) -> ConfigProto:
     return config
 
 
-def _inlined(loaded: MetaGraphDef, entry: str, result: str) -> GraphDef:
-    """The part of the graph that leads to `result`, its function calls replaced by what they do."""
+def _inline(loaded: MetaGraphDef, entry: str, result: str) -> GraphDef:
+    """The part of the graph that `result` depends on, with function calls inlined."""
     part = MetaGraphDef()
-    part.graph_def.node.extend(_needed(loaded.graph_def, result).values())
+    part.graph_def.node.extend(_dependencies(loaded.graph_def, result).values())
     part.graph_def.library.CopyFrom(loaded.graph_def.library)
     part.graph_def.versions.CopyFrom(loaded.graph_def.versions)
-    part.collection_def["train_op"].node_list.value.extend([entry, result])  # what must keep its name
+    part.collection_def["train_op"].node_list.value.extend([entry, result])  # nodes that keep their names
     inlining = ConfigProto()
     inlining.graph_options.rewrite_options.min_graph_nodes = -1
     inlining.graph_options.rewrite_options.meta_optimizer_iterations = 1
@@ -84,8 +86,8 @@ def _inlined(loaded: MetaGraphDef, entry: str, result: str) -> GraphDef:
     return tf_optimizer.OptimizeGraph(inlining, part)
 
 
-def _needed(graph: GraphDef, result: str) -> dict[str, NodeDef]:
-    """The nodes by name that `result` is computed from, each after those that it takes."""
+def _dependencies(graph: GraphDef, result: str) -> dict[str, NodeDef]:
+    """The nodes, by name, that `result` depends on, each after its inputs."""
     nodes = {node.name: node for node in graph.node}
     feeds: dict[str, list[str]] = {}
     found = [node_of(result)]
@@ -98,12 +100,12 @@ def _needed(graph: GraphDef, result: str) -> dict[str, NodeDef]:
 
 
 def _sources(node: NodeDef) -> Iterator[str]:
-    """The nodes whose tensors it takes; whom it only waits for does not count, since nothing here has effects."""
+    """The nodes that provide the inputs; control inputs do not count, since nothing here has side effects."""
     return (node_of(tensor) for tensor in node.input if not tensor.startswith("^"))
 
 
-def _constant(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
-    """The names of the nodes that depend on constants and variables alone and have one output."""
+def _constant_nodes(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
+    """The names of the nodes that depend only on constants and variables, and have one output."""
     constant: set[str] = set()
     for name, node in nodes.items():
         operation = op_def_registry.get(node.op)
@@ -117,7 +119,7 @@ def _constant(nodes: Mapping[str, NodeDef]) -> frozenset[str]:
 
 
 def _frontier(nodes: Mapping[str, NodeDef], constant: Collection[str], result: str) -> list[str]:
-    """The constant nodes that others, or the caller, need."""
+    """The constant nodes that other nodes, or the caller, use."""
     needed = {source for name, node in nodes.items() if name not in constant for source in _sources(node)}
     return sorted((needed | {node_of(result)}) & set(constant))
 
@@ -125,11 +127,11 @@ def _frontier(nodes: Mapping[str, NodeDef], constant: Collection[str], result: s
 def _values(
     session: Session, nodes: Mapping[str, NodeDef], constant: Collection[str], frontier: list[str]
 ) -> dict[str, Any]:
-    """NumPy arrays by the name of the node."""
+    """Compute the frontier: NumPy arrays by the node's name."""
     part = GraphDef()
     for name, node in nodes.items():
         if name in constant:
-            part.node.append(_free(node))
+            part.node.append(_unplaced(node))
     tf.import_graph_def(part, name=_SCOPE)
     values = session.run([f"{_SCOPE}/{name}:0" for name in frontier])
     return dict(zip(frontier, values, strict=True))
@@ -138,25 +140,26 @@ def _values(
 def _with_values(
     nodes: Mapping[str, NodeDef], constant: Collection[str], values: Mapping[str, Any], whole: GraphDef
 ) -> GraphDef:
+    """The graph with the computed values in place of the constant nodes."""
     graph = GraphDef(versions=whole.versions, library=whole.library)
     for name, node in nodes.items():
         if name in values:
             graph.node.append(constant_node(name, values[name]))
         elif name not in constant:
-            graph.node.append(_free(node))
+            graph.node.append(_unplaced(node))
     return graph
 
 
-def _free(node: NodeDef) -> NodeDef:
-    """Bound to no device, to no other node's device and to no order; shapes are found anew."""
-    free = NodeDef()
-    free.CopyFrom(node)
-    free.device = ""
+def _unplaced(node: NodeDef) -> NodeDef:
+    """A copy without device, colocation and control inputs; output shapes are inferred again."""
+    unplaced = NodeDef()
+    unplaced.CopyFrom(node)
+    unplaced.device = ""
     for name in ("_class", "_output_shapes"):
-        free.attr.pop(name, None)
-    del free.input[:]
-    free.input.extend(tensor for tensor in node.input if not tensor.startswith("^"))
-    return free
+        unplaced.attr.pop(name, None)
+    del unplaced.input[:]
+    unplaced.input.extend(tensor for tensor in node.input if not tensor.startswith("^"))
+    return unplaced
 
 
 IN_16_BITS: Final = frozenset({"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2"})
@@ -164,33 +167,33 @@ _FLOAT: Final = tf.float32.as_datatype_enum
 
 
 def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
-    """The same tensors go in and come out, by the same names and types."""
+    """Run convolutions and what surrounds them in 16 bits. Input and output keep their names and types."""
     narrow = tf.as_dtype(kind)
     nodes = {node.name: node for node in graph.node}
-    coarse = {name for name, node in nodes.items() if _is_coarse(node)}
+    narrowed = {name for name, node in nodes.items() if _runs_in_16_bits(node)}
     rewritten = GraphDef(versions=graph.versions, library=graph.library)
     casts: dict[str, NodeDef] = {}
     for name, node in nodes.items():
         new = rewritten.node.add()
         new.CopyFrom(node)
-        if name in coarse:
+        if name in narrowed:
             new.attr["T"].type = narrow.as_datatype_enum
         for position, tensor in enumerate(node.input):
             source = nodes[node_of(tensor)]
-            if (source.name in coarse) != (name in coarse) and _is_float(source, tensor):
-                cast = _cast(source, tensor, narrow, narrower=name in coarse)
+            if (source.name in narrowed) != (name in narrowed) and _is_float(source, tensor):
+                cast = _cast(source, tensor, narrow, narrower=name in narrowed)
                 casts[cast.name] = cast
                 new.input[position] = cast.name
     rewritten.node.extend(casts.values())
     return _without_unused_constants(rewritten)
 
 
-def _is_coarse(node: NodeDef) -> bool:
+def _runs_in_16_bits(node: NodeDef) -> bool:
     return node.op in IN_16_BITS and node.attr["T"].type == _FLOAT
 
 
 def _is_float(source: NodeDef, tensor: str) -> bool:
-    """Whether this output of `source` is float32 in the graph as it was."""
+    """Whether this output of `source` is float32 in the original graph."""
     outputs = op_def_registry.get(source.op).output_arg
     number = tensor.partition(":")[2]
     output = outputs[min(int(number or 0), len(outputs) - 1)]
@@ -198,7 +201,7 @@ def _is_float(source: NodeDef, tensor: str) -> bool:
 
 
 def _cast(source: NodeDef, tensor: str, narrow: tf.DType, *, narrower: bool) -> NodeDef:
-    """A node that gives `tensor` in the other precision; of a constant, the constant itself."""
+    """A node that casts `tensor` to the other precision; a constant is cast right away."""
     before, after = (tf.float32, narrow) if narrower else (narrow, tf.float32)
     name = f"{tensor.replace(':', '_')}/{after.name}"
     if source.op == "Const":
@@ -215,12 +218,12 @@ def _without_unused_constants(graph: GraphDef) -> GraphDef:
 
 
 def node_of(tensor: str) -> str:
-    """The name of the node that a tensor, `node:1` or `node`, comes from; of one that is only waited for, `^node`."""
+    """The name of the node in a tensor's name, `node:1` or `node`, or in a control input, `^node`."""
     return tensor.lstrip("^").partition(":")[0]
 
 
 def constant_node(name: str, value: Any) -> NodeDef:
-    """A node that is the NumPy array `value`, of its own type."""
+    """A Const node with the NumPy array `value`, of the same type."""
     node = NodeDef(name=name, op="Const")
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     node.attr["dtype"].type = node.attr["value"].tensor.dtype

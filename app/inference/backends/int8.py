@@ -1,12 +1,12 @@
-"""A U²-Net as OpenVINO has read it, and the ranges of its activations, come in; the same network in 8 bits goes out.
+"""Quantise a U²-Net that OpenVINO has read to 8 bits, with the ranges of its activations.
 
-OpenVINO multiplies in 8 bits between two FakeQuantize operations, or one and a constant of int8. So one is put behind
-each activation that convolutions see, and each kernel becomes int8 with a scale for every
-output channel. Activations that are joined are rounded alike, since the convolution behind them knows one range.
+OpenVINO multiplies in 8 bits between two FakeQuantize operations, or between one and an int8 constant. So a
+FakeQuantize is inserted behind each activation that convolutions read, and each kernel becomes int8 with a scale per
+output channel. Activations that are concatenated share one range, since the convolution behind them knows only one.
 
-What stays in float: enlarging, the kernels that make logits, and what follows these; and the few convolutions whose
-kernels do not bear 8 bits, with what they see, the first one's picture among it. Only CPUs that add up products
-of bytes by themselves (VNNI, AMX) gain by it; others add them in 16 bits, which overflow.
+Resizing, the kernels that produce logits, and what follows these stay in float. So do the few convolutions whose
+kernels do not bear 8 bits, with their inputs; the first one, which reads the picture, is among them. Only CPUs that
+sum products of int8 natively (VNNI, AMX) gain by it; others sum them in 16 bits, which overflow.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ from model.eight_bits import bears_8_bits, in_8_bits
 
 LEVELS: Final = 256
 _PASSES_ON: Final = frozenset({"Interpolate", "MaxPool", "Transpose", "Convert"})
-_SEES_8_BITS: Final = frozenset({"Convolution", "MaxPool", "Concat", "Add"})
+_READS_8_BITS: Final = frozenset({"Convolution", "MaxPool", "Concat", "Add"})
 
 
 def quantise(model: Any, activations: Activations) -> None:
-    """Change an `openvino.Model` of fixed shapes. Raises LoadError where `activations` are not this network's."""
-    _enlarge_by_rows_and_columns(model)
-    exact = _exact(model)
-    ranges = _joined(model, _ranges(model, activations), exact)
+    """Quantise an `openvino.Model` of fixed shapes in place. Raises LoadError if `activations` are of another
+    network."""
+    _resize_channels_first(model)
+    in_float = _float_nodes(model)
+    ranges = _share_ranges(model, _ranges(model, activations), in_float)
     for node in model.get_ordered_ops():
         name = node.get_friendly_name()
         if name in ranges:
-            _round(node, ranges[name], _SEES_8_BITS, exact)
+            _insert_fake_quantize(node, ranges[name], _READS_8_BITS, in_float)
         elif (
             node.get_type_name() == "Interpolate" and (origin := _origin(node).get_friendly_name()) in ranges
         ):
-            _round(node, ranges[origin], {"Concat"}, exact)
+            _insert_fake_quantize(node, ranges[origin], {"Concat"}, in_float)
     for node in _convolutions(model):
-        if node.get_friendly_name() not in exact:
-            _narrow(node)
+        if node.get_friendly_name() not in in_float:
+            _quantise_kernel(node)
     model.validate_nodes_and_infer_types()
 
 
-def _enlarge_by_rows_and_columns(model: Any) -> None:
-    """TensorFlow's order of axes, channels last, stands around each enlarging alone; without it 8 bits pass through.
-    The network then takes a third of the time."""
+def _resize_channels_first(model: Any) -> None:
+    """Resize in channels-first order. The SavedModel's transposes to channels-last around each resize block 8 bits;
+    without them the network takes a third of the time."""
     from openvino import opset13 as ops
 
     for node in model.get_ordered_ops():
@@ -57,8 +58,8 @@ def _enlarge_by_rows_and_columns(model: Any) -> None:
         while source.get_node().get_type_name() in ("Convert", "Transpose"):
             source = source.get_node().input(0).get_source_output()
         users = [end.get_node() for end in node.output(0).get_target_inputs()]
-        turned = all(user.get_type_name() == "Transpose" for user in users)
-        if not turned or len(source.get_shape()) != 4:
+        transposed = all(user.get_type_name() == "Transpose" for user in users)
+        if not transposed or len(source.get_shape()) != 4:
             continue
         enlarged = ops.interpolate(
             source,
@@ -73,8 +74,8 @@ def _enlarge_by_rows_and_columns(model: Any) -> None:
 
 
 def _ranges(model: Any, activations: Activations) -> dict[str, float]:
-    """The largest value of each ReLU and each residual sum, by the operation's name. They are told apart by their
-    order, which is the same in every topological order, since each needs the one before it."""
+    """The largest value of each ReLU and each residual sum, by the operation's name. They are matched by their order,
+    which is the same in every topological order because each depends on the one before it."""
     nodes = list(model.get_ordered_ops())
     relus = [node for node in nodes if node.get_type_name() == "Relu"]
     sums = [node for node in nodes if node.get_type_name() == "Add" and _adds(node, "Relu")]
@@ -91,8 +92,8 @@ def _adds(node: Any, kind: str) -> bool:
     return all(end.get_source_output().get_node().get_type_name() == kind for end in node.inputs())
 
 
-def _exact(model: Any) -> frozenset[str]:
-    """The names of the convolutions that stay in float, and of the Concats that none but they see."""
+def _float_nodes(model: Any) -> frozenset[str]:
+    """The names of the convolutions that stay in float, and of the Concats that only these read."""
     found: set[str] = set()
     for node in model.get_ordered_ops():
         constant = node.get_type_name() == "Convolution" and _source(node, 1).get_type_name() == "Constant"
@@ -104,9 +105,9 @@ def _exact(model: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _joined(model: Any, ranges: dict[str, float], exact: Collection[str]) -> dict[str, float]:
-    """The same, where activations that some Concat joins have the largest range of all of them. Those that are
-    `exact` do not count."""
+def _share_ranges(model: Any, ranges: dict[str, float], in_float: Collection[str]) -> dict[str, float]:
+    """`ranges`, with the largest of them for all activations that one Concat joins, unless the Concat is among
+    `in_float`."""
     group = {name: name for name in ranges}
 
     def head(name: str) -> str:
@@ -115,7 +116,7 @@ def _joined(model: Any, ranges: dict[str, float], exact: Collection[str]) -> dic
         return name
 
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "Concat" and node.get_friendly_name() not in exact:
+        if node.get_type_name() == "Concat" and node.get_friendly_name() not in in_float:
             names = [_origin(_source(node, i)).get_friendly_name() for i in range(node.get_input_size())]
             if all(name in group for name in names):
                 for name in names[1:]:
@@ -127,31 +128,33 @@ def _joined(model: Any, ranges: dict[str, float], exact: Collection[str]) -> dic
 
 
 def _origin(node: Any) -> Any:
-    """Whose values `node` passes on, without making them larger."""
+    """The operation whose values `node` passes on without enlarging their range."""
     while node.get_type_name() in _PASSES_ON:
         node = _source(node, 0)
     return node
 
 
-def _round(node: Any, largest: float, users: Collection[str], exact: Collection[str]) -> None:
-    """What `node` gives to operations of these kinds, except the `exact`, is rounded to LEVELS steps from
-    0 to `largest`."""
+def _insert_fake_quantize(
+    node: Any, largest: float, users: Collection[str], in_float: Collection[str]
+) -> None:
+    """Quantise the output of `node` to LEVELS steps from 0 to `largest`, for consumers of these kinds that are not
+    `in_float`."""
     from openvino import opset13 as ops
 
-    takers = [
+    consumers = [
         end
         for end in node.output(0).get_target_inputs()
-        if end.get_node().get_type_name() in users and end.get_node().get_friendly_name() not in exact
+        if end.get_node().get_type_name() in users and end.get_node().get_friendly_name() not in in_float
     ]
-    if takers:
+    if consumers:
         low, high = np.float32(0), np.float32(largest)
         rounded = ops.fake_quantize(node.output(0), low, high, low, high, LEVELS)
-        for end in takers:
+        for end in consumers:
             end.replace_source_output(rounded.output(0))
 
 
 def _convolutions(model: Any) -> Iterator[Any]:
-    """Those with a constant kernel that see what is rounded, and do not make logits."""
+    """The convolutions with a constant kernel that read quantised values and do not produce logits."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Convolution":
             continue
@@ -159,14 +162,14 @@ def _convolutions(model: Any) -> Iterator[Any]:
         makes_logits = list(node.output(0).get_shape())[1] == 1
         if (
             kernel.get_type_name() == "Constant"
-            and seen in _SEES_8_BITS | {"FakeQuantize"}
+            and seen in _READS_8_BITS | {"FakeQuantize"}
             and not makes_logits
         ):
             yield node
 
 
-def _narrow(convolution: Any) -> None:
-    """Its kernel becomes int8 `[O,I,h,w]` and scales `[O,1,1,1]`."""
+def _quantise_kernel(convolution: Any) -> None:
+    """Replace the kernel by int8 `[O,I,h,w]` and scales `[O,1,1,1]`."""
     from openvino import opset13 as ops
 
     values, scale = in_8_bits(_kernel(convolution))
@@ -178,7 +181,7 @@ def _narrow(convolution: Any) -> None:
 
 
 def _kernel(convolution: Any) -> NDArray[np.float32]:
-    """float32 `[h,w,I,O]`, as artifacts store it."""
+    """The kernel as float32 `[h,w,I,O]`, as artifacts store it."""
     kernel: NDArray[np.float32] = _source(convolution, 1).get_data().astype(np.float32)
     return kernel.transpose(2, 3, 1, 0)
 

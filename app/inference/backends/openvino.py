@@ -1,10 +1,9 @@
-"""A SavedModel comes in, functions that run it on this machine's CPU by OpenVINO go out: uint8 `[N,S,S,3]` to float32
-`[N,S,S]`.
+"""Run a SavedModel on this machine's CPU by OpenVINO: uint8 `[N,S,S,3]` to float32 `[N,S,S]`.
 
-OpenVINO reads the very files that TensorFlow does; what it has compiled is kept (`compiled_cache`), so that a
-second start reads no model at all. One picture at a time: two at once cost as much each, and each size of batch
-would hold the network once more. While pictures come one by one, each gets several cores; as soon as two meet, each
-gets its own, which takes less of all cores' time. Knows no TensorFlow and no GPU.
+OpenVINO reads the same files as TensorFlow. What it compiles is cached (`compiled_cache`), so that the next start
+reads no model at all. Pictures run one at a time: two in a batch cost as much each, and each batch size would hold
+the network once more. A picture that is alone is computed by several cores; as soon as two overlap, each is computed
+by one, which takes less of all cores' time. Knows no TensorFlow and no GPU.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from model import contract
 from model.contract import Activations
 
 _HINTS: Final = {"float32": "f32", "bfloat16": "bf16", EIGHT_BITS: "f32"}
-"""Of the precision, which is never left to OpenVINO: on ARM it would take float16. In 8 bits it is that of what
-little stays in float."""
-BROAD: Final = 4  # cores for a picture that is alone, at the most
-QUIET_S: Final = 0.5  # since two pictures last met: before, the next ones are expected to meet as well
+"""Precision hints by precision. The choice is never left to OpenVINO: on ARM it would take float16. For 8 bits it is
+the precision of the few operations that stay in float."""
+MAX_CORES_PER_PICTURE: Final = 4  # cores at most for a picture that is alone
+NO_OVERLAP_S: Final = 0.5  # after two pictures overlapped, the next ones are expected to, for this long
 _TOOLS: Final = "openvino.tools"
-_SHORT_OF_MEMORY: Final = ("bad_alloc", "can't alloc", "Failed to allocate")
+_OUT_OF_MEMORY: Final = ("bad_alloc", "can't alloc", "Failed to allocate")
 _loading = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -46,20 +45,20 @@ T = TypeVar("T")
 
 
 class NotInstalledError(LoadError):
-    """There is no OpenVINO for this Python."""
+    """OpenVINO is not installed in this Python."""
 
 
 def no_cache(compiler: str) -> CompiledCache:
-    """A cache that keeps nothing."""
+    """A cache that stores nothing."""
     return CompiledCache(None, "", compiler)
 
 
 class OpenVinoModel:
-    """A SavedModel as OpenVINO reads it, for pictures of `size` pixels a side. Whatever loads runs in one thread.
+    """A SavedModel as OpenVINO reads it, for pictures of `size` pixels a side. All loading happens in one thread.
 
-    OpenVINO's Python part prepares a conversion of types where it is first used, under a lock of C++; meanwhile it
-    gives Python's lock away. Two threads that come there at once wait for each other for ever. So whatever a run
-    needs is done once for each request here, by one thread at a time, before others see it.
+    OpenVINO's Python part prepares a type conversion on first use, under a C++ lock, and releases Python's lock
+    meanwhile. Two threads that do so at the same time deadlock. So everything that a run needs is done once per
+    request here, by one thread at a time, before other threads see the request.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class OpenVinoModel:
         activations: Activations | None = None,
         cache: Callable[[str], CompiledCache] = no_cache,
     ) -> None:
-        """`activations` are needed for 8 bits. `cache` keeps what is compiled by a version of OpenVINO.
+        """`activations` are needed for 8 bits. `cache` makes the cache for a version of OpenVINO.
 
         Raises NotInstalledError.
         """
@@ -80,35 +79,37 @@ class OpenVinoModel:
         openvino = _openvino()
         self._core = openvino.Core()
         self._cache = cache(openvino.get_version())
-        self._float: Any = None  # the network as it was read, when that was necessary
+        self._float: Any = None  # the network in float, once it has been read
 
-    def exactly(self) -> Predict:
-        """In float32, for a single thread at a time."""
-        return _alone(lambda: Requests(self._compiled("float32", 1, self._config.threads, keep=False)))
+    def reference(self) -> Predict:
+        """The float32 reference, for one thread at a time."""
+        return _in_loader_thread(
+            lambda: RequestPool(self._compile("float32", 1, self._config.threads, keep=False))
+        )
 
     def in_float32(self) -> Predict:
-        """For as many threads as there are lanes; more wait for their turn."""
-        return _alone(lambda: self._to_serve("float32"))
+        """The network in float32, for as many threads as there are lanes; more wait."""
+        return _in_loader_thread(lambda: self._load("float32"))
 
     def narrowed(self, kind: Narrow, _probe: Batch) -> Predict:
-        """As `in_float32`."""
-        return _alone(lambda: self._to_serve(kind))
+        """The network in a lower precision, otherwise as `in_float32`."""
+        return _in_loader_thread(lambda: self._load(kind))
 
-    def remembered(self, asked: str) -> tuple[Predict, str] | None:
-        """The network as a function in the precision that was chosen when `asked` was asked for the last time, if its
-        compiled form was kept; else None."""
+    def cached_choice(self, asked: str) -> tuple[Predict, str] | None:
+        """The network in the precision that was last chosen for `asked`, and that precision; None if it is not in the
+        cache."""
         chosen = self._cache.get(f"chosen for {asked}")
         if chosen is None:
             return None
         precision = chosen.decode()
-        return _alone(lambda: self._to_serve(precision)), precision
+        return _in_loader_thread(lambda: self._load(precision)), precision
 
-    def remember(self, asked: str, chosen: str) -> None:
-        """`chosen` is what `remembered` will give for `asked`."""
+    def store_choice(self, asked: str, chosen: str) -> None:
+        """Store that `chosen` was chosen for `asked`."""
         self._cache.put(f"chosen for {asked}", chosen.encode())
 
-    def _in(self, precision: str) -> Any:
-        """The network that is to be compiled for a precision."""
+    def _network_for(self, precision: str) -> Any:
+        """The network to compile for a precision."""
         if self._float is None:
             self._float = self._read()
         if precision != EIGHT_BITS:
@@ -127,43 +128,44 @@ class OpenVinoModel:
             simplify_side_maps(model)
         return model
 
-    def _to_serve(self, precision: str) -> Predict:
+    def _load(self, precision: str) -> Predict:
         lanes, threads = self._config.lanes, self._config.threads
-        requests = self._compiled(precision, lanes, threads)
+        requests = self._compile(precision, lanes, threads)
         if lanes == 1:
-            return Requests(requests)
-        (broad,) = self._compiled(precision, 1, max(threads, min(lanes * threads, BROAD)))
-        return Requests(requests, broad)
+            return RequestPool(requests)
+        (broad,) = self._compile(precision, 1, max(threads, min(lanes * threads, MAX_CORES_PER_PICTURE)))
+        return RequestPool(requests, broad)
 
-    def _compiled(self, precision: str, lanes: int, threads: int, *, keep: bool = True) -> list[Request]:
-        """One for each lane, of so many threads."""
+    def _compile(self, precision: str, lanes: int, threads: int, *, keep: bool = True) -> list[Request]:
+        """Compile the network; return a request for each of the `lanes`, with `threads` threads each."""
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "NUM_STREAMS": lanes,
             "INFERENCE_NUM_THREADS": lanes * threads,
-            "ENABLE_HYPER_THREADING": True,  # What a core is has been decided when they were counted.
-            "ENABLE_CPU_PINNING": False,  # Decoding and encoding use the same cores.
+            "ENABLE_HYPER_THREADING": True,  # `config.threads` already counts cores as intended.
+            "ENABLE_CPU_PINNING": False,  # Decoding and encoding share the cores.
         }
         with self._failures():
-            compiled = self._compiled_before(precision, options) if keep else self._anew(precision, options)
-            return [_Request(compiled) for _ in range(lanes)]
+            compile_network = self._compile_cached if keep else self._compile_uncached
+            compiled = compile_network(precision, options)
+            return [_InferRequest(compiled) for _ in range(lanes)]
 
-    def _compiled_before(self, precision: str, options: dict[str, Any]) -> Any:
-        """From the cache, else compiled and kept."""
-        what = f"{precision} {self._size} {options}"
-        if (kept := self._cache.get(what)) is not None:
+    def _compile_cached(self, precision: str, options: dict[str, Any]) -> Any:
+        """Load the compiled network from the cache, or compile and store it."""
+        key = f"{precision} {self._size} {options}"
+        if (stored := self._cache.get(key)) is not None:
             try:
-                return self._core.import_model(kept, "CPU", options)
+                return self._core.import_model(stored, "CPU", options)
             except RuntimeError as error:
-                _log.warning("a compiled network is not taken, compiling anew: %s", error)
-                self._cache.forget(what)
-        compiled = self._anew(precision, options)
-        if self._cache.keeps:
-            self._cache.put(what, compiled.export_model().getvalue())
+                _log.warning("OpenVINO rejects a cached network, compiling again: %s", error)
+                self._cache.remove(key)
+        compiled = self._compile_uncached(precision, options)
+        if self._cache.enabled:
+            self._cache.put(key, compiled.export_model().getvalue())
         return compiled
 
-    def _anew(self, precision: str, options: dict[str, Any]) -> Any:
-        return self._core.compile_model(self._in(precision), "CPU", options)
+    def _compile_uncached(self, precision: str, options: dict[str, Any]) -> Any:
+        return self._core.compile_model(self._network_for(precision), "CPU", options)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -171,24 +173,24 @@ class OpenVinoModel:
             try:
                 yield
             except RuntimeError as error:
-                if _is_short_of_memory(error):
+                if _is_out_of_memory(error):
                     raise
                 raise LoadError(f"{self._path}: not a SavedModel that OpenVINO runs: {error}") from None
 
 
 class Request(Protocol):
-    """One run of the network at a time."""
+    """Runs the network on one picture at a time."""
 
     def run(self, image: NDArray[np.uint8]) -> Alphas:
-        """Of an image `[1,S,S,3]` the alpha `[1,S,S]`, the caller's own."""
+        """The alpha `[1,S,S]` of an image `[1,S,S,3]`. The caller owns the array."""
 
 
-class _Request:
-    """The memory that one run of the network needs."""
+class _InferRequest:
+    """The buffers for one run of the network."""
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
-        # Seen through once and for all: to ask for it is what two threads must not do for the first time at once.
+        # Taken here once: two threads must not call get_tensor for the first time at the same time.
         self._image: NDArray[np.uint8] = self._request.get_tensor(compiled.input(contract.INPUT_NAME)).data
         self._alpha: Alphas = self._request.get_tensor(compiled.output(contract.OUTPUT_NAME)).data
         self.run(np.zeros_like(self._image))
@@ -200,55 +202,55 @@ class _Request:
         return self._alpha[..., 0].copy()
 
 
-class Requests:
-    """As many threads as there are `requests` may run pictures at once; others wait. `broad`, if there is one, is for
-    pictures that come alone."""
+class RequestPool:
+    """A pool: as many threads as there are `requests` may run pictures at once; others wait. `broad`, if there is
+    one, uses several cores, for pictures that are alone."""
 
     def __init__(self, requests: Sequence[Request], broad: Request | None = None) -> None:
         self._free: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for each in requests:
             self._free.put(each)
         self._broad = broad
-        self._inside = 0
-        self._met_at = float("-inf")
-        self._counting = threading.Lock()
+        self._in_flight = 0
+        self._last_overlap = float("-inf")
+        self._lock = threading.Lock()
 
     def __call__(self, batch: Batch) -> Alphas:
-        """Raises MemoryError where memory is too short."""
-        with self._one() as request, _memory_errors():
+        """Raises MemoryError if there is too little memory."""
+        with self._acquire() as request, _memory_errors():
             return np.concatenate([request.run(batch[number, None]) for number in range(len(batch))])
 
     @contextmanager
-    def _one(self) -> Iterator[Request]:
-        broad = self._broad if self._enter() else None
+    def _acquire(self) -> Iterator[Request]:
+        broad = self._broad if self._is_alone() else None
         request = broad or self._free.get()
         try:
             yield request
         finally:
             if not broad:
                 self._free.put(request)
-            with self._counting:
-                self._inside -= 1
+            with self._lock:
+                self._in_flight -= 1
 
-    def _enter(self) -> bool:
-        """Whether nobody else is inside, nor has met another there lately."""
+    def _is_alone(self) -> bool:
+        """Count the run; return whether it is alone and no two runs have overlapped lately."""
         now = time.monotonic()
-        with self._counting:
-            if self._inside:
-                self._met_at = now
-            self._inside += 1
-            return now - self._met_at > QUIET_S
+        with self._lock:
+            if self._in_flight:
+                self._last_overlap = now
+            self._in_flight += 1
+            return now - self._last_overlap > NO_OVERLAP_S
 
 
-def _alone(work: Callable[[], T]) -> T:
-    """What `work` gives, done by a thread of its own while no other such work is. OpenVINO's threads have the
-    niceness of the one that makes them."""
+def _in_loader_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own, one at a time. OpenVINO's threads inherit the niceness of the thread that
+    creates them."""
     with _loading, ThreadPoolExecutor(1, "openvino", lower_priority) as thread:
         return thread.submit(work).result()
 
 
 def _openvino() -> Any:
-    """The module `openvino`. Raises NotInstalledError."""
+    """Import the module `openvino`. Raises NotInstalledError."""
     try:
         with _without_tools():
             import openvino
@@ -259,12 +261,12 @@ def _openvino() -> Any:
 
 @contextmanager
 def _without_tools() -> Iterator[None]:
-    """OpenVINO imports its tools where it finds them, and they a package that reports to OpenVINO's makers how they
-    are used. What runs networks needs neither."""
+    """Block OpenVINO's tools, which it imports if they are installed. They import a package that sends usage
+    statistics to OpenVINO's makers, and running networks needs neither."""
     if _TOOLS in sys.modules:
         yield
         return
-    sys.modules[_TOOLS] = None  # type: ignore[assignment] # Python's way to say that there is none.
+    sys.modules[_TOOLS] = None  # type: ignore[assignment] # makes the import fail
     try:
         yield
     finally:
@@ -273,14 +275,14 @@ def _without_tools() -> Iterator[None]:
 
 @contextmanager
 def _memory_errors() -> Iterator[None]:
-    """Raises MemoryError for OpenVINO's own errors that say so."""
+    """Raise MemoryError for OpenVINO's own out-of-memory errors."""
     try:
         yield
     except RuntimeError as error:
-        if _is_short_of_memory(error):
+        if _is_out_of_memory(error):
             raise MemoryError(str(error)) from None
         raise
 
 
-def _is_short_of_memory(error: RuntimeError) -> bool:
-    return any(words in str(error) for words in _SHORT_OF_MEMORY)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -1,13 +1,13 @@
-"""Rewrite a network that OpenVINO has read so that it runs faster, or right, with the same result.
+"""Rewrite a network that OpenVINO has read so that it runs faster, or correctly, with the same result.
 
-`simplify_side_maps`: U²-Net's answer is a weighted sum of maps of one channel, most of them enlarged before.
-OpenVINO's enlarging and its convolutions are made for many channels, and spend a tenth of the network's time on
-these. A plane is as well enlarged by two products of matrices, and a sum is a sum. A network without such a step
-stays as it is.
+`simplify_side_maps`: U²-Net's output is a weighted sum of one-channel maps, most of them enlarged before. OpenVINO's
+resize and convolution are made for many channels, and take a tenth of the network's time for these maps. Enlarging a
+plane is two matrix products, and the convolution over the maps is a weighted sum. Networks without such steps stay
+unchanged.
 
-`restore_kernels`: kernels that are stored in 8 or 16 bits are read as a constant, a conversion and multiplications.
-OpenVINO leaves those of 8 bits for its own low precision to find, also where it calculates in float, and there its
-2026.4 gives noise: of two networks that are compiled of one model, the first loses its kernels to the second.
+`restore_kernels`: kernels stored in 8 or 16 bits are read as a constant, a conversion and multiplications. OpenVINO
+leaves those of 8 bits for its low-precision passes, even when it computes in float, and version 2026.4 then gives
+noise: of two networks compiled from one model, the first loses its kernels to the second.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _BILINEAR: Final = {"mode": "linear_onnx", "coordinate_transformation_mode": "ha
 
 
 def simplify_side_maps(model: Any) -> None:
-    """Change an `openvino.Model`, whose shapes are fixed."""
+    """Rewrite an `openvino.Model` of fixed shapes in place."""
     for node in model.get_ordered_ops():
-        if _enlarges_a_plane(node):
-            node.output(0).replace(_by_matrices(node).output(0))
-        elif _weighs_planes(node):
-            node.output(0).replace(_sum(node).output(0))
+        if _is_plane_resize(node):
+            node.output(0).replace(_resize_by_matmul(node).output(0))
+        elif _is_plane_sum(node):
+            node.output(0).replace(_weighted_sum(node).output(0))
 
 
-def _enlarges_a_plane(node: Any) -> bool:
-    """Whether it resizes `[1,h,w,1]` to `[1,H,W,1]`, bilinear with half-pixel centres."""
+def _is_plane_resize(node: Any) -> bool:
+    """Whether the node resizes `[1,h,w,1]` to `[1,H,W,1]`, bilinear with half-pixel centres."""
     if node.get_type_name() != "Interpolate":
         return False
     before, after, attributes = _shape(node.input(0)), _shape(node.output(0)), node.get_attributes()
@@ -38,19 +38,20 @@ def _enlarges_a_plane(node: Any) -> bool:
     return bilinear and all(len(shape) == 4 and shape[0] == shape[3] == 1 for shape in (before, after))
 
 
-def _by_matrices(node: Any) -> Any:
+def _resize_by_matmul(node: Any) -> Any:
+    """The same resize as two matrix products."""
     from openvino import opset13 as ops
 
     (_, high, wide, _), after = _shape(node.input(0)), _shape(node.output(0))
     plane = ops.reshape(_source(node, 0), np.array([high, wide]), special_zero=False)
-    rows, columns = mixture(high, after[1]), mixture(wide, after[2])
+    rows, columns = resize_matrix(high, after[1]), resize_matrix(wide, after[2])
     higher = ops.matmul(ops.constant(rows), plane, transpose_a=False, transpose_b=False)
     enlarged = ops.matmul(higher, ops.constant(columns), transpose_a=False, transpose_b=True)
     return ops.reshape(enlarged, np.array(after), special_zero=False)
 
 
-def _weighs_planes(node: Any) -> bool:
-    """Whether it is a 1x1 convolution over joined planes `[1,1,H,W]`, by constant weights."""
+def _is_plane_sum(node: Any) -> bool:
+    """Whether the node is a 1x1 convolution, with constant weights, over concatenated planes `[1,1,H,W]`."""
     if node.get_type_name() != "Convolution" or _weights(node) is None:
         return False
     joined = _source(node, 0).get_node()
@@ -58,7 +59,8 @@ def _weighs_planes(node: Any) -> bool:
     return planes and _shape(node.input(0))[2:] == _shape(node.output(0))[2:]
 
 
-def _sum(node: Any) -> Any:
+def _weighted_sum(node: Any) -> Any:
+    """The same convolution as a weighted sum."""
     from openvino import opset13 as ops
 
     joined = _source(node, 0).get_node()
@@ -75,9 +77,9 @@ def _sum(node: Any) -> Any:
 
 
 def _weights(convolution: Any) -> Any:
-    """float32 `[C]` of a kernel `[1,C,1,1]`; None of another."""
+    """The float32 `[C]` of a kernel `[1,C,1,1]`; None for other kernels."""
     kernel = _source(convolution, 1).get_node()
-    if kernel.get_type_name() == "Convert":  # It is stored in 16 bits.
+    if kernel.get_type_name() == "Convert":  # stored in 16 bits
         kernel = _source(kernel, 0).get_node()
     shape = _shape(convolution.input(1))
     if kernel.get_type_name() != "Constant" or [shape[0], *shape[2:]] != [1, 1, 1]:
@@ -93,8 +95,8 @@ def _shape(end: Any) -> list[int]:
     return list(end.get_shape())
 
 
-def mixture(before: int, after: int) -> NDArray[np.float32]:
-    """`[after,before]`: what each of `after` places takes of each of `before`, bilinear with half-pixel centres."""
+def resize_matrix(before: int, after: int) -> NDArray[np.float32]:
+    """The matrix `[after,before]` that resizes a line of `before` samples, bilinear with half-pixel centres."""
     places = np.maximum((np.arange(after) + 0.5) * before / after - 0.5, 0)
     lower = np.floor(places).astype(int)
     upper = np.minimum(lower + 1, before - 1)
@@ -105,22 +107,22 @@ def mixture(before: int, after: int) -> NDArray[np.float32]:
 
 
 def restore_kernels(model: Any) -> None:
-    """Change an `openvino.Model`."""
+    """Replace the stored kernels of an `openvino.Model` by float32 constants in place."""
     from openvino import opset13 as ops
 
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
-            kernel = _value(node.input(1).get_source_output().get_node())
+            kernel = _constant_value(node.input(1).get_source_output().get_node())
             if kernel is not None:
                 constant = ops.constant(np.ascontiguousarray(kernel, np.float32))
                 node.input(1).replace_source_output(constant.output(0))
 
 
-def _value(node: Any) -> NDArray[Any] | None:
-    """What a node gives that depends on constants alone, by operations that restore kernels; None for another's."""
+def _constant_value(node: Any) -> NDArray[Any] | None:
+    """The value of a node that depends only on constants, by operations that restore kernels; None for any other."""
     if node.get_type_name() == "Constant":
         return np.asarray(node.get_data())
-    sources = [_value(end.get_source_output().get_node()) for end in node.inputs()]
+    sources = [_constant_value(end.get_source_output().get_node()) for end in node.inputs()]
     values = [each for each in sources if each is not None]
     if len(values) != len(sources):
         return None

@@ -1,7 +1,7 @@
-"""A network that can be had in several precisions comes in; the one that suits this machine goes out.
+"""Choose the precision in which a network runs on this machine.
 
-8 or 16 bits are taken where the machine multiplies them and the network's alphas stay close to float32's. Knows no
-library that runs networks.
+8 or 16 bits are chosen if the machine multiplies them natively and the network's alphas stay close to float32's.
+Knows no library that runs networks.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Narrow = Literal["bfloat16", "float16", "int8"]
 EIGHT_BITS: Final = "int8"
 
 TOLERANCE: Final = 2 / 255
-"""How far a probe's alphas may be from float32's on average: two of the 256 steps of the answer. On photos they are a
-quarter of that off in 8 bits (the export says how much), and less in 16. What overflows, or has another network's
-ranges, is far off. Single pixels in the middle of a steep edge move further in any precision below float32."""
+"""Largest mean difference of a probe's alphas from float32's: two of the 256 steps of the answer. On photos 8 bits
+differ by a quarter of that (the export reports how much), 16 bits by less. Overflow, or another network's ranges,
+exceeds it by far. Single pixels on a steep edge differ more in any precision below float32."""
 
 NEEDS: Final[Mapping[Precision, str]] = {
     "bfloat16": "a CPU with AVX512-BF16 or AMX or a GPU of compute capability 8.0",
@@ -33,40 +33,41 @@ NEEDS: Final[Mapping[Precision, str]] = {
 _log = logging.getLogger(__name__)
 
 
-class Precisions(Protocol):
-    """A network that has not been made ready yet."""
+class PrecisionVariants(Protocol):
+    """A network that is available in several precisions."""
 
-    def exactly(self) -> Predict:
-        """In float32, soon to be had rather than quick."""
+    def reference(self) -> Predict:
+        """In float32, quick to build rather than quick to run."""
 
     def in_float32(self) -> Predict:
-        """To serve."""
+        """In float32, to serve."""
 
     def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
-        """To serve; it may be tried with `probe`."""
+        """In `kind`, to serve; may be tuned with `probe`."""
 
 
-def check(asked: Precision, possible: Sequence[Narrow]) -> None:
-    """Raise LoadError for a precision that is not among those that the machine multiplies."""
-    if asked not in ("auto", "float32", *possible):
+def check(requested: Precision, possible: Sequence[Narrow]) -> None:
+    """Raise LoadError for a precision that the machine does not multiply natively."""
+    if requested not in ("auto", "float32", *possible):
         raise LoadError(
-            f"MATTE_PRECISION={asked} is not to be had here: it needs {NEEDS[asked]}. Set it to auto or float32."
+            f"MATTE_PRECISION={requested} is not available here: it needs {NEEDS[requested]}. "
+            "Set it to auto or float32."
         )
 
 
 def choose(
-    network: Precisions, size: int, possible: Sequence[Narrow], asked: Precision
+    network: PrecisionVariants, size: int, possible: Sequence[Narrow], requested: Precision
 ) -> tuple[Predict, str]:
-    """The network as a function, and the precision it works in: the first of the `possible` that the alphas bear, or
-    what is asked for.
+    """Return the network as a function, and its precision: the first of the `possible` with alphas close to
+    float32's, or the requested one.
 
-    Raises LoadError if asked for a coarser one than the alphas bear.
+    Raises LoadError if the requested precision is too coarse for the network.
     """
-    kinds = [kind for kind in possible if asked in ("auto", kind)]
-    if asked == "float32" or not kinds:
+    kinds = [kind for kind in possible if requested in ("auto", kind)]
+    if requested == "float32" or not kinds:
         return network.in_float32(), "float32"
     probe = probe_picture(size)
-    exact = network.exactly()(probe)
+    exact = network.reference()(probe)
     give_memory_back()
     for kind in kinds:
         quick = network.narrowed(kind, probe)
@@ -74,7 +75,7 @@ def choose(
         give_memory_back()
         if problem is None:
             return quick, kind
-        if asked != "auto":
+        if requested != "auto":
             raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
         del quick
         _log.warning("%s: trying the next precision", problem)
@@ -82,8 +83,8 @@ def choose(
 
 
 def _problem(kind: Narrow, alphas: Alphas, exact: Alphas) -> str | None:
-    """What is wrong with a probe's alphas in `kind`; None where they are close enough. What overflowed is not a
-    number, and is not."""
+    """What is wrong with a probe's alphas in `kind`; None if they are close enough. Overflow gives NaN, which is
+    not."""
     found = float(np.abs(alphas - exact).mean())
     if found <= TOLERANCE:
         return None

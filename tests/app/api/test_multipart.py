@@ -12,9 +12,9 @@ from starlette.formparsers import MultiPartException
 
 from app.api import rembg, removebg
 from app.api.multipart import Form
-from tests.app.standing import finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import jpeg, png, saved
+from tests.support.images import jpeg, png, saved
+from tests.support.person_image import finds_standing, standing
+from tests.support.services import Running
 
 PHOTOS = {"PNG": png(standing()), "JPEG": jpeg(standing()), "WebP": saved(standing(), "WEBP")}
 TEXT_MAX = 1_000

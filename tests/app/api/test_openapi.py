@@ -9,15 +9,15 @@ import pytest
 
 from app.api import openapi
 from app.api.openapi import BINARY
-from app.api.options import HOW, NAMES
-from app.api.rembg import OPTIONS as REMBG_OPTIONS
 from app.api.rembg import PATH as REMBG
+from app.api.rembg import RembgOptions
 from app.api.removebg import PATH as REMOVEBG
-from app.api.removebg_options import OPTIONS as REMOVEBG_OPTIONS
+from app.api.removebg_options import RemovebgOptions
 from app.errors import ClientGone, NotReady, ServiceError, UnreadableImage
 from app.main import create_app
+from app.options import CutoutOptions, MatteOptions
 from app.settings import Settings
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 UPLOADS = ["/v1/matte", "/v1/cutout", REMOVEBG, REMBG]
 
@@ -95,10 +95,10 @@ def test_upload_is_described_with_its_bodies_and_answers(document: dict[str, Any
 @pytest.mark.parametrize(
     ("path", "options"),
     [
-        ("/v1/matte", {*HOW}),
-        ("/v1/cutout", {*NAMES, *HOW}),
-        (REMOVEBG, {*REMOVEBG_OPTIONS}),
-        (REMBG, {*REMBG_OPTIONS}),
+        ("/v1/matte", {*MatteOptions.model_fields}),
+        ("/v1/cutout", {*CutoutOptions.model_fields}),
+        (REMOVEBG, {*RemovebgOptions.model_fields}),
+        (REMBG, {*RembgOptions.model_fields}),
     ],
 )
 def test_every_option_is_described(document: dict[str, Any], path: str, options: set[str]) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from app.api.rembg import PATH, read_output
-from app.errors import InvalidBackground, InvalidOption
-from app.imaging.output import CUTOUT, MATTE, Ground, Output
+from app.errors import InvalidOption
+from app.imaging.output import CUTOUT, MATTE, Output
 from app.inference.predictor import Predict
-from tests.app.standing import PERSON, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import pixels, png
+from app.values import Ground
+from tests.support.images import pixels, png
+from tests.support.person_image import PERSON, SIDE, alpha_of_standing, finds_nobody, finds_standing, standing
+from tests.support.services import Running
 
 BESIDE = ~alpha_of_standing().astype(bool)
 
@@ -123,7 +124,7 @@ def test_parameters_are_said_in_our_own_words(options: dict[str, str], output: O
     "text", ["1,2", "1,2,3,4,5", "1,2,3,256", "-1,2,3,4", "1.0,2,3,4", "1,,3,4", "\u0661,2,3,4", "9" * 5_000]
 )
 def test_colour_of_other_than_bytes_is_refused(text: str) -> None:
-    with pytest.raises(InvalidBackground, match="`bgc` is `r,g,b,a`"):
+    with pytest.raises(InvalidOption, match="`bgc` is `r,g,b,a`"):
         read_output({"bgc": text})
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from app.api.removebg import PATH, wants_json
-from tests.app.standing import BOX, PERSON, SIDE, alpha_of_standing, finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import pixels, png, portrait
+from tests.support.images import pixels, png, portrait
+from tests.support.person_image import BOX, PERSON, SIDE, alpha_of_standing, finds_standing, standing
+from tests.support.services import Running
 
 BESIDE = ~alpha_of_standing().astype(bool)
 PHOTO = png(standing())

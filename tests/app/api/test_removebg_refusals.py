@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.api.removebg import PATH, status_of
-from app.errors import ClientError, InvalidSize, ServiceError, Unauthorised
-from tests.app.standing import finds_nobody, finds_standing, standing
-from tests.conftest import Running
-from tests.portraits import plain, png
+from app.errors import ClientError, InvalidOption, ServiceError, Unauthorised
+from tests.support.images import plain, png
+from tests.support.person_image import finds_nobody, finds_standing, standing
+from tests.support.services import Running
 
 PHOTO = png(standing())
 ENCODED = base64.b64encode(PHOTO).decode()
@@ -108,7 +108,7 @@ async def test_too_many_bytes_are_a_413_however_they_come(running: Running, chun
 
 
 def test_statuses_are_remove_bgs_where_the_client_is_at_fault() -> None:
-    assert status_of(InvalidSize) == 400
+    assert status_of(InvalidOption) == 400
     assert status_of(Unauthorised) == 401
     assert status_of(ServiceError) == 500
     assert all(status_of(kind) in (400, 401, 408, 413, 431, 499) for kind in ClientError.__subclasses__())

@@ -14,8 +14,9 @@ from app.imaging.decode import DECODER_BYTES
 from app.imaging.output import MATTE
 from app.inference.backends.base import Alphas, Batch
 from app.pipeline import measure
-from tests.conftest import Running, mean_colour
-from tests.portraits import jpeg, pixels, plain, png, portrait, saved
+from tests.support.images import jpeg, pixels, plain, png, portrait, saved
+from tests.support.networks import mean_colour
+from tests.support.services import Running
 
 
 async def test_form_field_gives_a_grey_png_of_the_photo_size(running: Running) -> None:

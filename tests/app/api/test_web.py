@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.api import web
-from tests.app.web.stand_in import MAX_UPLOAD_BYTES, StandIn, stand_in_app
+from tests.app.web.stub_service import MAX_UPLOAD_BYTES, StandIn, stand_in_app
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 HTML = (web.PAGE_DIR / "index.html").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import exit, process, watch
+from app.cli.photo_options import PhotoOptions
 from app.cli.processors import Done, PhotoFailed, ProcessingStopped
-from app.cutout_options import Wish
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -28,7 +28,7 @@ class Maker:
     def __init__(self) -> None:
         self.concurrency = 2
         self.name = "maker@1"
-        self.wish: Wish | None = None
+        self.options: PhotoOptions | None = None
         self.started = 0
         self.closed = 0
         self.done: list[bytes] = []
@@ -57,8 +57,8 @@ class Maker:
 def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     made = Maker()
 
-    def worker(_order: process.ProcessOptions, wish: Wish, _console: object) -> Maker:
-        made.wish = wish
+    def worker(_order: process.ProcessOptions, options: PhotoOptions, _console: object) -> Maker:
+        made.options = options
         return made
 
     monkeypatch.setattr(process, "_worker", worker)

@@ -116,7 +116,7 @@ def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
         order.cluster_spec.split,
     ) == (3, 2, 0, True)
     assert order.output.format == "webp"
-    assert "red" in order.key
+    assert "background" in order.key
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,6 @@ def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
     [
         (["none", "out"], "no such file or folder"),
         ([".", "out", "--format", "webp"], "a matte has no option but --quality"),
-        ([".", "out", "--output", "cutout", "--background", "no-such-colour"], "no-such-colour"),
     ],
 )
 def test_what_cannot_begin_is_said_in_a_sentence(runner, cluster, arguments, problem, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from app.cli import journal
 from app.cli.journal import Journal
-from app.files.results import LEDGER_FILE, Results
+from app.files.results import JOURNAL_FILE, Results
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_folder_may_be_moved_with_its_photos_and_results(out, photo, tmp_path):
 @pytest.mark.parametrize("rest", ['["inner/pho', "[]", "3", "null", '{"a": 1, "b": 2, "c": 3}'])
 def test_line_that_was_cut_off_does_no_harm(out, photo, rest):
     target = noted(out, photo)
-    with (out / LEDGER_FILE).open("a") as file:
+    with (out / JOURNAL_FILE).open("a") as file:
         file.write(rest)
     assert Journal(out, "options").has(photo, target)
 
 
 @pytest.mark.parametrize("rest", ['["inner/pho', "\udcff"])
 def test_what_is_noted_after_a_line_that_was_cut_off_is_not_lost_with_it(out, photo, rest):
-    with (out / LEDGER_FILE).open("a", errors="surrogateescape") as file:
+    with (out / JOURNAL_FILE).open("a", errors="surrogateescape") as file:
         file.write(rest)
     target = noted(out, photo)
     assert Journal(out, "options").has(photo, target)
@@ -107,13 +107,13 @@ def test_result_that_was_noted_and_never_written_is_not_done(out, photo):
     book = Journal(out, "options")
     book.add(target, book.mark(photo), 99)
     assert not Journal(out, "options").has(photo, target)
-    assert Results().hold(target)
+    assert Results().contains(target)
 
 
-def test_ledger_of_old_that_has_no_sizes_holds(out, photo):
+def test_journal_of_an_older_version_without_sizes_is_read(out, photo):
     target = noted(out, photo)
-    lines = [json.loads(line)[:2] for line in (out / LEDGER_FILE).read_text().splitlines()]
-    (out / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [json.loads(line)[:2] for line in (out / JOURNAL_FILE).read_text().splitlines()]
+    (out / JOURNAL_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert Journal(out, "options").has(photo, target)
 
 
@@ -125,11 +125,11 @@ def test_file_name_may_hold_anything(out, photo):
     assert Journal(out, "options").has(photo, target)
 
 
-def test_ledger_does_not_grow_without_end(out, photo, monkeypatch):
+def test_journal_does_not_grow_without_end(out, photo, monkeypatch):
     monkeypatch.setattr(journal, "_STALE_LINES_MAX", 2)
     for _ in range(3):
         target = noted(out, photo)
-    assert len((out / LEDGER_FILE).read_text().splitlines()) == 3
+    assert len((out / JOURNAL_FILE).read_text().splitlines()) == 3
     noted(out, photo)
     assert Journal(out, "options").has(photo, target)
-    assert len((out / LEDGER_FILE).read_text().splitlines()) == 1
+    assert len((out / JOURNAL_FILE).read_text().splitlines()) == 1

@@ -11,7 +11,7 @@ from app.cli.journal import Journal
 from app.cli.plan import Job, Plan
 from app.files.names import NAME_MAX
 from app.files.results import MADE
-from app.files.walk import BACK, NOWHERE
+from app.files.walk import DEAD_LINK, LINKED_BACK
 from tests.app.cli.conftest import touch
 
 
@@ -195,8 +195,8 @@ def test_what_is_no_photo_is_left_out_with_its_kind(tmp_path):
         "b.NEF": ".nef",
         "c.psd": ".psd",
         "IMG_1": "without a suffix",
-        "e.jpg": NOWHERE,
-        "up": BACK,
+        "e.jpg": DEAD_LINK,
+        "up": LINKED_BACK,
     }
     (tmp_path / "a.nef").unlink()
     assert "a.nef" not in left(planned)
@@ -238,6 +238,6 @@ def test_longest_names_get_results(tmp_path, length, suffix):
     touch(tmp_path, *[stem + ".jpg" for stem in stems])
     jobs = plan([tmp_path], tmp_path / "out", suffix)
     write(jobs, tmp_path / "out")
-    assert len(os.listdir(tmp_path / "out")) == 1 + len(stems)  # noqa: PTH208 - the ledger too
+    assert len(os.listdir(tmp_path / "out")) == 1 + len(stems)  # noqa: PTH208 - the journal too
     assert all(len(os.fsencode(target.name)) <= NAME_MAX for _, target in jobs)
     assert plan([tmp_path], tmp_path / "out", suffix) == jobs

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from app.__main__ import cli
 from app.cli import files
 from app.files.left_out import READ
-from tests.portraits import jpeg, png, portrait
+from tests.support.images import jpeg, png, portrait
 
 
 def written(out: Path) -> dict[str, bytes]:
-    """All results; the ledger, which is hidden, is none."""
+    """All results; the journal, which is hidden, is none."""
     found = (path for path in out.rglob("*.*") if not path.name.startswith("."))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found}
 
@@ -281,7 +281,7 @@ def test_single_photo_goes_to_the_file_that_is_named(runner, maker, folder, tmp_
         assert result.exit_code == 0, result.output
     assert target.read_bytes() == b"of a.jpg"
     assert os.listdir(target.parent) == ["x.webp"]  # noqa: PTH208 - hidden files too
-    assert maker.wish.format == "webp"
+    assert maker.options.format == "webp"
     assert len(maker.done) == 2
 
 

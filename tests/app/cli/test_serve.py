@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, failing, serving
+from tests.support.images import pixels, plain, png
+from tests.support.servers import PATIENCE_S, failing, serving
 
 
 def test_unknown_setting_is_refused(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +57,7 @@ def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
     assert "Address already in use" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "with_tensorflow"), [("auto", False), ("tensorflow", True)])
 def test_tensorflow_is_only_loaded_where_it_runs_the_network(
     tiny_artifact: Path, runtime: str, with_tensorflow: bool
@@ -77,6 +78,7 @@ def inside(client: httpx.Client) -> float:
     return float(page.split("\nmatte_inflight ")[1].split("\n")[0])
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_finishes_accepted_requests_and_exits_0(tiny_artifact: Path) -> None:
     # Five photos of 12 megapixels, decoded by one thread, so they are inside when the signal comes.
     waiting = {"MATTE_CPU_THREADS": "1", "MATTE_MAX_BATCH_SIZE": "8", "MATTE_API_KEYS": "k"}

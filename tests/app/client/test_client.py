@@ -30,7 +30,7 @@ from app.client import (
     Unexpected,
 )
 from tests.app.client.test_responses import HEADERS, MODEL
-from tests.app.served import served
+from tests.support.socket_servers import served
 
 AT_ONCE = RetryPolicy(attempts=3, first_pause_s=0)
 

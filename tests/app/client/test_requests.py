@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import pytest
 
-from app.client.requests import CutoutOptions, cutout_call, matte_call, read
-
-
-def test_photo_may_be_a_path_bytes_or_an_open_file(tmp_path):
-    path = tmp_path / "p.jpg"
-    path.write_bytes(b"photo")
-    with path.open("rb") as file:
-        for source in (path, str(path), b"photo", file, io.BytesIO(b"photo")):
-            assert read(source) == b"photo"
-
-
-def test_file_opened_as_text_is_refused():
-    with pytest.raises(TypeError, match="binary"):
-        read(io.StringIO("photo"))  # type: ignore[arg-type]
+from app.client.requests import CutoutOptions, cutout_call, matte_call
 
 
 def test_missing_photo_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        matte_call(tmp_path / "none.jpg", None)
+        matte_call(tmp_path / "none.jpg", {})
 
 
 def test_nothing_is_sent_of_what_was_left_to_the_service():
-    assert matte_call(b"photo", None).fields == {}
-    assert cutout_call(b"photo", CutoutOptions()).fields == {}
+    assert matte_call(b"photo", {"quality": None}).fields == {}
+    assert cutout_call(b"photo", {}).fields == {}
+    assert cutout_call(b"photo", CutoutOptions(blur=None, background=None)).fields == {}
 
 
 def test_options_are_sent_in_the_words_of_the_service():
-    options = CutoutOptions("webp", "#fff", 5, True, "10% 20px", 2.5, 0, "high", color="srgb")
+    options = CutoutOptions(
+        format="webp",
+        background="#fff",
+        blur=5,
+        crop=True,
+        margin="10% 20px",
+        size=2.5,
+        shadow=0,
+        quality="high",
+        color="srgb",
+    )
     call = cutout_call(b"photo", options)
     assert (call.method, call.path) == ("POST", "/v1/cutout")
     assert call.fields == {
@@ -58,8 +57,14 @@ def test_background_that_is_no_string_is_a_picture(tmp_path):
         assert "background" not in call.fields
 
 
+def test_option_that_there_is_not_is_refused_as_a_keyword_is():
+    for call in (partial(matte_call, b"photo", {"blur": 5}), partial(cutout_call, b"photo", {"colour": 1})):
+        with pytest.raises(TypeError, match=r"there is no option '(blur|colour)'; there is quality, model"):
+            call()
+
+
 def test_name_of_the_photo_is_not_sent(tmp_path):
     (tmp_path / "jane-doe.jpg").write_bytes(b"photo")
-    assert matte_call(tmp_path / "jane-doe.jpg", "high").parts == {
+    assert matte_call(tmp_path / "jane-doe.jpg", {"quality": "high"}).parts == {
         "image": ("image", b"photo", "application/octet-stream")
     }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import pickle
+import sys
 
 import httpx
+import numpy as np
+import PIL.Image
 import pytest
 
 from app.client.errors import Unexpected
@@ -121,3 +125,40 @@ def test_only_the_service_is_ready():
     assert read_ready(response(json={"status": "ready"}))
     with pytest.raises(Unexpected):
         read_ready(response(json={"status": "up"}))
+
+
+PIXELS = np.random.default_rng(2).integers(0, 256, (30, 40, 4), np.uint8)
+SHAPES = {"L": PIXELS[..., 0], "RGB": PIXELS[..., :3], "RGBA": PIXELS}
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"), [("L", "png"), ("RGB", "png"), ("RGBA", "png"), ("RGB", "webp"), ("RGBA", "webp")]
+)
+def test_answers_picture_is_pillows_and_its_pixels_are_an_array(mode, format):
+    file = io.BytesIO()
+    PIL.Image.fromarray(SHAPES[mode]).save(file, format, lossless=True, exact=True)
+    kind = {"Content-Type": f"image/{format}"}
+    answer = read_answer(response(HEADERS | kind, content=file.getvalue()))
+    assert answer.image.mode == mode
+    assert answer.image.size == (40, 30)
+    assert np.array_equal(answer.array, SHAPES[mode])
+    assert answer.array.dtype == np.uint8
+    answer.array[0, 0] = 0  # its own
+
+
+def test_zip_has_no_single_picture():
+    answer = read_answer(response(HEADERS | {"Content-Type": "application/zip"}, content=b"zip"))
+    for what in ("image", "array"):
+        with pytest.raises(ValueError, match=r"a ZIP holds two pictures: ask for format=\"png\""):
+            getattr(answer, what)
+
+
+@pytest.mark.parametrize(
+    ("what", "module", "package"), [("image", "PIL", "Pillow"), ("array", "numpy", "NumPy")]
+)
+def test_package_that_is_missing_is_named(what, module, package, monkeypatch):
+    answer = read_answer(response(HEADERS, content=b"png"))
+    monkeypatch.setitem(sys.modules, module, None)
+    said = f"answer.{what} needs {package}, which is not installed: pip install {package.lower()}"
+    with pytest.raises(ModuleNotFoundError, match=said):
+        getattr(answer, what)

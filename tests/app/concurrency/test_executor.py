@@ -11,7 +11,7 @@ import pytest
 
 from app.concurrency.executor import NICENESS, ContextThreadPool
 from app.observability.logs import request_id
-from tests.processes import ROOT
+from tests.support.servers import ROOT
 
 
 @pytest.fixture

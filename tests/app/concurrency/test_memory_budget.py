@@ -64,7 +64,7 @@ async def test_what_is_larger_than_all_comes_in_alone() -> None:
     assert budget.taken == 0
 
 
-async def test_one_that_gives_up_waiting_makes_room_for_those_behind_it() -> None:
+async def test_one_that_gives_up_waiting_lets_those_behind_it_in() -> None:
     budget = MemoryBudget(10)
     first, large, small = (Guest(budget, amount) for amount in (6, 8, 2))
     await settle()
@@ -78,12 +78,12 @@ async def test_one_that_gives_up_waiting_makes_room_for_those_behind_it() -> Non
     assert (budget.taken, budget.waiting) == (0, 0)
 
 
-async def test_one_that_gives_up_in_the_moment_it_is_let_in_gives_its_place_back() -> None:
+async def test_one_that_gives_up_in_the_moment_it_is_let_in_gives_its_bytes_back() -> None:
     budget = MemoryBudget(10)
     first, second = Guest(budget, 10), Guest(budget, 10)
     await settle()
     first.leave.set()
-    await first.task  # Its place is passed on; the second has not run since.
+    await first.task  # Its bytes are passed on; the second has not run since.
     assert budget.taken == 10
     second.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -91,7 +91,7 @@ async def test_one_that_gives_up_in_the_moment_it_is_let_in_gives_its_place_back
     assert (budget.taken, budget.waiting) == (0, 0)
 
 
-async def test_one_that_gives_up_in_the_moment_a_place_is_freed_takes_none() -> None:
+async def test_one_that_gives_up_in_the_moment_bytes_are_freed_takes_none() -> None:
     budget = MemoryBudget(10)
     first, second, third = Guest(budget, 10), Guest(budget, 10), Guest(budget, 4)
     await settle()
@@ -105,7 +105,7 @@ async def test_one_that_gives_up_in_the_moment_a_place_is_freed_takes_none() -> 
     assert budget.taken == 0
 
 
-async def test_a_failure_inside_gives_the_place_back() -> None:
+async def test_a_failure_inside_gives_the_bytes_back() -> None:
     budget = MemoryBudget(10)
     with pytest.raises(RuntimeError):
         async with budget.reserve(7):
@@ -168,7 +168,7 @@ async def test_client_who_left_the_queue_gets_no_turn() -> None:
 
 
 async def test_no_more_photos_than_allowed_come_in_however_small() -> None:
-    budget = MemoryBudget(1_000, most=2)
+    budget = MemoryBudget(1_000, max_photos=2)
     guests = [Guest(budget, 1) for _ in range(3)]
     await settle()
     assert [guest.inside.is_set() for guest in guests] == [True, True, False]

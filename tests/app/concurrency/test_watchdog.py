@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from app.concurrency.watchdog import STATUS, Watchdog
-from tests.conftest import Gate, Running, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import Gate
+from tests.support.services import Running, until
 
 STUCK_AFTER_S = 30.0
 TICKS = 20

@@ -15,8 +15,7 @@ from app.imaging.output import MATTE
 from app.inference.registry import STAND_IN
 from app.inference.repository import ModelVersion
 from app.settings import Settings
-from model.matting import Quality
-from tests.portraits import plain, png
+from tests.support.images import plain, png
 
 STORE_BYTES = 80_000_000
 
@@ -91,10 +90,9 @@ def order(tmp_path: Path) -> Callable[..., Any]:
     def make(source: Path | str, destination: Path | str = tmp_path / "out", **chosen: Any) -> Any:
         given: dict[str, Any] = {
             "output": MATTE,
-            "quality": Quality.STANDARD,
             "suffix": ".png",
             "key": "key",
-            "stored": ModelVersion(tmp_path, STAND_IN, 0),
+            "model": ModelVersion(tmp_path, STAND_IN, 0),
             "settings": Settings(model_dir=tmp_path, device="cpu", max_batch_size=1, lanes=2),
             "cluster_spec": ClusterSpec(cpus=1),
             "load": fakes.load,

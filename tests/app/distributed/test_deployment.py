@@ -18,7 +18,7 @@ from ray import serve
 
 from app.distributed import deployment
 from app.settings import Settings
-from tests.portraits import pixels, plain, png
+from tests.support.images import pixels, plain, png
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -73,6 +73,7 @@ def post(client: httpx.Client, value: int) -> httpx.Response:
     return client.post("/v1/matte", files={"image": png(plain(value))})
 
 
+@pytest.mark.slow
 def test_a_replica_dies_and_the_service_goes_on(address):
     with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
         for value in (20, 200):

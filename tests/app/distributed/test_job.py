@@ -18,9 +18,10 @@ from app.distributed.pools import ClusterSpec
 from app.distributed.records import Outcome
 from tests.app.distributed import fakes
 from tests.app.distributed.fakes import DEADLY, HELD, Counted, Write
-from tests.portraits import pixels, plain, png
+from tests.support.images import pixels, plain, png
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("ray.data", reason="Ray is an extra: pip install -e '.[ray]'")
 
 
-from app.distributed.pools import CPUS_MAX, ClusterSpec, ResolvedClusterSpec, TooSmall, size
+from app.distributed.pools import CPUS_MAX, ClusterSpec, ClusterTooSmall, ResolvedClusterSpec, resolve
 
 HEAD = {"memory": 1.0}
 SMALL = {"CPU": 4.0}
@@ -27,7 +27,7 @@ GPUS = {"CPU": 16.0, "GPU": 2.0}
     ],
 )
 def test_workers_fill_the_cluster(nodes, cluster_spec, pools):
-    assert size(cluster_spec, nodes, device="auto") == pools
+    assert resolve(cluster_spec, nodes, device="auto") == pools
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_workers_fill_the_cluster(nodes, cluster_spec, pools):
     ],
 )
 def test_what_is_not_there_is_said(nodes, cluster_spec):
-    with pytest.raises(TooSmall, match="the cluster has"):
-        size(cluster_spec, nodes, device="auto")
+    with pytest.raises(ClusterTooSmall, match="the cluster has"):
+        resolve(cluster_spec, nodes, device="auto")
 
 
 def test_gpus_are_left_alone_where_the_device_is_cpu():
-    assert size(ClusterSpec(), [GPUS], device="cpu") == ResolvedClusterSpec(
+    assert resolve(ClusterSpec(), [GPUS], device="cpu") == ResolvedClusterSpec(
         workers=2, cpus=8, gpus=0, split=False
     )

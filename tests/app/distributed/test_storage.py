@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("ray.data", reason="Ray is an extra: pip install -e '.[ray]'")
 
 
-from app.distributed.storage import StorageError, is_part, open_storage
+from app.distributed.storage import StorageError, is_partial, open_storage
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -20,7 +20,7 @@ def test_what_is_written_is_listed_and_read(uri):
     storage.write("a.png", b"a")
     assert [entry.name for entry in storage.entries()] == ["a.png", "b/c.png"]
     assert storage.read("b/c.png") == b"second"
-    assert storage.there(["a.png", "b", "none.png"]) == {"a.png"}
+    assert storage.existing(["a.png", "b", "none.png"]) == {"a.png"}
     storage.delete("a.png")
     assert [entry.name for entry in storage.entries()] == ["b/c.png"]
 
@@ -34,7 +34,7 @@ def test_file_that_could_not_be_finished_is_a_part_and_no_result(tmp_path, monke
     (tmp_path / "a.png").mkdir()  # Nothing can be renamed to it.
     with pytest.raises(OSError, match="directory"):
         storage.write("a.png", b"a")
-    assert all(is_part(entry.name) for entry in storage.entries())
+    assert all(is_partial(entry.name) for entry in storage.entries())
 
 
 @pytest.mark.parametrize("uri", ["nosuch://bucket/folder", "s3n:"])

@@ -22,16 +22,16 @@ from app.distributed.workers import (
     Task,
     load_model,
 )
-from app.imaging.output import CUTOUT
+from app.imaging.output import Output
 from app.inference.backends.base import LoadError
 from app.inference.predictor import Predictor
 from app.inference.registry import STAND_IN
 from app.inference.repository import ModelVersion
 from app.settings import Settings
 from model.contract import read_manifest
-from model.matting import Quality
-from tests.conftest import mean_colour
-from tests.portraits import plain, png
+from model.quality import Quality
+from tests.support.images import plain, png
+from tests.support.networks import mean_colour
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def whole(task, table):
 
 @pytest.mark.parametrize("way", [whole, relayed])
 def test_results_are_kept_and_failures_told(task, tmp_path, way):
-    made, plan = task(output=CUTOUT, quality=Quality.HIGH)
+    made, plan = task(output=Output(quality=Quality.HIGH))
     done = {each.id: each for each in way(made, photo_table(plan.photos))}
     assert {name: each.code for name, each in done.items()} == {
         "bad.jpg": "failed_to_read_image",
@@ -114,10 +114,10 @@ def test_keys_do_not_reach_the_workers(order, photos):
 def test_another_model_under_the_same_path_is_refused(tiny_artifact, task):
     manifest = read_manifest(tiny_artifact)
     made, _plan = task(settings=Settings(model_dir=tiny_artifact, device="cpu", cores=1))
-    assert load_model(replace(made, stored=ModelVersion(tiny_artifact, manifest, 0))).manifest == manifest
+    assert load_model(replace(made, model=ModelVersion(tiny_artifact, manifest, 0))).manifest == manifest
     other = replace(manifest, files={"saved_model/saved_model.pb": "0" * 64})
     with pytest.raises(LoadError, match="not the same model on every node"):
-        load_model(replace(made, stored=ModelVersion(tiny_artifact, other, 0)))
+        load_model(replace(made, model=ModelVersion(tiny_artifact, other, 0)))
 
 
 def test_failures_are_lines_of_json(order, photos, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from app.files.left_out import READ, foreign, nothing, sentence
 from app.files.results import MADE
-from app.files.walk import NOWHERE
+from app.files.walk import DEAD_LINK
 
 
 def these(**kinds):
@@ -39,7 +39,7 @@ def test_where_nothing_is_found_it_is_said_what_was_there_and_what_is_read():
 
 def test_what_is_read_is_said_only_where_a_file_is_of_another_kind():
     assert READ in sentence({Path("notes"): foreign("notes")})
-    assert READ not in sentence({Path("a.png"): MADE, Path("b.png"): NOWHERE})
+    assert READ not in sentence({Path("a.png"): MADE, Path("b.png"): DEAD_LINK})
 
 
 def test_suffix_that_would_steer_a_terminal_does_not():

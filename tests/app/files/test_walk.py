@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.files import walk as walking
-from app.files.walk import BACK, NO_FILE, NOWHERE, UNREADABLE, walk
+from app.files.walk import DEAD_LINK, LINKED_BACK, NOT_A_FILE, UNREADABLE, walk
 from tests.app.cli.conftest import touch
 
 
@@ -20,7 +20,7 @@ def test_files_are_found_in_all_folders(tmp_path):
     touch(tmp_path, "a", "b/c", "b/d/e")
     assert found(tmp_path) == {"a": "", "b/c": "", "b/d/e": ""}
     assert found(tmp_path, recursive=False) == {"a": ""}
-    assert found(tmp_path, but=tmp_path / "b" / "d") == {"a": "", "b/c": ""}
+    assert found(tmp_path, exclude=tmp_path / "b" / "d") == {"a": "", "b/c": ""}
 
 
 def test_hidden_ones_are_found_on_request(tmp_path):
@@ -44,9 +44,9 @@ def test_link_back_to_a_folder_above_ends(tmp_path):
     (tmp_path / "a" / "b" / "top").symlink_to(tmp_path)
     assert found(tmp_path / "a") == {
         "b/photo": "",
-        "b/self": BACK,
-        "b/up": BACK,
-        "b/top/a": BACK,
+        "b/self": LINKED_BACK,
+        "b/up": LINKED_BACK,
+        "b/top/a": LINKED_BACK,
     }
 
 
@@ -57,10 +57,10 @@ def test_links_to_each_other_end(tmp_path):
     assert found(tmp_path) == {
         "a/1": "",
         "a/b/2": "",
-        "a/b/a": BACK,
+        "a/b/a": LINKED_BACK,
         "b/2": "",
         "b/a/1": "",
-        "b/a/b": BACK,
+        "b/a/b": LINKED_BACK,
     }
 
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_had_is_said(tmp_path):
     (tmp_path / "gone").symlink_to("nothing")
     (tmp_path / "itself").symlink_to("itself")
     os.mkfifo(tmp_path / "pipe")
-    assert found(tmp_path) == {"gone": NOWHERE, "itself": NOWHERE, "pipe": NO_FILE}
+    assert found(tmp_path) == {"gone": DEAD_LINK, "itself": DEAD_LINK, "pipe": NOT_A_FILE}
 
 
 def test_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
@@ -89,4 +89,4 @@ def test_folder_left_out_is_known_also_behind_a_link(tmp_path, through):
     touch(tmp_path, "out/a", "in/b")
     (tmp_path / "in" / "link").symlink_to("../out")
     folder = tmp_path / "in" if through == "link" else tmp_path
-    assert "a" not in {Path(name).name for name in found(folder, but=tmp_path / "out")}
+    assert "a" not in {Path(name).name for name in found(folder, exclude=tmp_path / "out")}

@@ -13,15 +13,16 @@ from PIL import ImageCms
 
 from app.imaging import colour, decode
 from app.imaging.encode import encode
-from app.imaging.output import CUTOUT, MATTE, Colours, Format, Ground, Output
+from app.imaging.output import CUTOUT, MATTE, Output
 from app.inference.registry import STAND_IN
+from app.options import Colours, Format
 from app.pipeline import finish, prepare
-from model.matting import Quality
+from app.values import Ground
 from model.transforms import BAR_COLOUR
-from tests.app.standing import SIDE, alpha_of_standing, finds_standing, standing
-from tests.hostile import chunk
-from tests.odd_photos import display_p3
-from tests.portraits import Image, jpeg, pixels, png, portrait, saved
+from tests.support.hostile_images import chunk
+from tests.support.images import Image, jpeg, pixels, png, portrait, saved
+from tests.support.person_image import SIDE, alpha_of_standing, finds_standing, standing
+from tests.support.unusual_images import display_p3
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -79,7 +80,7 @@ def profile_of(data: bytes) -> bytes | None:
 
 
 def done(data: bytes, output: Output) -> bytes:
-    prepared = prepare(data, output, SIDE, "stretch", Quality.STANDARD, max_pixels=10_000)
+    prepared = prepare(data, output, SIDE, "stretch", max_pixels=10_000)
     return finish(prepared, list(finds_standing(np.stack(prepared.views))), output, STAND_IN).data
 
 
@@ -120,7 +121,7 @@ def test_matte_has_no_profile_and_keeps_the_density() -> None:
 @pytest.mark.parametrize("name", WIDE)
 def test_srgb_converts_the_photo(name: str) -> None:
     data = saved(standing(), "PNG", icc_profile=WIDE[name])
-    answer = done(data, Output(colours=Colours.SRGB, background=Ground((1, 2, 3))))
+    answer = done(data, Output(color=Colours.SRGB, background=Ground((1, 2, 3))))
     assert profile_of(answer) is None
     person = alpha_of_standing() == 255
     assert np.abs(pixels(answer)[person].astype(int) - seen(standing(), WIDE[name])[person]).max() <= 1
@@ -143,8 +144,8 @@ def test_background_colour_and_picture_are_converted_into_the_photos_profile() -
 
 def test_network_sees_srgb_and_the_bars_as_they_are() -> None:
     data = saved(portrait(20, 80), "PNG", icc_profile=display_p3())
-    prepared = prepare(data, CUTOUT, 32, "letterbox", Quality.STANDARD, max_pixels=10_000)
-    plain = prepare(png(portrait(20, 80)), CUTOUT, 32, "letterbox", Quality.STANDARD, max_pixels=10_000)
+    prepared = prepare(data, CUTOUT, 32, "letterbox", max_pixels=10_000)
+    plain = prepare(png(portrait(20, 80)), CUTOUT, 32, "letterbox", max_pixels=10_000)
     (view,), (own,) = prepared.views, plain.views
     bars = (own == BAR_COLOUR).all(axis=-1)
     assert bars.any()
@@ -159,7 +160,7 @@ def test_photo_of_srgb_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> N
     for kind in ("PNG", "JPEG", "WEBP"):
         for options in ({}, {"icc_profile": SRGB}):
             data = saved(standing(), kind, **options)
-            prepared = prepare(data, CUTOUT, 32, "stretch", Quality.STANDARD, max_pixels=10_000)
+            prepared = prepare(data, CUTOUT, 32, "stretch", max_pixels=10_000)
             assert (prepared.profile, prepared.squares) == (None, None)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.imaging import compose
-from tests.portraits import portrait
+from tests.support.images import portrait
 
 
 def drawn(height: int = 150, width: int = 200):

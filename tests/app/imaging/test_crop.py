@@ -8,16 +8,13 @@ from hypothesis import strategies as st
 from app.imaging.crop import (
     VISIBLE,
     Box,
-    Length,
-    Margin,
-    Margins,
     Placement,
     Region,
-    Unit,
     foreground_box,
     limit_pixels,
     with_margins,
 )
+from app.values import Length, Margin, Margins, Unit
 
 BOX = Box(100, 200, 50, 80)
 

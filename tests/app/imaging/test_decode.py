@@ -17,9 +17,9 @@ from PIL.PngImagePlugin import PngInfo
 from app.errors import ClientError, TooManyPixels, UnreadableImage, UnsupportedType
 from app.imaging import decode as codec
 from app.imaging import png_writer
-from tests.hostile import chunk
-from tests.odd_photos import display_p3
-from tests.portraits import Image, jpeg, pixels, png, portrait, saved
+from tests.support.hostile_images import chunk
+from tests.support.images import Image, jpeg, pixels, png, portrait, saved
+from tests.support.unusual_images import display_p3
 
 # JPEG at quality 95 moves values at the sharp edges of these pictures by up to 21 steps; a wrong turn by over 100.
 JPEG_STEPS = 30

@@ -7,10 +7,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from app.errors import InvalidFormat
+from app.errors import InvalidOption
 from app.imaging.encode import SIDE_MAX, encode
-from app.imaging.output import Format
-from tests.portraits import Image, pixels, portrait
+from app.options import Format
+from tests.support.images import Image, pixels, portrait
 
 
 def rgba() -> Image:
@@ -90,7 +90,7 @@ def test_equal_pictures_make_equal_files(kind: Format) -> None:
 def test_side_that_the_format_cannot_hold_is_refused_and_png_is_named(kind: Format, upright: bool) -> None:
     line = np.zeros((SIDE_MAX[kind] + 1, 1, 4), np.uint8)
     line = line if upright else line.transpose(1, 0, 2)
-    with pytest.raises(InvalidFormat, match=f"{SIDE_MAX[kind]}.*`png`"):
+    with pytest.raises(InvalidOption, match=f"{SIDE_MAX[kind]}.*`png`"):
         encode(line, kind)
     assert pixels(encode(line, Format.PNG)).shape == line.shape
 

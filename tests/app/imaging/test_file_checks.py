@@ -7,8 +7,8 @@ import pytest
 
 from app.errors import UnreadableImage
 from app.imaging import file_checks
-from tests.hostile import chunk, into_jpeg, into_png, scans, segment, webp
-from tests.portraits import jpeg, png, portrait, saved
+from tests.support.hostile_images import chunk, into_jpeg, into_png, scans, segment, webp
+from tests.support.images import jpeg, png, portrait, saved
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

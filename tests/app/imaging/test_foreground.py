@@ -6,7 +6,7 @@ import pytest
 
 from app.imaging import foreground
 from app.imaging.foreground import TILE, TIMES_HIGHER, cut_out, estimate_foreground
-from tests.both_ways import both_ways
+from tests.support.kernels import both_ways
 
 PERSON, GROUND = (190, 120, 60), (20, 200, 90)
 

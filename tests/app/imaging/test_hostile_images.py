@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from app.errors import ClientError, UnreadableImage
 from app.imaging import decode
-from tests import damaged_photos, hostile, hostile_formats, odd_photos, other_formats
-from tests.conftest import Running
-from tests.hostile import Case
-from tests.portraits import pixels, plain, png, portrait
+from tests.support import damaged_images, hostile_formats, hostile_images, other_formats, unusual_images
+from tests.support.hostile_images import Case
+from tests.support.images import pixels, plain, png, portrait
+from tests.support.services import Running
 
-KINDS = hostile.KINDS | odd_photos.KINDS | damaged_photos.KINDS | hostile_formats.KINDS
+KINDS = hostile_images.KINDS | unusual_images.KINDS | damaged_images.KINDS | hostile_formats.KINDS
 MAX_PIXELS = 200_000  # so that whatever unfolds to more is either refused or an error
-GOOD = hostile.whole() | other_formats.whole(portrait(*hostile.SIZE))
+GOOD = hostile_images.whole() | other_formats.whole(portrait(*hostile_images.SIZE))
 # One bad file in so many is followed by a good one, of each format in turn.
 STRIDE = 7
 # pytest puts its own filters over the one that `app.imaging.decode` sets; a test below holds that one.
@@ -100,9 +100,9 @@ async def test_service_answers_every_file_and_the_next_one(running: Running, kin
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
 def test_picture_of_a_damaged_jpeg_is_right_down_to_the_damage(place: float, name: str) -> None:
     """And below it nothing that lay in memory: it is the same after another one."""
-    data = damaged_photos.files()[name]
+    data = damaged_images.files()[name]
     whole = decode.decode_image(data, max_pixels=MAX_PIXELS)
-    damaged = damaged_photos.overwritten(data, int(len(data) * place), "zeros")
+    damaged = damaged_images.overwritten(data, int(len(data) * place), "zeros")
     first = decode.decode_image(damaged, max_pixels=MAX_PIXELS)
     decode.decode_image(GOOD["jpeg"], max_pixels=MAX_PIXELS)
     assert np.array_equal(decode.decode_image(damaged, max_pixels=MAX_PIXELS), first)
@@ -133,15 +133,15 @@ async def test_magic_counts_and_not_what_the_file_is_called(
         answer = await service.client.post("/v1/matte", files={"image": (called, GOOD[name], of_type)})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
-    assert pixels(answer.content).shape == hostile.SIZE
+    assert pixels(answer.content).shape == hostile_images.SIZE
 
 
 def test_pillow_does_not_fill_the_log_with_warnings() -> None:
     """In a process of its own, where every warning is an error and no test's filter is set."""
     lines = (
         "from app.imaging import decode",
-        "from tests import hostile",
-        "for case in hostile.KINDS['broken EXIF']():",
+        "from tests.support import hostile_images",
+        "for case in hostile_images.KINDS['broken EXIF']():",
         "    if isinstance(case.expected, tuple):",
         "        decode.decode_image(case.data, max_pixels=10_000)",
     )
@@ -179,4 +179,4 @@ def damaged(draw: st.DrawFn) -> bytes:
 def test_spliced_file_gives_a_picture_or_a_refusal(data: bytes) -> None:
     outcome(data)
     after = decode.decode_image(GOOD["jpeg"], max_pixels=MAX_PIXELS)
-    assert after.shape == portrait(*hostile.SIZE).shape
+    assert after.shape == portrait(*hostile_images.SIZE).shape

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.imaging.output import CUTOUT, MATTE, Channels, Format, Ground, Output
+from app.imaging.output import CUTOUT, MATTE, Channels, Output
+from app.options import Format
+from app.values import Ground
 
 
 @pytest.mark.parametrize(

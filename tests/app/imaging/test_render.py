@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.errors import InvalidRegion, RegionEmpty, RegionOutside
-from app.imaging.crop import Box, Margins, Placement, Region
-from app.imaging.output import CUTOUT, MATTE, Channels, Ground, Output
+from app.errors import InvalidOption, RegionEmpty, RegionOutside
+from app.imaging.crop import Box, Placement, Region
+from app.imaging.output import CUTOUT, MATTE, Channels, Output
 from app.imaging.render import Rendered, render
 from app.imaging.tiles import Strips
-from tests.app.standing import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
-from tests.portraits import Image
+from app.values import Ground, Margins
+from tests.support.images import Image
+from tests.support.person_image import BEHIND, BOX, PERSON, SIDE, alpha_of_standing, standing
 
 GREEN = (0, 200, 0)
 BESIDE = ~alpha_of_standing().astype(bool)
-NO_MARGIN = Margins.parse("0")
 
 
 def rendered(output: Output, picture: Image | None = None) -> Image:
@@ -102,29 +102,29 @@ def test_shadow_darkens_what_is_under_the_person(picture: Image | None) -> None:
 
 
 def test_crop_shows_the_person_alone() -> None:
-    done = render(standing(), alpha_of_standing(), Output(crop=NO_MARGIN))
+    done = render(standing(), alpha_of_standing(), Output(crop=True))
     assert whole(done).shape == (BOX.height, BOX.width, 4)
     assert (whole(done) == (*PERSON, 255)).all()
     assert done.person == Box(0, 0, BOX.height, BOX.width)
 
 
 def test_margins_stand_around_the_person_up_to_the_photos_edge() -> None:
-    done = render(standing(), alpha_of_standing(), Output(crop=Margins.parse("50px 25% 2px 5px")))
+    done = render(standing(), alpha_of_standing(), Output(margin=Margins.parse("50px 25% 2px 5px")))
     assert whole(done).shape == (8 + 32 + 2, 5 + 40 + 8, 4)
     assert done.person == Box(8, 5, 32, 40)
     assert (whole(done)[done.person.part] == (*PERSON, 255)).all()
 
 
 def test_crop_without_anybody_is_the_whole_photo() -> None:
-    done = render(standing(), np.zeros((SIDE, SIDE), np.uint8), Output(crop=NO_MARGIN))
+    done = render(standing(), np.zeros((SIDE, SIDE), np.uint8), Output(crop=True))
     assert done.person is None
     assert whole(done).shape == (SIDE, SIDE, 4)
     assert not whole(done)[..., 3].any()
 
 
-@pytest.mark.parametrize("crop", [None, NO_MARGIN])
-def test_size_limits_the_answer_as_it_is_cropped(crop: Margins | None) -> None:
-    done = render(standing(), alpha_of_standing(), Output(megapixels=0.0005, crop=crop))
+@pytest.mark.parametrize("crop", [False, True])
+def test_size_limits_the_answer_as_it_is_cropped(crop: bool) -> None:
+    done = render(standing(), alpha_of_standing(), Output(size=0.0005, crop=crop))
     height, width = whole(done).shape[:2]
     assert 400 < height * width <= 500
     assert height / width == pytest.approx(BOX.height / BOX.width if crop else 1, rel=0.1)
@@ -133,8 +133,8 @@ def test_size_limits_the_answer_as_it_is_cropped(crop: Margins | None) -> None:
 
 
 def test_size_never_makes_the_answer_larger_and_leaves_a_pixel() -> None:
-    assert rendered(Output(megapixels=50)).shape == (SIDE, SIDE, 4)
-    assert rendered(Output(megapixels=1e-9)).shape == (1, 1, 4)
+    assert rendered(Output(size=50)).shape == (SIDE, SIDE, 4)
+    assert rendered(Output(size=1e-9)).shape == (1, 1, 4)
 
 
 @pytest.mark.parametrize("channels", Channels)
@@ -154,7 +154,7 @@ def test_outside_of_the_region_nothing_is_the_person(channels: Channels) -> None
         ("0 0 10px 100%", RegionEmpty),
         ("0 0 65px 100%", RegionOutside),
         ("0 0 100% 101%", RegionOutside),
-        ("50% 0 50% 100%", InvalidRegion),
+        ("50% 0 50% 100%", InvalidOption),
     ],
 )
 def test_region_with_nobody_in_it_or_none_at_all_is_refused(region: str, problem: type[Exception]) -> None:
@@ -202,11 +202,11 @@ def test_nobody_is_placed_nowhere() -> None:
 
 OUTPUTS = {
     "cutout": CUTOUT,
-    "alpha": Output(channels=Channels.ALPHA, crop=NO_MARGIN),
+    "alpha": Output(channels=Channels.ALPHA, crop=True),
     "blur": Output(blur=100),
     "shadow": Output(background=Ground(GREEN, 30), shadow=100),
     "picture": Output(background=b"as it was sent"),
-    "crop": Output(crop=Margins.parse("50%"), megapixels=1e-5),
+    "crop": Output(margin=Margins.parse("50%"), size=1e-5),
     "placement": Output(placement=Placement(10, 100, 0)),
 }
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from app.imaging.tiles import tiles_of
+from app.imaging import png_writer
+from app.imaging.tiles import Strips, tiles_of
+from tests.support.images import Image, pixels, portrait
 
 SIZES = [(1, 1), (8, 8), (9, 30), (50, 7), (64, 100)]
 
@@ -44,3 +48,35 @@ def test_neighbouring_tiles_come_as_one_run() -> None:
         (slice(0, 16), slice(0, 32)),
         (slice(0, 16), slice(48, 64)),
     ]
+
+
+def in_strips(picture: Image, rows: int) -> Strips:
+    """All in the same memory, one after the other."""
+
+    def each() -> Iterator[Image]:
+        buffer = np.empty((rows, *picture.shape[1:]), np.uint8)
+        for top in range(0, len(picture), rows):
+            strip = buffer[: len(picture) - top]
+            strip[:] = picture[top : top + rows]
+            yield strip
+            buffer[:] = 7  # who looks later sees something else
+
+    return Strips(*picture.shape, each)
+
+
+def test_whole_picture_is_all_strips_one_below_the_other() -> None:
+    picture = portrait(50, 31)
+    strips = in_strips(picture, 16)
+    assert strips.shape == picture.shape
+    assert np.array_equal(strips.whole(), picture)
+    assert np.array_equal(strips.whole(), picture)
+
+
+def test_png_of_strips_is_that_of_the_picture() -> None:
+    picture = portrait(211, 900)
+    assert np.array_equal(pixels(png_writer.encode_png(in_strips(picture, 64))), picture)
+
+
+def test_png_of_strips_larger_than_are_filtered_at_once() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (900, 1000, 4), np.uint8)
+    assert np.array_equal(pixels(png_writer.encode_png(in_strips(picture, 500))), picture)

@@ -64,7 +64,7 @@ def batcher(
     max_wait_s: float = 0.1,
     max_queue: int = 100,
     lanes: int = 1,
-    on_the_way: Callable[[], int] | None = None,
+    expected: Callable[[], int] | None = None,
 ) -> Batcher[int, int]:
     return Batcher(
         run,
@@ -72,7 +72,7 @@ def batcher(
         max_wait_s=max_wait_s,
         max_queue=max_queue,
         lanes=lanes,
-        on_the_way=on_the_way,
+        expected=expected,
     )
 
 
@@ -102,7 +102,7 @@ def test_full_batch_leaves_at_once() -> None:
 def test_an_item_that_nobody_follows_leaves_at_once() -> None:
     async def test() -> None:
         run = Doubling()
-        b = batcher(run, max_wait_s=50, on_the_way=lambda: 0)
+        b = batcher(run, max_wait_s=50, expected=lambda: 0)
         assert (await b.submit(1)).output == 2
         assert run.began == [0.0]
         await b.close(1)
@@ -114,7 +114,7 @@ def test_an_item_waits_for_those_on_the_way_and_no_longer() -> None:
     async def test() -> None:
         run = Doubling()
         coming = 2
-        b = batcher(run, max_wait_s=50, on_the_way=lambda: coming)
+        b = batcher(run, max_wait_s=50, expected=lambda: coming)
         first = asyncio.ensure_future(b.submit(1))
         await asyncio.sleep(3)
         coming = 1
@@ -122,7 +122,7 @@ def test_an_item_waits_for_those_on_the_way_and_no_longer() -> None:
         await asyncio.sleep(4)
         assert run.batches == []
         coming = 0  # It has failed on its way.
-        b.look()
+        b.notify()
         await asyncio.gather(first, second)
         assert run.batches == [[1, 2]]
         assert run.began == [pytest.approx(7)]
@@ -134,7 +134,7 @@ def test_an_item_waits_for_those_on_the_way_and_no_longer() -> None:
 def test_those_on_the_way_are_not_waited_for_longer_than_the_longest_wait() -> None:
     async def test() -> None:
         run = Doubling()
-        b = batcher(run, max_wait_s=0.5, on_the_way=lambda: 1)
+        b = batcher(run, max_wait_s=0.5, expected=lambda: 1)
         await b.submit(1)
         assert run.began == [pytest.approx(0.5)]
         await b.close(1)
@@ -287,7 +287,7 @@ def test_full_queue_refuses() -> None:
     in_no_time(test)
 
 
-def test_hurry_lets_a_waiting_batch_go() -> None:
+def test_flush_starts_a_waiting_batch() -> None:
     async def test() -> None:
         b = batcher(Doubling(seconds=1), max_wait_s=50)
         inside = asyncio.ensure_future(b.submit(1))

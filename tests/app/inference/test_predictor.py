@@ -22,7 +22,8 @@ from app.inference.backends.select import Runtime
 from app.inference.predictor import Predictor, batch_sizes_up_to
 from model import contract
 from model.contract import ContractError, Manifest
-from tests.conftest import TINY_SIZE, mean_colour
+from tests.conftest import TINY_SIZE
+from tests.support.networks import mean_colour
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5
@@ -163,7 +164,7 @@ def test_larger_batches_are_tried_again_after_many_good_ones() -> None:
     model = stand_in(memory, (1, 2, 4))
     model.predict(random_batch(4))
     memory.room = 4
-    for _ in range(backoff.TRY_AGAIN_AFTER // 2):
+    for _ in range(backoff.RETRY_AFTER // 2):
         model.predict(random_batch(4))
     memory.tried.clear()
     model.predict(random_batch(4))
@@ -184,8 +185,8 @@ def test_model_that_does_not_even_fit_with_one_picture_is_refused_at_the_start(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = select.LoadedNetwork(Memory(room=0), "tensorflow", "float32")
-    monkeypatch.setattr(select, "network", lambda *_: network)
-    with pytest.raises(LoadError, match="Memory is too short"):
+    monkeypatch.setattr(select, "load_network", lambda *_: network)
+    with pytest.raises(LoadError, match="There is too little memory"):
         load(tiny_artifact, "tensorflow")
 
 
@@ -195,8 +196,8 @@ def test_model_that_memory_is_too_short_to_load_is_refused(
     def compiled(*_: object) -> None:
         raise RuntimeError("std::bad_alloc")
 
-    monkeypatch.setattr(openvino, "_Request", compiled)
-    with pytest.raises(LoadError, match="memory is too short for the network"):
+    monkeypatch.setattr(openvino, "_InferRequest", compiled)
+    with pytest.raises(LoadError, match="there is too little memory for the network"):
         load(tiny_artifact, "auto")
 
 

@@ -19,11 +19,12 @@ from app.inference.backends.base import LoadError
 from app.inference.predictor import Predictor
 from app.inference.registry import DEFAULT, KEPT, SHADOW, ModelRegistry, Source
 from app.inference.repository import ModelVersion
-from app.inference.servable import DeviceContext, all_of
+from app.inference.servable import DeviceContext, gather
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model.contract import ContractError, Manifest
-from tests.conftest import mean_colour, until
+from tests.support.networks import mean_colour
+from tests.support.services import until
 
 SQUARE = np.full((32, 32, 3), 255, np.uint8)
 
@@ -135,7 +136,7 @@ async def test_new_version_takes_over_and_the_old_one_goes_when_its_last_request
             await until(lambda: roles(models) == {"a@2": DEFAULT})
             await looked_twice(folder)
             assert old.alive
-            (batched,) = await all_of(old.begin([SQUARE]))
+            (batched,) = await gather(old.submit_squares([SQUARE]))
             assert batched.output.mean() == 1
         await until(lambda: not old.alive)
 
@@ -250,7 +251,7 @@ async def test_candidate_that_is_broken_does_no_harm(started: Started) -> None:
 async def test_single_artifact_is_not_watched(started: Started) -> None:
     folder = Folder(["a@0"])
     async with started(folder) as models:
-        assert models._watching is None
+        assert models._poll_task is None
         assert folder.looks == 1
 
 
@@ -297,7 +298,7 @@ async def test_removed_model_is_out_of_the_way_of_a_request_in_its_middle(starte
         async def ask() -> None:
             while "a@2" not in roles(models):
                 with models.use() as served:
-                    (batched,) = await all_of(served.begin([SQUARE]))
+                    (batched,) = await gather(served.submit_squares([SQUARE]))
                     answers.append(batched.output.mean())
 
         await asyncio.gather(*(ask() for _ in range(8)))

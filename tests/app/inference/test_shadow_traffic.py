@@ -10,13 +10,14 @@ import pytest
 from app.concurrency.watchdog import Watchdog
 from app.inference.predictor import Predictor
 from app.inference.servable import DeviceContext, Servable
-from app.inference.shadow_traffic import AT_ONCE, Comparison, ShadowTraffic, difference, views_for
+from app.inference.shadow_traffic import MAX_CONCURRENT, Comparison, ShadowTraffic, difference, squares_for
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model import matting
 from model.contract import Manifest
-from model.matting import Quality
-from tests.conftest import Gate, mean_colour, until
+from model.quality import Quality
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import until
 
 SIZE = (40, 60)
 
@@ -43,7 +44,7 @@ def comparison(served: Servable, answered: float) -> Comparison:
     """Of a plain photo whose answer was the same alpha everywhere."""
 
     async def see() -> list[np.ndarray]:
-        return views_for(served.manifest, plain(51), SIZE, Quality.STANDARD)
+        return squares_for(served.manifest, plain(51), SIZE, Quality.STANDARD)
 
     return Comparison(served, see, SIZE, [np.full((32, 32), answered, np.float32)], manifest(32))
 
@@ -60,7 +61,7 @@ async def test_difference_of_the_two_mattes_is_told(device: DeviceContext) -> No
     """The candidate finds the photo's grey, 51 of 255; the answer was 0.5 everywhere."""
     served = candidate(device)
     shadow = ShadowTraffic(1.0, device.metrics)
-    assert (await comparison(served, 0.5).see())[0].shape == (16, 16, 3)
+    assert (await comparison(served, 0.5).squares())[0].shape == (16, 16, 3)
     shadow.compare(comparison(served, 0.5))
     await until(lambda: outcomes(device.metrics) == {"compared": 1})
     told = device.metrics.registry.get_sample_value("matte_shadow_difference_sum")
@@ -81,13 +82,13 @@ async def test_candidate_that_fails_is_counted_and_nothing_else(device: DeviceCo
 async def test_photos_are_passed_over_while_the_candidate_is_busy(device: DeviceContext, gate: Gate) -> None:
     served = candidate(device, gate)
     shadow = ShadowTraffic(1.0, device.metrics)
-    for _ in range(AT_ONCE):
-        assert shadow.takes_next()
+    for _ in range(MAX_CONCURRENT):
+        assert shadow.should_sample()
         shadow.compare(comparison(served, 0.0))
-    assert not shadow.takes_next()
+    assert not shadow.should_sample()
     assert outcomes(device.metrics) == {"passed_over": 1}
     gate.opened.set()
-    await until(shadow.takes_next)
+    await until(shadow.should_sample)
     await served.close()
 
 
@@ -95,7 +96,7 @@ async def test_photos_are_passed_over_while_the_candidate_is_busy(device: Device
 def test_share_of_the_photos_is_seen(share: float, expected: int) -> None:
     shadow = ShadowTraffic(share, Metrics(), random.Random(0))
     # Of 1,000 drawn with probability 1/4, the count is off by more than 5 standard deviations (14) never.
-    assert abs(sum(shadow.takes_next() for _ in range(1_000)) - expected) <= 70
+    assert abs(sum(shadow.should_sample() for _ in range(1_000)) - expected) <= 70
 
 
 def test_matte_of_two_views_is_their_mean() -> None:

@@ -7,8 +7,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from tests.conftest import Gate, Running, Service, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import Gate
+from tests.support.services import Running, Service, until
 
 PHOTO = png(plain(50))
 
@@ -45,7 +46,7 @@ async def test_full_queue_answers_429_before_reading_the_body(running: Running, 
         assert await service.metric("matte_inflight") == 0
 
 
-async def test_passed_deadline_answers_504_and_frees_its_place(running: Running, gate: Gate) -> None:
+async def test_passed_deadline_answers_504_and_frees_its_slot(running: Running, gate: Gate) -> None:
     async with running(gate, request_timeout_ms=100, max_queue=1) as service:
         answer = await service.post(PHOTO)
         assert answer.status_code == 504
@@ -130,7 +131,7 @@ def scope() -> dict[str, object]:
     }
 
 
-async def test_client_that_leaves_the_queue_costs_no_place_in_a_batch(running: Running, gate: Gate) -> None:
+async def test_client_that_leaves_the_queue_is_in_no_batch(running: Running, gate: Gate) -> None:
     left = asyncio.Event()
     sent: list[Message] = []
     incoming = [{"type": "http.request", "body": PHOTO, "more_body": False}]
@@ -174,18 +175,20 @@ async def test_client_that_leaves_during_the_upload_is_counted_as_gone(running: 
         assert await service.metric('matte_requests_total{route="/v1/matte",status="499"}') == 1
 
 
-async def test_crowd_does_not_keep_another_client_out(running: Running, gate: Gate) -> None:
+async def test_many_requests_of_one_client_do_not_keep_another_client_out(
+    running: Running, gate: Gate
+) -> None:
     """The address stands for the client where there are no keys."""
     async with running(gate, max_queue=3, max_batch_size=1) as service:
-        crowd = await queue_up(service, gate, 3)
+        queued = await queue_up(service, gate, 3)
         assert (await service.post(PHOTO)).status_code == 429
         transport = httpx.ASGITransport(service.app, client=("203.0.113.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as other:
             answer = asyncio.ensure_future(other.post("/v1/matte", files={"image": PHOTO}))
-            await until(crowd[-1].done)
+            await until(queued[-1].done)
             gate.opened.set()
             assert (await answer).status_code == 200
-        statuses = [post.status_code for post in await asyncio.gather(*crowd)]
+        statuses = [post.status_code for post in await asyncio.gather(*queued)]
         assert statuses == [200, 200, 429]
         assert await service.metric('matte_rejected_total{reason="place_lost"}') == 1
         assert await service.metric("matte_inflight") == 0

@@ -13,14 +13,15 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
-from app.middleware.auth import CLIENT, HOW, KEY_NAME, AuthMiddleware, address_of
+from app.middleware.auth import CLIENT, HOW_TO_SEND, KEY_NAME, AuthMiddleware, address_of
 from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.response_headers import STRICT
 from app.observability.metrics import Metrics
 from app.security.api_keys import KeyRing, read_list
 from app.settings import Settings
-from tests.conftest import Gate, Running, Service, mean_colour
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import Gate, mean_colour
+from tests.support.services import Running, Service
 
 PHOTO = png(plain(50))
 UPLOADS = ["/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"]
@@ -50,7 +51,7 @@ class Times:
         return 1_800_000_000.5 + self.seconds
 
 
-class ConnectionLimiter:
+class GuardedApp:
     """AuthMiddleware around an app that says what it finds in the scope, with clocks that stand."""
 
     def __init__(self, keys: KeyRing | None = None, **settings: object) -> None:
@@ -124,12 +125,14 @@ async def test_every_route_that_takes_photos_wants_a_key(running: Running, path:
 
 
 async def test_missing_and_wrong_key_are_told_apart_in_words_and_counted() -> None:
-    house = ConnectionLimiter(KeyRing(read_list(["one"])))
-    none, wrong = await house.ask(), await house.ask(key="two")
-    assert none.json()["errors"][0]["detail"] == HOW
-    assert wrong.json()["errors"][0]["detail"].startswith("What was sent is none of the service's keys.")
-    assert house.refused("auth_failed") == 2
-    assert house.seen == []
+    guarded = GuardedApp(KeyRing(read_list(["one"])))
+    none, wrong = await guarded.ask(), await guarded.ask(key="two")
+    assert none.json()["errors"][0]["detail"] == HOW_TO_SEND
+    assert wrong.json()["errors"][0]["detail"].startswith(
+        "The key that was sent is not one of the service's keys."
+    )
+    assert guarded.refused("auth_failed") == 2
+    assert guarded.seen == []
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", *PAGES])
@@ -187,13 +190,13 @@ async def test_browsers_key_is_of_no_use_to_another_website(running: Running, si
 
 
 async def test_refused_upload_is_not_read() -> None:
-    house = ConnectionLimiter(KeyRing(read_list(["one"])))
+    guarded = GuardedApp(KeyRing(read_list(["one"])))
 
     async def body() -> Any:
         yield b""
         pytest.fail("the body was read")
 
-    transport = httpx.ASGITransport(house._app)
+    transport = httpx.ASGITransport(guarded._app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         answer = await client.post("/v1/matte", content=body(), headers={"Expect": "100-continue"})
     assert answer.status_code == 401
@@ -202,11 +205,11 @@ async def test_refused_upload_is_not_read() -> None:
 async def test_client_is_the_keys_name_else_the_address(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text(line("shop", "two"))
-    house = ConnectionLimiter(KeyRing(read_list(["one"]), file))
-    await house.ask(key="one")
-    await house.ask(key="two")
-    await house.ask("GET", "/healthz")
-    assert house.seen == [
+    guarded = GuardedApp(KeyRing(read_list(["one"]), file))
+    await guarded.ask(key="one")
+    await guarded.ask(key="two")
+    await guarded.ask("GET", "/healthz")
+    assert guarded.seen == [
         {CLIENT: "key-1", KEY_NAME: "key-1"},
         {CLIENT: "shop", KEY_NAME: "shop"},
         {CLIENT: "10.0.0.1", KEY_NAME: None},
@@ -236,7 +239,7 @@ async def test_key_revoked_in_the_file_is_refused_without_a_restart(running: Run
     async with running(api_keys_file=file) as service:
         assert (await service.post(PHOTO, headers={"X-Api-Key": "one"})).status_code == 200
         file.write_text(line("desk", "two"))
-        service.app.state.keys._looked -= 1  # a second passes
+        service.app.state.keys._checked_at -= 1  # a second passes
         assert (await service.post(PHOTO, headers={"X-Api-Key": "one"})).status_code == 401
         assert (await service.post(PHOTO, headers={"X-Api-Key": "two"})).status_code == 200
 
@@ -258,8 +261,8 @@ async def test_log_names_the_key_and_no_address(
 
 
 async def test_rate_is_told_with_every_answer_and_kept() -> None:
-    house = ConnectionLimiter(rate_per_minute=2)
-    first, second, third = [await house.ask() for _ in range(3)]
+    guarded = GuardedApp(rate_per_minute=2)
+    first, second, third = [await guarded.ask() for _ in range(3)]
     assert [answer.status_code for answer in (first, second, third)] == [200, 200, 429]
     assert [[answer.headers[name] for name in RATE] for answer in (first, second, third)] == [
         ["2", "1", "1800000031"],
@@ -271,56 +274,56 @@ async def test_rate_is_told_with_every_answer_and_kept() -> None:
     (error,) = third.json()["errors"]
     assert error["code"] == "rate_limit_exceeded"
     assert error["detail"] == "At most 2 photos a minute; the next one may come in 30 s."
-    assert house.refused("rate_limited") == 1
-    house.times.seconds = 29
-    assert (await house.ask()).headers["retry-after"] == "1"
-    house.times.seconds = 30
-    assert (await house.ask()).status_code == 200
+    assert guarded.refused("rate_limited") == 1
+    guarded.times.seconds = 29
+    assert (await guarded.ask()).headers["retry-after"] == "1"
+    guarded.times.seconds = 30
+    assert (await guarded.ask()).status_code == 200
 
 
 async def test_only_photos_cost_and_are_told_the_rate() -> None:
-    house = ConnectionLimiter(rate_per_minute=1)
+    guarded = GuardedApp(rate_per_minute=1)
     for given in (("GET", "/v1/matte"), ("POST", "/v1/models"), ("GET", "/healthz")):
         for _ in range(3):
-            answer = await house.ask(*given)
+            answer = await guarded.ask(*given)
             assert answer.status_code == 200
             assert not {*RATE} & {*answer.headers}
-    assert (await house.ask()).headers["x-ratelimit-remaining"] == "0"
+    assert (await guarded.ask()).headers["x-ratelimit-remaining"] == "0"
 
 
 async def test_without_a_rate_nothing_is_told_of_it() -> None:
-    answer = await ConnectionLimiter().ask()
+    answer = await GuardedApp().ask()
     assert not {*RATE} & {*answer.headers}
 
 
 async def test_answer_of_the_last_resort_tells_the_rate_too() -> None:
-    answer = await ConnectionLimiter(rate_per_minute=1).ask("POST", "/v1/matte?broken")
+    answer = await GuardedApp(rate_per_minute=1).ask("POST", "/v1/matte?broken")
     assert answer.status_code == 500
     assert {*RATE} <= {*answer.headers}
 
 
 async def test_each_address_has_its_own_rate_where_there_are_no_keys() -> None:
-    house = ConnectionLimiter(rate_per_minute=1)
+    guarded = GuardedApp(rate_per_minute=1)
     hosts = ["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]
-    assert [(await house.ask(host=host)).status_code for host in hosts] == [200, 200, 200, 429]
+    assert [(await guarded.ask(host=host)).status_code for host in hosts] == [200, 200, 200, 429]
 
 
 async def test_each_key_has_its_own_rate_wherever_it_is_used(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
-    file.write_text(line("shop", "a", "rate=2") + line("desk", "b") + line("belt", "c", "rate=0"))
-    house = ConnectionLimiter(KeyRing(file=file), rate_per_minute=1)
+    file.write_text(line("shop", "a", "rate=2") + line("desk", "b") + line("till", "c", "rate=0"))
+    guarded = GuardedApp(KeyRing(file=file), rate_per_minute=1)
     hosts = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
-    statuses = {key: [(await house.ask(key=key, host=host)).status_code for host in hosts] for key in "abc"}
+    statuses = {key: [(await guarded.ask(key=key, host=host)).status_code for host in hosts] for key in "abc"}
     assert statuses == {"a": [200, 200, 429], "b": [200, 429, 429], "c": [200, 200, 200]}
 
 
 async def test_wrong_key_costs_nobodys_rate() -> None:
-    house = ConnectionLimiter(KeyRing(read_list(["one"])), rate_per_minute=1)
+    guarded = GuardedApp(KeyRing(read_list(["one"])), rate_per_minute=1)
     for _ in range(3):
-        answer = await house.ask(key="two")
+        answer = await guarded.ask(key="two")
         assert answer.status_code == 401
         assert not {*RATE} & {*answer.headers}
-    assert (await house.ask(key="one")).status_code == 200
+    assert (await guarded.ask(key="one")).status_code == 200
 
 
 async def test_good_and_bad_answers_of_photos_tell_the_rate(running: Running) -> None:

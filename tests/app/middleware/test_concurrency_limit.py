@@ -8,7 +8,7 @@ import time
 import pytest
 
 from app.errors import DeadlinePassed, SlotPreempted
-from app.middleware.concurrency_limit import SEEN, AdaptiveLimit, ConcurrencyLimiter, Slot
+from app.middleware.concurrency_limit import WINDOW, AdaptiveLimit, ConcurrencyLimiter, Slot
 
 
 class Request:
@@ -55,7 +55,7 @@ async def test_one_client_may_have_all_and_no_more() -> None:
     assert slots.taken == 0
 
 
-async def test_another_client_gets_the_youngest_place_of_who_has_most() -> None:
+async def test_another_client_gets_the_youngest_slot_of_who_has_most() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(4), 60_000)
     requests = await come(slots, *"aaabc")
     assert slots.taken == 4
@@ -63,7 +63,7 @@ async def test_another_client_gets_the_youngest_place_of_who_has_most() -> None:
     assert slots.taken == 0
 
 
-async def test_places_are_shared_out_until_all_have_alike() -> None:
+async def test_slots_are_shared_out_until_all_have_alike() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(6), 60_000)
     requests = await come(slots, *"aaaaaa", *"bbbb")
     assert kinds(await gone(*requests)) == ["a"] * 3 + ["SlotPreempted"] * 3 + ["b"] * 3 + ["QueueFull"]
@@ -75,7 +75,7 @@ async def test_client_with_as_many_as_the_largest_takes_none_away() -> None:
     assert kinds(await gone(*requests)) == ["a", "a", "b", "QueueFull"]
 
 
-async def test_place_whose_answer_has_begun_is_not_taken_away() -> None:
+async def test_slot_whose_answer_has_begun_is_not_preempted() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(3), 60_000)
     requests = await come(slots, *"aaa")
     youngest = requests[-1].slot
@@ -107,7 +107,7 @@ async def test_nobody_is_put_out_for_who_is_alone_to_blame() -> None:
     assert kinds(await gone(*requests)) == ["a", "a", "QueueFull"]
 
 
-async def test_deadline_ends_a_place() -> None:
+async def test_deadline_frees_a_slot() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(1), 10)
     (request,) = await come(slots, "a")
     with pytest.raises(DeadlinePassed, match="10 ms"):
@@ -115,19 +115,19 @@ async def test_deadline_ends_a_place() -> None:
     assert slots.taken == 0
 
 
-async def test_lost_place_is_not_taken_for_a_passed_deadline() -> None:
+async def test_preempted_slot_is_not_taken_for_a_passed_deadline() -> None:
     slots = ConcurrencyLimiter(AdaptiveLimit(2), 60_000)
     requests = await come(slots, *"aab")
-    with pytest.raises(SlotPreempted, match="More clients ask than can be served"):
+    with pytest.raises(SlotPreempted, match="There are more clients than request slots"):
         await requests[1].task
     await gone(requests[0], requests[2])
 
 
-async def test_fewer_places_keep_newcomers_out_and_nobody_inside_loses_one() -> None:
+async def test_lower_limit_keeps_newcomers_out_and_nobody_loses_a_slot() -> None:
     adaptive_limit = AdaptiveLimit(4, least=2, wait_s=1e-9)
     slots = ConcurrencyLimiter(adaptive_limit, 60_000)
     inside = await come(slots, *"aaaaa")
-    for _ in range(SEEN):
+    for _ in range(WINDOW):
         adaptive_limit.record_response(time.monotonic(), body_s=0.0, wait_s=9.0)
     assert adaptive_limit.current == 2
     (leaving, *rest) = inside[:4]
@@ -136,18 +136,18 @@ async def test_fewer_places_keep_newcomers_out_and_nobody_inside_loses_one() -> 
     assert kinds(await gone(*rest)) == ["a"] * 3
 
 
-async def test_who_never_sends_his_body_keeps_nobody_out_of_fewer_places(
+async def test_who_never_sends_his_body_keeps_nobody_out_under_a_lower_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     adaptive_limit = AdaptiveLimit(4, least=1, wait_s=1e-9)
     slots = ConcurrencyLimiter(adaptive_limit, 60_000)
     (leaving, *inside, refused) = await come(slots, *"aaaaa")
-    for _ in range(SEEN):
+    for _ in range(WINDOW):
         adaptive_limit.record_response(time.monotonic(), body_s=0.0, wait_s=9.0)
     assert adaptive_limit.current == 1
     assert kinds(await gone(leaving, refused)) == ["a", "QueueFull"]
     assert kinds(await gone(*await come(slots, "a"))) == ["QueueFull"]  # Their bodies may come any moment.
-    monkeypatch.setattr("app.middleware.concurrency_limit.LASTING_S", -1.0)  # Now they are late.
+    monkeypatch.setattr("app.middleware.concurrency_limit.OVERLOAD_LASTS_S", -1.0)  # Now they are late.
     (newcomer,) = await come(slots, "a")
     assert slots.taken == 4
     newcomer.slot.mark_received()

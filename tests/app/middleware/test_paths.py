@@ -19,10 +19,11 @@ from app.middleware.paths import PREFIX, PathMiddleware, prefix_of
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
 from app.settings import Settings
-from tests.app.served import opened
-from tests.app.standing import finds_standing, standing
-from tests.conftest import Gate, Running, until
-from tests.portraits import png
+from tests.support.images import png
+from tests.support.networks import Gate
+from tests.support.person_image import finds_standing, standing
+from tests.support.services import Running, until
+from tests.support.socket_servers import opened
 
 PHOTO = png(standing())
 FIELDS = {removebg.PATH: "image_file", rembg.PATH: "file"}
@@ -243,4 +244,4 @@ async def test_scope_of_a_server_below_a_path_is_understood() -> None:
 
 
 def test_other_websites_may_ask_by_head() -> None:
-    assert "HEAD" in main.METHODS
+    assert "HEAD" in main.CORS_METHODS

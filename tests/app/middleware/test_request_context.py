@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from tests.conftest import Running
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.services import Running
 
 PHOTO = png(plain(50))
 

@@ -7,7 +7,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.middleware.admission import AdmissionMiddleware
 from app.middleware.concurrency_limit import AdaptiveLimit, ConcurrencyLimiter
-from app.middleware.response_headers import _PIECE, MeasuredExchange
+from app.middleware.response_headers import _CHUNK_BYTES as CHUNK
+from app.middleware.response_headers import MeasuredExchange
 from app.observability.metrics import Metrics
 from app.settings import Settings
 
@@ -19,7 +20,7 @@ async def receive() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-@pytest.mark.parametrize("size", [0, 1, _PIECE - 1, _PIECE, _PIECE + 1, 3 * _PIECE, 3 * _PIECE + 7])
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 7])
 async def test_a_body_goes_out_in_pieces_and_whole(size: int) -> None:
     sent: list[Message] = []
 
@@ -32,13 +33,13 @@ async def test_a_body_goes_out_in_pieces_and_whole(size: int) -> None:
     await exchange.send({"type": "http.response.body", "body": body[:size]})
     pieces = sent[1:]
     assert b"".join(piece["body"] for piece in pieces) == body[:size]
-    assert len(pieces) == max(1, -(-size // _PIECE))
-    assert all(len(piece["body"]) <= _PIECE for piece in pieces)
+    assert len(pieces) == max(1, -(-size // CHUNK))
+    assert all(len(piece["body"]) <= CHUNK for piece in pieces)
     assert [piece.get("more_body", False) for piece in pieces] == [True] * (len(pieces) - 1) + [False]
     assert exchange.bytes_out == size
 
 
-async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() -> None:
+async def test_an_answer_that_nobody_reads_keeps_its_slot_until_its_deadline() -> None:
     metrics = Metrics()
     taken: list[int] = []
     waiting = asyncio.Event()
@@ -46,7 +47,7 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
     async def answers(_scope: Scope, _receive: Receive, send: Send) -> None:
         exchange = MeasuredExchange(SCOPE, receive, send)
         await exchange.send(dict(START))
-        await exchange.send({"type": "http.response.body", "body": b"x" * 10 * _PIECE})
+        await exchange.send({"type": "http.response.body", "body": b"x" * 10 * CHUNK})
 
     async def slow_client(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -70,4 +71,4 @@ async def test_an_answer_that_nobody_reads_keeps_its_place_until_its_deadline() 
     assert inside.done()
     assert type(inside.exception()).__name__ in ("DeadlinePassed", "BodyTooSlow")
     assert metrics.registry.get_sample_value("matte_inflight") == 0
-    assert taken == [_PIECE]
+    assert taken == [CHUNK]

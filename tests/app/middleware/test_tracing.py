@@ -21,9 +21,10 @@ from app.main import create_app
 from app.middleware.tracing import TracingMiddleware, connect
 from app.observability.logs import configure_logs
 from app.settings import Settings, SettingsError
-from tests.app.served import served
-from tests.conftest import Running, Service, mean_colour
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import mean_colour
+from tests.support.services import Running, Service
+from tests.support.socket_servers import served
 
 otel = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra otel is not installed")
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.observability import gpu_metrics
 from app.observability.gpu_metrics import STALE_S, GpuCollector
-from tests.conftest import until
+from tests.support.services import until
 
 GPU = {"gpu": "0"}
 
@@ -126,7 +126,7 @@ def test_a_lost_driver_leaves_the_last_figures_and_then_none(nvml: FakeNvml) -> 
 
 async def test_gpus_are_watched_while_the_context_lasts(nvml: FakeNvml) -> None:
     registry = CollectorRegistry()
-    with gpu_metrics.watched(registry):
+    with gpu_metrics.watch_gpus(registry):
         await until(lambda: registry.get_sample_value("matte_gpu_busy_ratio", GPU) == 0.75)
     await until(lambda: "shutdown" in nvml.calls)
     assert b"matte_gpu" not in generate_latest(registry)
@@ -135,7 +135,7 @@ async def test_gpus_are_watched_while_the_context_lasts(nvml: FakeNvml) -> None:
 def test_without_a_driver_there_is_nothing(nvml: FakeNvml) -> None:
     nvml.failing = True
     registry = CollectorRegistry()
-    with gpu_metrics.watched(registry):
+    with gpu_metrics.watch_gpus(registry):
         assert generate_latest(registry) == b""
     assert nvml.calls == ["init"]
 
@@ -143,7 +143,7 @@ def test_without_a_driver_there_is_nothing(nvml: FakeNvml) -> None:
 def test_without_the_module_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     registry = CollectorRegistry()
-    with gpu_metrics.watched(registry):
+    with gpu_metrics.watch_gpus(registry):
         assert generate_latest(registry) == b""
 
 

@@ -16,8 +16,8 @@ from app.imaging import decode as codec
 from app.imaging import encode as encoding
 from app.inference.backends.base import Alphas, Batch
 from app.observability.logs import configure_logs, request_id
-from tests.conftest import Running
-from tests.portraits import plain, png, saved
+from tests.support.images import plain, png, saved
+from tests.support.services import Running
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:

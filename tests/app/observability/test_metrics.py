@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import NotReady
 from app.observability import metrics
 from app.observability.metrics import Metrics
-from tests.conftest import Gate, Running, until
-from tests.portraits import plain, png
+from tests.support.images import plain, png
+from tests.support.networks import Gate
+from tests.support.services import Running, until
 
 NAMES = {
     "matte_requests",
@@ -136,7 +137,7 @@ def test_a_service_that_is_still_loading_is_not_ready() -> None:
 async def test_the_event_loop_is_listened_to_while_the_app_runs(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "EVERY_S", 0.0)
+    monkeypatch.setattr(metrics, "LAG_PROBE_S", 0.0)
     async with running() as service:
         lag = service.app.state.metrics.registry.get_sample_value
         await until(lambda: lag("matte_loop_lag_seconds_count") > 0)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app.observability import timing
 from app.observability.timing import Stage
 
@@ -33,3 +35,26 @@ async def test_two_requests_collect_their_own() -> None:
 
     one, other = await asyncio.gather(request("one"), request("other"))
     assert [[stage.name for stage in each] for each in (one, other)] == [["one"], ["other"]]
+
+
+def test_stage_that_raises_is_not_recorded() -> None:
+    with timing.collect() as collection:
+        with timing.stage("decode"):
+            pass
+        with pytest.raises(ValueError, match="damaged"), timing.stage("encode"):
+            raise ValueError("damaged")
+    assert [each.name for each in collection] == ["decode"]
+
+
+def test_outer_collection_gets_what_an_inner_one_has_and_nothing_that_is_ignored() -> None:
+    with timing.collect() as outer:
+        with timing.collect() as inner:
+            timing.record("decode", 1.0, 2.0)
+        with timing.ignore():
+            timing.record("infer", 2.0, 3.0)
+    assert inner == outer == [Stage("decode", 1.0, 2.0)]
+
+
+def test_of_stages_side_by_side_the_longest_counts() -> None:
+    stages = [Stage("infer", 1.0, 2.0), Stage("infer", 1.0, 4.0), Stage("queue", 0.0, 0.5)]
+    assert timing.longest(stages) == {"infer": 3.0, "queue": 0.5}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.security import api_keys
-from app.security.api_keys import LOOK_EVERY_S, Key, KeyRing, KeysError, draw, read_file, read_list
+from app.security.api_keys import CHECK_EVERY_S, Key, KeyRing, KeysError, generate_key, read_file, read_list
 from app.security.rate_limit import RATE_MAX
 
 
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
     def pass_by(self) -> None:
-        self.now += LOOK_EVERY_S
+        self.now += CHECK_EVERY_S
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def name_of(ring: KeyRing, secret: str) -> str | None:
     return None if found is None else found.name
 
 
-def test_plain_keys_are_named_by_their_places_and_never_by_what_they_are() -> None:
+def test_plain_keys_are_named_by_their_positions_and_never_by_what_they_are() -> None:
     assert read_list(["one", "two"]) == (
         Key("key-1", hashlib.sha256(b"one").digest()),
         Key("key-2", hashlib.sha256(b"two").digest()),
@@ -77,12 +77,12 @@ def test_what_is_no_key_in_the_settings_is_refused_and_not_shown(entries: list[s
 def test_file_holds_names_digests_rates_and_comments(file: Path) -> None:
     file.write_text(
         f"# who may\n\nshop sha256:{sha('one')} rate=60 # since May\n"
-        f"\tdesk.2   sha256:{sha('two')}\n  # nobody else\nbelt sha256:{sha('three')}   rate=0"
+        f"\tdesk.2   sha256:{sha('two')}\n  # nobody else\ntill sha256:{sha('three')}   rate=0"
     )
     assert read_file(file) == (
         Key("shop", hashlib.sha256(b"one").digest(), 60),
         Key("desk.2", hashlib.sha256(b"two").digest()),
-        Key("belt", hashlib.sha256(b"three").digest(), 0),
+        Key("till", hashlib.sha256(b"three").digest(), 0),
     )
 
 
@@ -142,7 +142,7 @@ def test_no_two_keys_of_settings_and_file_may_be_alike(file: Path) -> None:
         KeyRing(read_list(["one"]), file)
 
 
-def test_keys_are_needed_as_soon_as_there_is_a_place_for_them(file: Path) -> None:
+def test_keys_are_needed_as_soon_as_a_file_for_them_is_set(file: Path) -> None:
     assert not KeyRing().needed
     assert KeyRing(read_list(["one"])).needed
     file.write_text("# none yet\n")
@@ -215,7 +215,7 @@ def test_broken_version_keeps_the_keys_from_before_and_is_said_once(
         assert name_of(ring, "one") == "shop"
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith(f"the keys from before stay valid: {file}: ")
+    assert record.getMessage().startswith(f"the previous keys stay valid: {file}: ")
     assert "rubbish" not in record.getMessage()
     file.write_text(f"desk sha256:{sha('two')}\n")
     clock.pass_by()
@@ -238,13 +238,13 @@ def test_file_is_looked_at_once_a_second_and_read_only_when_it_has_changed(
     monkeypatch.setattr(api_keys, "read_file", lambda path: pytest.fail("read without need"))
     for _ in range(100):
         name_of(ring, "one")
-        clock.now += LOOK_EVERY_S / 64
+        clock.now += CHECK_EVERY_S / 64
     assert looks == [file]
 
 
 def test_drawn_key_is_random_and_only_its_digest_is_in_its_line(file: Path) -> None:
-    secret, key = draw("shop", 30)
-    other, _ = draw("shop")
+    secret, key = generate_key("shop", 30)
+    other, _ = generate_key("shop")
     assert secret != other
     assert len(secret) == 43  # 256 bits in base64
     assert key.line == f"shop sha256:{sha(secret)} rate=30"
@@ -255,4 +255,4 @@ def test_drawn_key_is_random_and_only_its_digest_is_in_its_line(file: Path) -> N
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "#a", "ä", ".a", "x" * 65])
 def test_key_of_no_name_is_not_drawn(name: str) -> None:
     with pytest.raises(KeysError, match="a name is"):
-        draw(name)
+        generate_key(name)

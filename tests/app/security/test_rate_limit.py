@@ -12,7 +12,7 @@ START = 5_000_000 * S  # a machine that has run for two months
 
 def test_a_minutes_worth_may_come_at_once_and_one_more_has_to_wait() -> None:
     rates = RateLimiter()
-    shares = [rates.ask("a", 6, START) for _ in range(7)]
+    shares = [rates.take("a", 6, START) for _ in range(7)]
     assert [share.remaining for share in shares] == [5, 4, 3, 2, 1, 0, 0]
     assert [share.wait_s for share in shares] == [None] * 6 + [10]
     assert shares[0].full_in_s == 10
@@ -23,73 +23,73 @@ def test_a_minutes_worth_may_come_at_once_and_one_more_has_to_wait() -> None:
 def test_who_waits_as_long_as_it_was_told_is_let_in(rate: int) -> None:
     rates, now = RateLimiter(), START
     for _ in range(min(rate, 3_000)):
-        rates.ask("a", rate, now)
+        rates.take("a", rate, now)
     for _ in range(5):
-        while (share := rates.ask("a", rate, now)).wait_s is None:
+        while (share := rates.take("a", rate, now)).wait_s is None:
             pass
         now += share.wait_s * S
-        assert rates.ask("a", rate, now).wait_s is None
+        assert rates.take("a", rate, now).wait_s is None
 
 
 def test_wait_is_rounded_up_to_whole_seconds_and_never_too_short() -> None:
     rates = RateLimiter()
     for _ in range(7):
-        rates.ask("a", 7, START)  # one each 8.57 s
-    assert rates.ask("a", 7, START).wait_s == 9
-    assert rates.ask("a", 7, START + 8 * S).wait_s == 1
-    assert rates.ask("a", 7, START + 9 * S).wait_s is None
+        rates.take("a", 7, START)  # one each 8.57 s
+    assert rates.take("a", 7, START).wait_s == 9
+    assert rates.take("a", 7, START + 8 * S).wait_s == 1
+    assert rates.take("a", 7, START + 9 * S).wait_s is None
 
 
 def test_tokens_come_back_evenly_and_no_more_of_them_than_there_were() -> None:
     rates = RateLimiter()
     for _ in range(60):
-        rates.ask("a", 60, START)
-    assert rates.ask("a", 60, START + 10 * S).remaining == 9
-    assert rates.ask("a", 60, START + 1_000 * S).remaining == 59
+        rates.take("a", 60, START)
+    assert rates.take("a", 60, START + 10 * S).remaining == 9
+    assert rates.take("a", 60, START + 1_000 * S).remaining == 59
 
 
 def test_who_is_refused_pays_nothing() -> None:
     rates = RateLimiter()
-    shares = [rates.ask("a", 1, START + step) for step in range(100)]
+    shares = [rates.take("a", 1, START + step) for step in range(100)]
     assert [share.wait_s for share in shares[1:]] == [60] * 99
-    assert rates.ask("a", 1, START + 60 * S).wait_s is None
+    assert rates.take("a", 1, START + 60 * S).wait_s is None
 
 
 def test_in_the_long_run_a_client_gets_its_rate() -> None:
     rates = RateLimiter()
     times = range(START, START + 3_600 * S, S // 3)
-    admitted = sum(rates.ask("a", 12, now).wait_s is None for now in times)
+    admitted = sum(rates.take("a", 12, now).wait_s is None for now in times)
     assert admitted == 12 + 12 * 60 - 1  # the bucket, and an hour's worth but for the last one's moment
 
 
 def test_each_client_has_a_bucket_of_its_own() -> None:
     rates = RateLimiter()
-    assert rates.ask("a", 1, START).wait_s is None
-    assert rates.ask("b", 1, START).wait_s is None
-    assert rates.ask("a", 1, START).wait_s == 60
+    assert rates.take("a", 1, START).wait_s is None
+    assert rates.take("b", 1, START).wait_s is None
+    assert rates.take("a", 1, START).wait_s == 60
 
 
 def test_a_lower_rate_holds_at_once() -> None:
     rates = RateLimiter()
     for _ in range(50):
-        rates.ask("a", 100, START)
-    assert rates.ask("a", 2, START).remaining == 0
-    assert rates.ask("a", 2, START).wait_s == 30
+        rates.take("a", 100, START)
+    assert rates.take("a", 2, START).remaining == 0
+    assert rates.take("a", 2, START).wait_s == 30
 
 
 def test_full_buckets_are_forgotten() -> None:
     rates = RateLimiter()
     for number in range(1_000):
-        rates.ask(str(number), 60, START + number)
+        rates.take(str(number), 60, START + number)
     assert len(rates) == 1_000
-    rates.ask("last", 60, START + 3 * S)
+    rates.take("last", 60, START + 3 * S)
     assert len(rates) == 1
 
 
 def test_so_many_clients_are_remembered_and_who_asked_longest_ago_is_forgotten_first() -> None:
     rates, clock = RateLimiter(most_clients=3), itertools.count(START)
     for client in "abcad":  # b is forgotten: a has asked again
-        rates.ask(client, 5, next(clock))
+        rates.take(client, 5, next(clock))
     assert len(rates) == 3
-    assert rates.ask("a", 5, next(clock)).remaining == 2
-    assert rates.ask("b", 5, next(clock)).remaining == 4
+    assert rates.take("a", 5, next(clock)).remaining == 2
+    assert rates.take("b", 5, next(clock)).remaining == 4

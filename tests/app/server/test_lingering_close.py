@@ -9,7 +9,7 @@ import pytest
 
 from app.server import lingering_close
 from app.server.lingering_close import LingeringSocket, LingeringSockets
-from tests.conftest import until
+from tests.support.services import until
 
 LAST = b"HTTP/1.1 429 Too Many Requests\r\n\r\n"
 
@@ -110,14 +110,14 @@ async def test_one_that_is_cut_is_told_of_once(ends: Ends) -> None:
     assert ends.gone == [socket_]
 
 
-async def test_each_of_a_crowd_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_of_many_closing_connections_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lingering_close, "_AT_ONCE", 2)
-    crowd, gone = [Ends() for _ in range(9)], list[LingeringSocket]()
+    connections, gone = [Ends() for _ in range(9)], list[LingeringSocket]()
     wait_lingering = LingeringSockets(gone.append)
-    socket_ = [wait_lingering.linger(each.ours) for each in crowd]
-    for each in crowd[1::2]:  # The others stay and keep silent.
+    socket_ = [wait_lingering.linger(each.ours) for each in connections]
+    for each in connections[1::2]:  # The others stay and keep silent.
         each.client.close()
     await until(lambda: set(gone) == set(socket_[1::2]))
-    for each in crowd[::2]:
+    for each in connections[::2]:
         each.client.close()
     await until(lambda: len(gone) == 9)

@@ -17,8 +17,8 @@ from app.server import lingering_close, server
 from app.server.connection_limits import ConnectionLimiter
 from app.server.protocol import ResponseTransport
 from app.settings import Settings
-from tests.app.served import opened
-from tests.conftest import until
+from tests.support.services import until
+from tests.support.socket_servers import opened
 
 PATIENCE_S = 10
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -211,7 +211,7 @@ async def test_silence_between_requests_ends() -> None:
         assert await client.until_closed() == b""
 
 
-async def test_one_too_many_takes_the_place_of_the_longest_silent() -> None:
+async def test_one_connection_too_many_replaces_the_longest_silent() -> None:
     async with serving(max_connections=2) as server, wire(server) as first, wire(server) as second:
         await until(lambda: server.open == 2)
         async with wire(server) as third:
@@ -234,7 +234,7 @@ async def test_one_that_has_been_answered_has_waited_less_long() -> None:
             await first.answer()
 
 
-async def test_crowd_that_is_busy_gives_way_to_another_address_but_not_to_its_own() -> None:
+async def test_busy_connections_give_way_to_another_address_but_not_to_their_own() -> None:
     async with serving(max_connections=2) as server, wire(server) as first, wire(server) as second:
         for client in (first, second):
             await client.send(SLOW)
@@ -249,7 +249,7 @@ async def test_crowd_that_is_busy_gives_way_to_another_address_but_not_to_its_ow
         assert (await second.answer()).startswith(b"HTTP/1.1 200")
 
 
-async def test_thousand_silent_connections_leave_room_for_a_request() -> None:
+async def test_thousand_silent_connections_keep_no_request_out() -> None:
     async with serving(max_connections=200) as server:
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(1_000)]
         async with wire(server) as client:
@@ -378,8 +378,8 @@ async def test_refused_body_is_cut_where_no_descriptor_is_left(monkeypatch: pyte
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with serving() as server, wire(server) as client:
-        await until(lambda: bool(server.limiter._since))
-        (connection,) = server.limiter._since
+        await until(lambda: bool(server.limiter._waiting))
+        (connection,) = server.limiter._waiting
         monkeypatch.setattr(type(connection.transport.get_extra_info("socket")), "dup", none_left)
         await client.send(REFUSED)
         await until(lambda: server.open == 0)

@@ -9,7 +9,7 @@ import httptools
 import pytest
 
 from app.server.request_framing import Framing
-from tests.app.recorded import PATIENCE_S, answers, recording
+from tests.support.recording_app import PATIENCE_S, answers, recording
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"

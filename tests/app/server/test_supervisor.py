@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.server.supervisor import WorkerProcess, count_gpus, share_of
-from tests.portraits import pixels, plain, png
-from tests.processes import PATIENCE_S, Process, serving_quickly
+from tests.support.images import pixels, plain, png
+from tests.support.servers import PATIENCE_S, Process, serving_quickly
 
 TWO = {"MATTE_WORKERS": "2", "MATTE_LANES": "1", "MATTE_MAX_BATCH_SIZE": "1"}
 
@@ -60,6 +60,7 @@ def workers_ready(process: Process, count: int) -> set[object]:
     return set(ready())
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(tiny_artifact: Path) -> None:
     with (
         serving_quickly(tiny_artifact, ready=False, **TWO) as (process, address),
@@ -92,6 +93,7 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
     assert "worker 0 ended with status -9" in str(line["message"])
 
 
+@pytest.mark.slow
 def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keeps_it(
     tiny_artifact: Path,
 ) -> None:

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from app.imaging import render
 from app.imaging import render as backdrop
-from tests.app.web.driving import choose, expect_condition, file, pick, saved
-from tests.portraits import png, portrait
+from tests.app.web.page_driver import choose, expect_condition, file, pick, saved
+from tests.support.images import png, portrait
 
 
 def test_jpg_without_background_is_laid_on_white(page: Page) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.web.driving import PHOTO, choose, expect_condition, file, focused, pick
-from tests.app.web.stand_in import StandIn
+from tests.app.web.page_driver import PHOTO, choose, expect_condition, file, focused, pick
+from tests.app.web.stub_service import StandIn
 
 PHONE = {"width": 360, "height": 740}
 

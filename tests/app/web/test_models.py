@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app.web.driving import choose, expect_condition, file, focused, photo, pick, saved
-from tests.app.web.stand_in import KEY, PORTRAIT, StandIn
+from tests.app.web.page_driver import choose, expect_condition, file, focused, photo, pick, saved
+from tests.app.web.stub_service import KEY, PORTRAIT, StandIn
 
 PEOPLE = {"name": "people", "version": "1", "role": "kept"}
 CANDIDATE = {"name": "portrait", "version": "4", "role": "shadow"}
@@ -240,7 +240,7 @@ def test_long_names_leave_the_page_as_wide_as_the_screen(page: Page, service: St
     assert page.evaluate("document.documentElement.scrollWidth") == width
     # Wide as the other choices, and high enough for a thumb.
     edges = """(box) => {
-      const [list, tiles] = [box.querySelector('select'), document.querySelector('.tiles')];
+      const [list, tiles] = [box.querySelector('select'), document.querySelector('.panel .tiles')];
       const [mine, others] = [list.getBoundingClientRect(), tiles.getBoundingClientRect()];
       return [mine.left === others.left, mine.right === others.right, mine.height >= 44];
     }"""

@@ -7,10 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.web.driving import PHOTO, choose, expect_condition, file, photo
-from tests.app.web.stand_in import KEY, MAX_UPLOAD_BYTES, StandIn
-from tests.other_formats import whole
-from tests.portraits import jpeg, portrait, saved
+from tests.app.web.page_driver import PHOTO, choose, expect_condition, file, photo
+from tests.app.web.stub_service import KEY, MAX_UPLOAD_BYTES, StandIn
+from tests.support.images import jpeg, portrait, saved
+from tests.support.other_formats import whole
 
 
 def test_error_is_told_in_the_services_own_words_and_stops_no_other(page: Page) -> None:
@@ -28,7 +28,8 @@ def test_error_is_told_in_the_services_own_words_and_stops_no_other(page: Page) 
 def test_what_may_work_later_can_be_tried_again(page: Page, service: StandIn) -> None:
     choose(page, file("late.jpg"))
     expect_condition(page, "late.jpg", "failed: Deadline passed")
-    page.get_by_role("button", name="Try again").click()
+    with page.expect_response("**/v1/cutout"):
+        page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
     assert service.tries["late.jpg"] == 2
 

@@ -13,9 +13,9 @@ import PIL.Image
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.web.driving import PHOTO, choose, downloaded, expect_condition, file, pick, saved
-from tests.app.web.stand_in import StandIn
-from tests.portraits import jpeg, portrait
+from tests.app.web.page_driver import PHOTO, choose, downloaded, expect_condition, file, pick, saved
+from tests.app.web.stub_service import StandIn
+from tests.support.images import jpeg, portrait
 
 
 def test_uploaded_photo_is_shown_and_saved_with_its_alpha(page: Page) -> None:

@@ -66,6 +66,7 @@ def run(*arguments):
     return told
 
 
+@pytest.mark.slow
 def test_two_hosts_stop_together_and_go_on_as_one_run(folder):
     first = run([folder], [folder, "4"])
     assert [each["finished"] for each in first] == [False, False]
@@ -84,6 +85,7 @@ def test_two_hosts_stop_together_and_go_on_as_one_run(folder):
     assert second[0]["weights"] != first[0]["weights"]
 
 
+@pytest.mark.slow
 def test_hosts_with_other_documents_are_refused(folder, tmp_path):
     """Each host has its own copy of the folder; one of the copies differs."""
     for i, seed in enumerate((5, 6)):

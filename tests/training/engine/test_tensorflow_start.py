@@ -60,6 +60,7 @@ def test_where_it_cannot_be_imported_the_notes_are_shown(start, monkeypatch):
     assert "libtensorflow is of another machine" in shown
 
 
+@pytest.mark.slow
 def test_the_real_one_starts_without_a_word():
     program = "from training.engine.tensorflow_start import start_tensorflow; start_tensorflow()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=120)

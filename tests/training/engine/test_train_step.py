@@ -46,7 +46,7 @@ def test_the_loss_falls_and_is_that_of_the_network_before_the_step():
     assert state.step.numpy() == state.updates.numpy() == 8
 
 
-def test_a_wish_to_stop_is_told():
+def test_a_request_to_stop_is_told():
     _, step = begin()
     assert not StepResult.read(step(IMAGE, ALPHA, GO_ON)).stop
     assert StepResult.read(step(IMAGE, ALPHA, STOP)).stop
@@ -128,6 +128,7 @@ def test_xla_computes_the_same():
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_replicas_make_the_step_of_one_that_sees_the_whole():
     """In a process of its own, because TensorFlow makes its devices once."""
     done = subprocess.run(

@@ -1,5 +1,7 @@
 """Every tensor of an official checkpoint finds its place."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,7 @@ def imported(tmp_path_factory):
     return tensors, folder / "artifact", import_weights(checkpoint, folder / "artifact", size=64).manifest
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_becomes_an_artifact_of_these_weights(imported):
     tensors, artifact, manifest = imported
     assert verify(artifact) == manifest
@@ -46,7 +49,7 @@ def official_maps(tensors, image):
     return [each.transpose(0, 2, 3, 1) for each in forward(tensors, normalised.transpose(0, 3, 1, 2))]
 
 
-@pytest.mark.parametrize("variant", ["full", "lite"])
+@pytest.mark.parametrize("variant", [pytest.param("full", marks=pytest.mark.slow), "lite"])
 def test_the_imported_network_computes_what_the_official_one_computes(variant):
     tensors = official_tensors(variant)
     network = u2net(variant)
@@ -60,6 +63,7 @@ def test_the_imported_network_computes_what_the_official_one_computes(variant):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_the_imported_artifact_gives_the_official_alpha(imported):
     tensors, artifact, _ = imported
     image = np.random.default_rng(6).integers(0, 256, (2, 64, 64, 3), np.uint8)
@@ -91,6 +95,20 @@ def small_file(folder, name="u2net.pth"):
     return write_older(folder / name, *one_storage_each(official_tensors(*SMALL)))
 
 
+built_once = functools.cache(u2net)
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """`(serving, card)` of each export that is asked for; none is made, and the network is built once for all."""
+    asked = []
+    monkeypatch.setattr("training.export.import_weights.u2net", built_once)
+    monkeypatch.setattr(
+        "training.export.import_weights.export_network", lambda *a, **_: asked.append((a[1], a[3]))
+    )
+    return asked
+
+
 def test_a_variant_that_the_file_does_not_hold_is_refused(tmp_path):
     with pytest.raises(
         WeightsError, match=r"u2net.pth: it holds the variant lite .*, not full: leave --variant out"
@@ -99,14 +117,10 @@ def test_a_variant_that_the_file_does_not_hold_is_refused(tmp_path):
     assert not (tmp_path / "artifact").exists()
 
 
-def test_what_is_given_for_the_manifest_comes_first(tmp_path, monkeypatch):
-    cards = []
-    monkeypatch.setattr(
-        "training.export.import_weights.export_network", lambda *a, **_: cards.append((a[1], a[3]))
-    )
+def test_what_is_given_for_the_manifest_comes_first(tmp_path, exported):
     card = Card(name="people", version="3", data="ours", licence="ours alone")
     import_weights(small_file(tmp_path), tmp_path / "artifact", size=96, variant="lite", card=card)
-    ((serving, told),) = cards
+    ((serving, told),) = exported
     assert told == card
     assert serving.size == 96
 
@@ -120,11 +134,10 @@ def test_what_is_given_for_the_manifest_comes_first(tmp_path, monkeypatch):
         ("u2net_human_seg.pth", "u2net_human_seg"),
     ],
 )
-def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, monkeypatch, file, name):
-    cards = []
-    monkeypatch.setattr("training.export.import_weights.export_network", lambda *a, **_: cards.append(a[3]))
+def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, exported, file, name):
     import_weights(small_file(tmp_path, file), tmp_path / "artifact")
-    assert cards[0].name == name
+    ((_, card),) = exported
+    assert card.name == name
 
 
 @pytest.mark.parametrize(
@@ -136,11 +149,10 @@ def test_a_model_is_named_after_its_file_as_far_as_names_go(tmp_path, monkeypatc
         ("models/general", ("u2net", "1")),
     ],
 )
-def test_a_version_in_a_folder_of_models_is_called_so(tmp_path, monkeypatch, place, label):
-    cards = []
-    monkeypatch.setattr("training.export.import_weights.export_network", lambda *a, **_: cards.append(a[3]))
+def test_a_version_in_a_folder_of_models_is_called_so(tmp_path, exported, place, label):
     import_weights(small_file(tmp_path), tmp_path / place)
-    assert (cards[0].name, cards[0].version) == label
+    ((_, card),) = exported
+    assert (card.name, card.version) == label
 
 
 def test_an_artifact_that_is_there_is_told_before_anything_is_read(tmp_path):

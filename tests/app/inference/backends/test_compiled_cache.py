@@ -68,13 +68,13 @@ def test_folder_that_cannot_be_written_keeps_nothing_and_says_so_once(
     for _ in range(2):
         cache.put("int8", b"compiled")
         assert cache.get("int8") is None
-    assert caplog.text.count("are not kept") == 1
+    assert caplog.text.count("are not stored") == 1
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
     cache = CompiledCache(None, "model", "1")
     cache.put("int8", b"compiled")
-    cache.forget("int8")
+    cache.remove("int8")
     assert cache.get("int8") is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.inference.backends import devices
 from app.inference.backends.base import ExecutionConfig, LoadError
-from app.inference.backends.devices import choose_device, has_bfloat16, may_have_gpu, sixteen_bits_of
+from app.inference.backends.devices import choose_device, has_bfloat16, may_have_gpu, native_16_bit_types
 from app.inference.backends.precision import Narrow
 from app.inference.backends.tensorflow import tensorflow
 
@@ -85,10 +85,21 @@ def test_gpus_that_tensorflow_sees_are_taken_in_turn(
 ) -> None:
     shown: list[list[str]] = []
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
-    monkeypatch.setattr(devices, "show_tensorflow", shown.append)
+    monkeypatch.setattr(devices, "set_visible_gpus", shown.append)
     monkeypatch.setattr(tensorflow().config, "list_physical_devices", lambda _kind: ["first", "second"])
     assert choose_device(asked, gpu) == ("cuda", index)
     assert shown == [[["first", "second"][index]]]
+
+
+def test_gpu_without_tensorflow_is_left_alone_or_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert choose_device("auto", 0) == ("cpu", 0)
+    assert "this machine's GPU is not used: TensorFlow is not installed" in caplog.text
+    with pytest.raises(LoadError, match=r"MATTE_DEVICE=cuda: TensorFlow is not installed: .*u2matte\[gpu\]"):
+        choose_device("cuda", 0)
 
 
 def test_gpu_that_tensorflow_does_not_see_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +134,7 @@ def test_a_cpu_has_bfloat16_or_no_16_bits(
     monkeypatch: pytest.MonkeyPatch, has_it: bool, expected: tuple[Narrow, ...]
 ) -> None:
     monkeypatch.setattr(devices, "has_bfloat16", lambda: has_it)
-    assert sixteen_bits_of(ExecutionConfig("cpu", 1)) == expected
+    assert native_16_bit_types(ExecutionConfig("cpu", 1)) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,5 +154,5 @@ def test_a_gpus_16_bits_go_by_its_compute_capability(
     monkeypatch.setattr(config, "list_physical_devices", lambda _kind: ["first", "second"])
     asked = []
     monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: asked.append(gpu) or details)
-    assert sixteen_bits_of(ExecutionConfig("cuda", 1, gpu=1)) == expected
+    assert native_16_bit_types(ExecutionConfig("cuda", 1, gpu=1)) == expected
     assert asked == ["second"]

@@ -51,6 +51,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def odd_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return calibrated(tmp_path_factory.mktemp("odd"), odd=True)
+
+
+@pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     small = np.random.default_rng(6).integers(0, 256, (8, 8, 3), np.uint8)
     return cv2.resize(small, (SIZE, SIZE))[None]
@@ -61,21 +66,20 @@ def opened(artifact: Path, activations: Activations | None) -> OpenVinoModel:
 
 
 def network(artifact: Path, asked: select.Precision, cache: Path | None = None) -> select.Network:
-    return select.network(artifact, contract.verify(artifact), PLACE, "openvino", asked, cache)
+    return select.load_network(artifact, contract.verify(artifact), PLACE, "openvino", asked, cache)
 
 
 def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.ndarray) -> None:
     model = opened(artifact, contract.read_activations(artifact))
-    exact, narrow = model.exactly()(picture), model.narrowed("int8", picture)(picture)
+    exact, narrow = model.reference()(picture), model.narrowed("int8", picture)(picture)
     assert 0 < np.abs(narrow - exact).mean() < TOLERANCE
 
 
 def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
-    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    odd_artifact: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = calibrated(tmp_path, odd=True)
-    model = opened(odd, contract.read_activations(odd))
-    exact = model.exactly()(picture)
+    model = opened(odd_artifact, contract.read_activations(odd_artifact))
+    exact = model.reference()(picture)
     kept = np.abs(model.narrowed("int8", picture)(picture) - exact).mean()
     monkeypatch.setattr("model.eight_bits.TOO_LOPSIDED", np.inf)
     spoilt = np.abs(model.narrowed("int8", picture)(picture) - exact).mean()
@@ -83,9 +87,8 @@ def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
     assert spoilt > 3 * kept
 
 
-def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(tmp_path: Path) -> None:
-    odd = calibrated(tmp_path, odd=True)
-    narrow = opened(odd, contract.read_activations(odd))._in("int8")
+def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(odd_artifact: Path) -> None:
+    narrow = opened(odd_artifact, contract.read_activations(odd_artifact))._network_for("int8")
 
     def source(node: Any, number: int) -> Any:
         return node.input(number).get_source_output().get_node()
@@ -106,7 +109,7 @@ def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(tmp_path: Pa
 
 def test_every_kernel_is_of_bytes_that_sees_no_picture_and_makes_no_logits(artifact: Path) -> None:
     model = opened(artifact, contract.read_activations(artifact))
-    narrow = model._in("int8")
+    narrow = model._network_for("int8")
     kernels = {
         tuple(node.output(0).get_shape()): node.input(1).get_source_output().get_node().get_type_name()
         for node in narrow.get_ordered_ops()
@@ -132,7 +135,7 @@ def test_kernels_come_out_as_they_are_stored(artifact: Path) -> None:
         for name, each in values.items()
         if name + SCALE_SUFFIX in values
     )
-    narrow = opened(artifact, contract.read_activations(artifact))._in("int8")
+    narrow = opened(artifact, contract.read_activations(artifact))._network_for("int8")
     served = sorted(
         tuple(np.bincount(np.abs(node.get_data().astype(int)).ravel(), minlength=128))
         for node in narrow.get_ordered_ops()

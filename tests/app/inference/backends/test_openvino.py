@@ -43,7 +43,7 @@ def tiny(artifact: Path, lanes: int = 1) -> OpenVinoModel:
 def exact() -> np.ndarray:
     """TensorFlow's alpha of the probe, by the built-in model."""
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
-    return TensorFlowModel(BUILT_IN, ExecutionConfig("cpu", 1)).exactly()(probe_picture(size))
+    return TensorFlowModel(BUILT_IN, ExecutionConfig("cpu", 1)).reference()(probe_picture(size))
 
 
 def difference(run: Predict, exact: np.ndarray) -> float:
@@ -54,7 +54,7 @@ def difference(run: Predict, exact: np.ndarray) -> float:
 
 def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
     model = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1))
-    assert difference(model.exactly(), exact) < FLOAT32_NOISE
+    assert difference(model.reference(), exact) < FLOAT32_NOISE
     assert difference(model.in_float32(), exact) < FLOAT32_NOISE
 
 
@@ -112,7 +112,7 @@ def test_picture_that_is_alone_gets_the_broad_request_and_those_that_meet_do_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     narrow, broad = Held(), Held()
-    run = openvino.Requests([narrow], broad)
+    run = openvino.RequestPool([narrow], broad)
     clock = [100.0]
     monkeypatch.setattr(openvino.time, "monotonic", lambda: clock[0])
 
@@ -135,7 +135,7 @@ def test_picture_that_is_alone_gets_the_broad_request_and_those_that_meet_do_not
         end(narrow)
         begins(narrow)  # … so the next one is expected to meet another, too, …
         end(narrow)
-        clock[0] += openvino.QUIET_S + 0.01
+        clock[0] += openvino.NO_OVERLAP_S + 0.01
         begins(broad)  # … for some time.
         end(broad)
 
@@ -145,7 +145,7 @@ def test_failed_run_leaves_nobody_inside() -> None:
         def run(self, image: np.ndarray) -> np.ndarray:
             raise RuntimeError("std::bad_alloc")
 
-    run = openvino.Requests([Held()], Failing())
+    run = openvino.RequestPool([Held()], Failing())
     for _ in range(3):  # As nobody is inside, each is alone.
         with pytest.raises(MemoryError):
             run(random_batch(1))
@@ -154,7 +154,7 @@ def test_failed_run_leaves_nobody_inside() -> None:
 def test_alphas_by_several_cores_are_those_by_one() -> None:
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
     model = OpenVinoModel(BUILT_IN, size, ExecutionConfig("cpu", threads=1, lanes=2))
-    ((by_one, *_), (by_two,)) = (model._compiled("float32", lanes, 2 // lanes) for lanes in (2, 1))
+    ((by_one, *_), (by_two,)) = (model._compile("float32", lanes, 2 // lanes) for lanes in (2, 1))
     picture = probe_picture(size)
     assert np.abs(by_one.run(picture) - by_two.run(picture)).max() < FLOAT32_NOISE
 
@@ -170,7 +170,7 @@ def test_loading_is_done_by_one_thread_at_a_time() -> None:
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        met = [pool.submit(openvino._alone, meet_another) for _ in range(2)]
+        met = [pool.submit(openvino._in_loader_thread, meet_another) for _ in range(2)]
         assert [each.result() for each in met] == [False, False]
 
 
@@ -281,7 +281,7 @@ from pathlib import Path
 from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.base import ExecutionConfig
 model = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1))
-model.exactly()  # The libraries are in memory now.
+model.reference()  # The libraries are in memory now.
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000,) * 2)
 try:
@@ -313,7 +313,7 @@ class Broken:
     [("std::bad_alloc", MemoryError), ("Node x: can't alloc", MemoryError), ("other", RuntimeError)],
 )
 def test_run_that_fails_leaves_its_lane_to_the_next(message: str, kind: type[Exception]) -> None:
-    run = openvino.Requests([Broken(message)])
+    run = openvino.RequestPool([Broken(message)])
     with pytest.raises(kind):
         run(random_batch(1))
     assert run(random_batch(1)).shape == (1, TINY_SIZE, TINY_SIZE)

@@ -10,7 +10,7 @@ openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 from openvino import opset13 as ops  # noqa: E402
 
-from app.inference.backends.openvino_graph import simplify_side_maps  # noqa: E402
+from app.inference.backends.openvino_graph import resize_matrix, simplify_side_maps  # noqa: E402
 
 RNG = np.random.default_rng(0)
 
@@ -91,3 +91,8 @@ def test_corners_as_they_were_resized_are_left_alone() -> None:
     network = openvino.Model([corners], [image], "corners")
     simplify_side_maps(network)
     assert kinds(network)["Interpolate"] == 1
+
+
+def test_weights_of_each_output_pixel_sum_to_one() -> None:
+    np.testing.assert_allclose(resize_matrix(7, 20).sum(axis=1), 1, rtol=1e-6)
+    assert resize_matrix(2, 4).tolist() == [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]

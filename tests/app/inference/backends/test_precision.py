@@ -9,7 +9,7 @@ import pytest
 from app.inference.backends import precision
 from app.inference.backends.base import Alphas, Batch, LoadError, Predict
 from app.inference.backends.precision import TOLERANCE, probe_picture
-from tests.conftest import mean_colour
+from tests.support.networks import mean_colour
 
 SIZE = 16
 
@@ -24,8 +24,8 @@ class Network:
         self.error, self.errors, self.at_one_pixel = error, errors or {}, at_one_pixel
         self.made: list[str] = []
 
-    def exactly(self) -> Predict:
-        self.made.append("exactly")
+    def reference(self) -> Predict:
+        self.made.append("reference")
         return mean_colour
 
     def in_float32(self) -> Predict:
@@ -48,7 +48,7 @@ class Network:
 def test_16_bits_that_are_close_enough_are_chosen(asked: precision.Precision) -> None:
     network = Network(0.9 * TOLERANCE)
     _, chosen = precision.choose(network, SIZE, ["bfloat16"], asked)
-    assert (chosen, network.made) == ("bfloat16", ["exactly", "bfloat16"])
+    assert (chosen, network.made) == ("bfloat16", ["reference", "bfloat16"])
 
 
 def test_the_first_of_the_possible_is_chosen_or_what_is_asked_for() -> None:
@@ -71,7 +71,7 @@ def test_16_bits_that_are_too_coarse_or_overflow_are_not_used(
 def test_auto_goes_on_to_the_next_precision_that_the_alphas_bear() -> None:
     network = Network(0.9 * TOLERANCE, {"int8": 2 * TOLERANCE})
     assert precision.choose(network, SIZE, ["int8", "bfloat16"], "auto")[1] == "bfloat16"
-    assert network.made == ["exactly", "int8", "bfloat16"]
+    assert network.made == ["reference", "int8", "bfloat16"]
     with pytest.raises(LoadError, match=r"alphas in int8 are .* on average"):
         precision.choose(network, SIZE, ["int8", "bfloat16"], "int8")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from app.inference.backends.devices import has_bfloat16
 from app.inference.backends.precision import Precision
 from app.inference.backends.select import OPENVINO, TENSORFLOW, LoadedNetwork, Runtime, device_for
 from model.contract import Manifest
-from tests.conftest import TINY_SIZE, mean_colour
+from tests.conftest import TINY_SIZE
+from tests.support.networks import mean_colour
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5
@@ -23,12 +25,19 @@ def network(
     artifact: Path, runtime: Runtime, device: str = "cpu", asked: Precision = "float32"
 ) -> LoadedNetwork:
     manifest = Manifest("tiny", "1", TINY_SIZE, "stretch", {})
-    return select.network(artifact, manifest, ExecutionConfig(device, threads=1, lanes=2), runtime, asked)
+    return select.load_network(
+        artifact, manifest, ExecutionConfig(device, threads=1, lanes=2), runtime, asked
+    )
 
 
 @pytest.fixture
 def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
+
+
+@pytest.fixture
+def _without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +65,14 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
         def in_float32(self) -> object:
             return mean_colour
 
-        exactly = in_float32
+        reference = in_float32
 
         def narrowed(self, _kind: str, _probe: object) -> object:
             return mean_colour
 
     monkeypatch.setattr(select, "TensorFlowModel", Model)
     monkeypatch.setattr(
-        select, "sixteen_bits_of", lambda place: ("float16",) if place.device == "cuda" else ()
+        select, "native_16_bit_types", lambda place: ("float16",) if place.device == "cuda" else ()
     )
     assert network(tiny_artifact, "auto", "cuda") == LoadedNetwork(mean_colour, TENSORFLOW, "float32")
     assert network(tiny_artifact, "auto", "cuda", asked="auto") == LoadedNetwork(
@@ -74,7 +83,7 @@ def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPat
 
 def test_openvino_looks_for_no_gpu_and_refuses_one() -> None:
     assert [device_for("openvino", "auto"), device_for("openvino", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(LoadError, match="MATTE_RUNTIME=openvino runs on CPUs alone"):
+    with pytest.raises(LoadError, match="MATTE_RUNTIME=openvino runs on CPUs only"):
         device_for("openvino", "cuda")
 
 
@@ -107,6 +116,48 @@ def test_model_that_openvino_cannot_run_is_tensorflows(
     assert "TensorFlow runs the network: " in caplog.text
     with pytest.raises(LoadError, match="no translation"):
         network(tiny_artifact, "openvino")
+
+
+@pytest.mark.usefixtures("_without_tensorflow")
+@pytest.mark.parametrize("asked", ["auto", "openvino"])
+def test_openvino_runs_the_network_where_tensorflow_is_not_installed(
+    tiny_artifact: Path, asked: Runtime
+) -> None:
+    assert network(tiny_artifact, asked).runtime == OPENVINO
+
+
+@pytest.mark.usefixtures("_without_tensorflow")
+def test_tensorflow_that_is_asked_for_and_not_installed_is_an_error_that_says_what_to_do(
+    tiny_artifact: Path,
+) -> None:
+    with pytest.raises(LoadError) as raised:
+        network(tiny_artifact, "tensorflow")
+    message = str(raised.value)
+    assert message.startswith("MATTE_RUNTIME=tensorflow: TensorFlow is not installed: pip install 'u2matte[")
+    assert message.endswith("or set MATTE_RUNTIME=auto.")
+
+
+@pytest.mark.usefixtures("_without_tensorflow")
+def test_model_that_openvino_refuses_says_why_and_that_tensorflow_is_not_there(
+    tiny_artifact: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = tmp_path / "refused"
+    shutil.copytree(tiny_artifact, refused)
+    next(refused.rglob("saved_model.pb")).write_bytes(b"no graph")
+    with pytest.raises(
+        LoadError, match=r"^OpenVINO does not run this model, and TensorFlow is not "
+    ) as raised:
+        network(refused, "auto")
+    assert "pip install 'u2matte[tensorflow]'" in str(raised.value)
+    assert "OpenVINO says: " in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "TensorFlow runs the network" not in caplog.text
+
+
+@pytest.mark.usefixtures("_without_tensorflow", "_not_installed")
+def test_nothing_to_run_networks_is_an_error_that_names_both(tiny_artifact: Path) -> None:
+    with pytest.raises(LoadError, match=r"OpenVINO cannot be imported.*TensorFlow is not installed"):
+        network(tiny_artifact, "auto")
 
 
 def test_precision_that_the_cpu_lacks_is_refused_before_anything_is_loaded(

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +14,17 @@ from app.inference.backends.base import ExecutionConfig
 from app.inference.backends.precision import TOLERANCE, probe_picture
 from app.inference.backends.tensorflow import (
     TensorFlowModel,
-    options_for,
-    runner,
-    short_of_memory,
+    is_out_of_memory,
+    session_config,
+    session_function,
     tensorflow,
 )
 from model import contract
 from tests.conftest import TINY_SIZE
 
 
-def test_threads_of_a_place_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
-    cpu, cuda = options_for(ExecutionConfig("cpu", 3)), options_for(ExecutionConfig("cuda", 1))
+def test_threads_of_a_device_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
+    cpu, cuda = session_config(ExecutionConfig("cpu", 3)), session_config(ExecutionConfig("cuda", 1))
     assert (cpu.intra_op_parallelism_threads, cpu.inter_op_parallelism_threads) == (3, -1)
     assert cpu.device_count["GPU"] == 0
     assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
@@ -37,14 +41,14 @@ def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
         alpha = tf.reduce_mean(huge, axis=(1, 2, 3), keepdims=True)
     small = FrozenGraph(graph.as_graph_def(), image.name, alpha.name)
     with pytest.raises(MemoryError):
-        runner(small, ExecutionConfig("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
+        session_function(small, ExecutionConfig("cpu", 1))(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_only_what_speaks_of_memory_is_a_lack_of_memory() -> None:
     errors = tensorflow().errors
-    assert short_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
-    assert short_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
-    assert not short_of_memory(errors.InternalError(None, None, "something else"))
+    assert is_out_of_memory(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    assert is_out_of_memory(errors.InternalError(None, None, "Dst tensor is not initialized."))
+    assert not is_out_of_memory(errors.InternalError(None, None, "something else"))
 
 
 def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
@@ -52,7 +56,35 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
 ) -> None:
     """On a CPU in place of the GPU, which calculates the same."""
     path = tiny_artifact / contract.SAVED_MODEL_DIR
-    exact = TensorFlowModel(path, ExecutionConfig("cpu", 1)).exactly()(probe_picture(TINY_SIZE))
-    monkeypatch.setattr(tensorflow_model, "options_for", lambda _place: tensorflow().compat.v1.ConfigProto())
+    exact = TensorFlowModel(path, ExecutionConfig("cpu", 1)).reference()(probe_picture(TINY_SIZE))
+    monkeypatch.setattr(
+        tensorflow_model, "session_config", lambda _place: tensorflow().compat.v1.ConfigProto()
+    )
     narrow = TensorFlowModel(path, ExecutionConfig("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
+
+
+def test_start_up_notes_of_native_libraries_become_debug_lines(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), tensorflow_model._stderr_to_debug_log():
+        os.write(2, b"E0000 no CUDA\nI0000 oneDNN is on\n")
+    os.write(2, b"later\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "TensorFlow: E0000 no CUDA",
+        "TensorFlow: I0000 oneDNN is on",
+    ]
+    assert capfd.readouterr().err == "later\n"
+
+
+def test_keras_is_left_out_and_can_be_had_afterwards() -> None:
+    program = """
+import sys
+from app.inference.backends.tensorflow import tensorflow
+assert tensorflow() is sys.modules["tensorflow"]
+assert not [name for name in sys.modules if name.startswith("keras")]
+import keras
+print(keras.layers.Dense(2)(tensorflow().ones((1, 3))).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 2)"
