@@ -9,7 +9,7 @@ plan         which photo goes into which file
 files        what was typed -> file or folder; whole files in and out
 journal      what an earlier run has done
 watch        photos that appear while it runs
-failures     what failed: told, and listed for scripts
+failures     what failed: printed, and listed for scripts
 bulk         a collection of photos on a Ray cluster
 exit         how a command ends early
 """

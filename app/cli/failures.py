@@ -1,4 +1,4 @@
-"""Photos that failed come in; they are told to people, and listed for scripts. Knows no pixels."""
+"""Report photos that failed: a table for people, a list for scripts. Knows no pixels."""
 
 from __future__ import annotations
 

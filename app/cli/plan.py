@@ -1,4 +1,4 @@
-"""PathMiddleware come in, which photo goes into which file goes out, and what is left out. Knows no pixels."""
+"""Plan which photo goes into which file, and what of a folder is left out. Knows no pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`matte` and `cutout`: many photos in, a file for each out, progress and failures told. Knows no pixels."""
+"""`matte` and `cutout`: many photos in, a file for each out, with progress and failures. Knows no pixels."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ class _Run:
         await self.worker.start()
         self.console.print("watching; Ctrl-C ends it")
         with watch.until_signal(self.console) as stopped:
-            belt, plan = PhotoQueue(self.worker, journal, self.summary, self._tell), self._plan()
-            await belt.process_all(self._new(watch.settled(plan, stopped, self._pass_by), journal))
+            queue, plan = PhotoQueue(self.worker, journal, self.summary, self._tell), self._plan()
+            await queue.process_all(self._new(watch.settled(plan, stopped, self._pass_by), journal))
 
     async def _new(self, jobs: AsyncIterator[Job], journal: Journal) -> AsyncIterator[Job]:
         async for job in jobs:

@@ -129,7 +129,7 @@ class LocalProcessor:
 
 
 # A service that is restarted or busy for a while is waited for: nobody sits beside a thousand photos.
-PATIENCE: Final = RetryPolicy(attempts=1_000, deadline_s=300)
+RETRIES: Final = RetryPolicy(attempts=1_000, deadline_s=300)
 _TELL_EVERY_S: Final = 60
 _FULL: Final = 429
 _NO_ANSWER: Final = "no_answer"
@@ -150,7 +150,7 @@ class RemoteProcessor:
         self.concurrency = concurrency
         try:
             self._client = AsyncClient(
-                url, api_key=api_key, connections=concurrency, retry=PATIENCE, on_retry=self._on_retry
+                url, api_key=api_key, connections=concurrency, retry=RETRIES, on_retry=self._on_retry
             )
         except ValueError as error:
             raise ProcessingStopped(str(error)) from None
@@ -188,7 +188,7 @@ class RemoteProcessor:
         if problem.status == _FULL or monotonic() - self._told_at < _TELL_EVERY_S:
             return
         self._told_at = monotonic()
-        limit = f"trying again for {PATIENCE.deadline_s:.0f} s at most"
+        limit = f"trying again for {RETRIES.deadline_s:.0f} s at most"
         self._console.print(Text(f"{_said(problem)} … {limit}"), soft_wrap=True)
 
     async def close(self) -> None:

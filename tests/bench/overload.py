@@ -77,7 +77,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """RateLimiter are per second, shares 0..1, memory in MB. `capacity`: the mean of before and after. `good`: the
+    """Rates are per second, shares 0..1, memory in MB. `capacity`: the mean of before and after. `good`: the
     neighbour's answers, too. `good_share_of_what_was_left`: of the capacity without what the client took of the
     machine for the flood. `recovery_s`: from the last request of the flood until a lone one of its address took its
     usual time again; None if it never did."""

@@ -55,7 +55,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     made = Service()
     client = partial(AsyncClient, transport=httpx.MockTransport(made))
     monkeypatch.setattr(processors, "AsyncClient", client)
-    monkeypatch.setattr(processors, "PATIENCE", RetryPolicy(attempts=3, deadline_s=300, first_pause_s=0))
+    monkeypatch.setattr(processors, "RETRIES", RetryPolicy(attempts=3, deadline_s=300, first_pause_s=0))
     return made
 
 
@@ -99,7 +99,7 @@ def test_cutout_sends_every_option(service, send):
 
 def test_service_that_is_busy_or_away_for_a_moment_is_waited_for(service, send, monkeypatch):
     # Photos are sent at once, and one of them may meet with all four.
-    monkeypatch.setattr(processors, "PATIENCE", RetryPolicy(attempts=5, deadline_s=300, first_pause_s=0))
+    monkeypatch.setattr(processors, "RETRIES", RetryPolicy(attempts=5, deadline_s=300, first_pause_s=0))
     service.turns = [429, 503, httpx.ConnectError, httpx.ReadError]
     result = send("matte")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""ConcurrencyLimiter by bytes: in order, never more than there are, and always given back."""
+"""The memory budget admits by bytes: in order, never more than there are, and always given back."""
 
 from __future__ import annotations
 

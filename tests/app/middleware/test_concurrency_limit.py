@@ -1,4 +1,4 @@
-"""ConcurrencyLimiter are shared by clients: one alone may have all, several have alike."""
+"""Request slots are shared by clients: one alone may have all, several have alike."""
 
 from __future__ import annotations
 
