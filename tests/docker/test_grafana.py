@@ -158,7 +158,9 @@ def test_the_list_of_instances_is_not_empty(watched: tuple[httpx.Client, Prometh
     _, server = watched
     instance = next(each for each in DASHBOARD["templating"]["list"] if each["name"] == "instance")
     metric = instance["definition"].removeprefix("label_values(").partition(",")[0]
-    samples = server.query(f"last_over_time({metric}[5m])")  # on a busy machine the last scrape may have timed out
+    samples = server.query(
+        f"last_over_time({metric}[5m])"
+    )  # on a busy machine the last scrape may have timed out
     assert samples
     assert all(sample["metric"]["instance"] for sample in samples)  # type: ignore[index]
 
