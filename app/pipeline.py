@@ -199,10 +199,12 @@ class Pipeline:
         if candidate is None or not self._shadow.should_sample():
             return
 
+        def squares() -> list[Image]:
+            own = squares_for(candidate.manifest, prepared.image, prepared.size, output.quality)
+            return [colour.as_seen(square, prepared.profile) for square in own]
+
         async def see() -> list[Image]:
-            work = partial(squares_for, candidate.manifest, prepared.image, prepared.size, output.quality)
-            squares = await self._on_cpu(work)
-            return [colour.as_seen(square, prepared.profile) for square in squares]
+            return await self._on_cpu(squares)
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
 

@@ -242,7 +242,7 @@ class PhotoQueue:
     ) -> None:
         self._worker = worker
         self._journal = journal
-        self._tally = summary
+        self._summary = summary
         self._tell = tell
 
     async def process_all(self, jobs: AsyncIterator[Job]) -> None:
@@ -254,7 +254,7 @@ class PhotoQueue:
                     await concurrency.acquire()
                     group.create_task(self._one(job)).add_done_callback(lambda _task: concurrency.release())
         except* ProcessingStopped as ends:
-            self._tally.ended = str(ends.exceptions[0])
+            self._summary.ended = str(ends.exceptions[0])
 
     async def _one(self, job: Job) -> None:
         source, target = job
@@ -266,12 +266,12 @@ class PhotoQueue:
         except (PhotoFailed, OSError) as error:
             outcome = _said(error, source)
             code = error.code if isinstance(error, PhotoFailed) else UNREACHED
-            self._tally.failures[source] = Failure(code, outcome)
+            self._summary.failures[source] = Failure(code, outcome)
         else:
-            self._tally.written += 1
-            self._tally.failures.pop(source, None)  # Of a watched photo that has been put right.
+            self._summary.written += 1
+            self._summary.failures.pop(source, None)  # Of a watched photo that has been put right.
             if not done.foreground:
-                self._tally.empty.append(source)
+                self._summary.empty.append(source)
                 outcome += " (nobody was found)"
         self._tell(job, outcome)
 

@@ -114,14 +114,6 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image:
     return decode_photo(data, max_pixels=max_pixels).image
 
 
-def decode_reduced(
-    data: bytes, *, max_pixels: int, reduction: Callable[[int, int], int]
-) -> tuple[Image, tuple[int, int]]:
-    """Image and size of `decode_photo`."""
-    photo = decode_photo(data, max_pixels=max_pixels, reduction=reduction)
-    return photo.image, photo.size
-
-
 def decode_photo(
     data: bytes, *, max_pixels: int, reduction: Callable[[int, int], int] = lambda _height, _width: 1
 ) -> Photo:
@@ -172,11 +164,6 @@ def read_header(data: bytes, *, max_pixels: int, kinds: Collection[str] = KINDS)
         raise UnreadableImage(f"The {kind} file is truncated or damaged.") from None
     _check_pixels(width, height, max_pixels)
     return Header(kind, width, height)
-
-
-def count_pixels(data: bytes, *, max_pixels: int) -> int:
-    """Width times height by the header. Raises as `decode_image` does."""
-    return read_header(data, max_pixels=max_pixels).pixels
 
 
 def sniff(data: bytes, kinds: Collection[str] = KINDS) -> str:

@@ -63,10 +63,11 @@ def measure(side: int = 2048, artifact: Path = BUILT_IN_MODEL, runs: int = 15) -
         result, into[name] = cpu_ms(work, runs)
         return result
 
-    timed(stages.matte, "header", partial(codec.count_pixels, data, max_pixels=limit))
+    timed(stages.matte, "header", partial(codec.read_header, data, max_pixels=limit))
     reduction = partial(matting.reduction, size=size)
-    decode = partial(codec.decode_reduced, data, max_pixels=limit, reduction=reduction)
-    image, own_size = timed(stages.matte, "decode", decode)
+    decode = partial(codec.decode_photo, data, max_pixels=limit, reduction=reduction)
+    decoded = timed(stages.matte, "decode", decode)
+    image, own_size = decoded.image, decoded.size
     views = timed(
         stages.matte,
         "to the network's square",

@@ -54,13 +54,14 @@ def check_again(data: bytes) -> Outcome:
 
 def _promised(data: bytes) -> int | type[ClientError]:
     try:
-        return decode.count_pixels(data, max_pixels=MAX_PIXELS)
+        return decode.read_header(data, max_pixels=MAX_PIXELS).pixels
     except ClientError as error:
         return type(error)
 
 
 def _decoded(data: bytes, reduction: int) -> tuple[Image, tuple[int, int]] | type[ClientError]:
     try:
-        return decode.decode_reduced(data, max_pixels=MAX_PIXELS, reduction=lambda _height, _width: reduction)
+        photo = decode.decode_photo(data, max_pixels=MAX_PIXELS, reduction=lambda _height, _width: reduction)
+        return photo.image, photo.size
     except ClientError as error:
         return type(error)

@@ -222,7 +222,7 @@ def with_texts(*, zip: bool, international: bool, at_end: bool) -> bytes:
 def test_large_text_does_not_cost_the_photo(zip: bool, international: bool, at_end: bool) -> None:
     data = with_texts(zip=zip, international=international, at_end=at_end)
     assert np.array_equal(decode(data), portrait())
-    assert codec.count_pixels(data, max_pixels=10_000) == 60 * 80
+    assert codec.read_header(data, max_pixels=10_000).pixels == 60 * 80
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -245,7 +245,7 @@ def test_what_a_png_carries_beside_its_picture_is_not_unpacked(
     data = with_chunk(png(portrait()), kind, head + bomb, at_end=at_end)
     tracemalloc.start()
     try:
-        codec.count_pixels(data, max_pixels=10_000)
+        codec.read_header(data, max_pixels=10_000)
         decode(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -416,7 +416,8 @@ def test_png_of_a_strided_view_is_right() -> None:
 
 
 def halved(data: bytes, limit: int = 1_000_000) -> tuple[Image, tuple[int, int]]:
-    return codec.decode_reduced(data, max_pixels=limit, reduction=lambda height, width: 2)
+    photo = codec.decode_photo(data, max_pixels=limit, reduction=lambda height, width: 2)
+    return photo.image, photo.size
 
 
 @pytest.mark.parametrize("size", [(60, 80), (61, 81), (1, 1), (64, 41)])
@@ -444,7 +445,7 @@ def test_reduction_is_asked_for_the_upright_size() -> None:
         asked.append((height, width))
         return 1
 
-    codec.decode_reduced(jpeg(portrait(60, 80), orientation=6), max_pixels=10_000, reduction=reduction)
+    codec.decode_photo(jpeg(portrait(60, 80), orientation=6), max_pixels=10_000, reduction=reduction)
     assert asked == [(80, 60)]
 
 
