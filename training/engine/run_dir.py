@@ -33,20 +33,22 @@ def check_claim(
     pictures: DataFingerprint | None = None,
     *,
     data_changed: bool = False,
-) -> None:
-    """Check, without writing anything, that `claim` would succeed. Raises what it raises."""
+) -> str:
+    """Check, without writing anything, that `claim` would succeed. Raises what it raises. Returns what a run notes of
+    the weights that it begins with; "" without `init_from`."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; --run-dir is the folder that a run lives in")
     copy, weights_note = run_dir / "config.toml", run_dir / "init_from.txt"
     origin = _first_weights(init_from, config.freeze)
     if not copy.exists():
-        return
+        return origin
     if load_config(copy).digest() != config.digest():
         raise RunError(f"{run_dir} was begun with other values than {document}; give another --run-dir")
     if origin and origin != (weights_note.read_text(encoding="utf-8") if weights_note.exists() else ""):
         raise RunError(f"{run_dir} was not begun with the weights of {init_from}; give another --run-dir")
     if pictures and not data_changed and (run_dir / "checkpoints" / "last" / "checkpoint").exists():
         _check_pictures(run_dir, pictures)
+    return origin
 
 
 def claim(
@@ -65,10 +67,10 @@ def claim(
     existing run may be taken up without `init_from`; its weights come from the checkpoint anyway. Raises
     ContractError for a damaged artifact, and StatisticsError for one that this run cannot begin with.
     """
-    check_claim(run_dir, document, config, init_from, pictures, data_changed=data_changed)
+    origin = check_claim(run_dir, document, config, init_from, pictures, data_changed=data_changed)
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "config.toml").exists():
-        if origin := _first_weights(init_from, config.freeze):
+        if origin:
             _write(run_dir / "init_from.txt", origin.encode())
         _write(run_dir / "config.toml", document.read_bytes())
     if pictures:
