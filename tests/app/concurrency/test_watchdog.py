@@ -136,6 +136,7 @@ async def test_service_whose_batch_hangs_is_red_tells_who_waits_and_is_green_aga
 ) -> None:
     async with running(gate, stuck_after_ms=2_000, lanes=1) as service:
         watchdog = service.app.state.pipeline._watchdog
+        watchdog.stop()  # Its thread: the ticks come from here, and two tickers would race.
         inside = [asyncio.ensure_future(service.post(png(plain(9)))) for _ in range(3)]
         await asyncio.to_thread(gate.entered.wait, 10)
         while not watchdog.stuck:
@@ -162,6 +163,7 @@ async def test_photo_that_came_when_the_hang_had_begun_has_its_own_patience(
 ) -> None:
     async with running(gate, stuck_after_ms=2_000, lanes=1) as service:
         watchdog = service.app.state.pipeline._watchdog
+        watchdog.stop()  # Its thread: the ticks come from here, and two tickers would race.
         first = asyncio.ensure_future(service.post(png(plain(9))))
         await asyncio.to_thread(gate.entered.wait, 10)
         for _ in range(TICKS // 2):
