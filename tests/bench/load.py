@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
@@ -79,16 +80,22 @@ def photo(side: int = 2048) -> bytes:
 
 
 def posting(
-    address: str, path: str, data: bytes, field_name: str = "image", *, source: str = "127.0.0.1"
+    address: str,
+    path: str,
+    data: bytes,
+    field_name: str = "image",
+    *,
+    source: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> Send:
     """The photo as a multipart form, as clients send it; otherwise as `sending`."""
     files = {field_name: ("photo.jpg", data, "image/jpeg")}
-    return sending(httpx.Request("POST", f"{address}{path}", files=files), source=source)
+    return sending(httpx.Request("POST", f"{address}{path}", files=files), source=source, tls=tls)
 
 
-def sending(request: httpx.Request, *, source: str = "127.0.0.1") -> Send:
-    """The request, from the address `source`, each time on a connection of its own. Raises httpx.ReadError if no
-    answer comes."""
+def sending(request: httpx.Request, *, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Send:
+    """The request, from the address `source`, each time on a connection of its own, encrypted if `tls` is given.
+    Raises httpx.ReadError if no answer comes."""
     url, body = request.url, request.read()
     fields = {**request.headers, "connection": "close"}
     lines = [f"{request.method} {url.raw_path.decode()} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
@@ -97,7 +104,7 @@ def sending(request: httpx.Request, *, source: str = "127.0.0.1") -> Send:
     async def send() -> httpx.Response:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                answer = await _exchange(url.host, url.port or 80, source, whole)
+                answer = await _exchange((url.host, url.port or 80), source, tls, whole)
         except (OSError, TimeoutError) as error:
             raise httpx.ReadError(str(error)) from None
         if not answer:
@@ -108,11 +115,13 @@ def sending(request: httpx.Request, *, source: str = "127.0.0.1") -> Send:
     return send
 
 
-async def _exchange(host: str, port: int, source: str, request: bytes) -> bytes:
+async def _exchange(
+    server: tuple[str, int], source: str, tls: ssl.SSLContext | None, request: bytes
+) -> bytes:
     """All that the server answers until it closes the connection, which is asked for by the request."""
     loop = asyncio.get_running_loop()
     make = partial(_Exchange, request, loop.create_future())
-    transport, exchange = await loop.create_connection(make, host, port, local_addr=(source, 0))
+    transport, exchange = await loop.create_connection(make, *server, ssl=tls, local_addr=(source, 0))
     try:
         return await exchange.answer
     finally:

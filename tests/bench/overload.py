@@ -1,16 +1,17 @@
 """More requests than the service can take: how much good work is left, and how well is the rest turned away?
 
     .venv/bin/python -m tests.bench.overload [--times 4] [--seconds 30] [--path /v1/cutout] [--side 1024]
-        [--capacity-requests 300] [--cores 2] [--turns 1] [--json OUT.json]
+        [--capacity-requests 300] [--cores 2] [--turns 1] [--proxy] [--json OUT.json]
 
 Starts `python -m app serve` on this machine, measures its capacity closed-loop, and then sends `--times` as many
 requests a second at random moments, whether the earlier ones are answered or not; afterwards it measures the capacity
 again: on a machine that others use it changes from one minute to the next. The client shares the machine: what making
-and sending the requests costs it is missing from the service's throughput, and told, unless --cores parts the
-two: so many for the service, the others for the client. All of it comes from one address; from another one, a
-neighbour sends one request after the other meanwhile. With --turns all of this is done so many times, and the shares
-are told with their standard errors: two measurements of the capacity differ by several per cent. Exits with 1 after a
-5xx or a lost answer.
+and sending the requests costs it is missing from the service's throughput, and told, unless --cores parts the two: so
+many for the service, the others for the client. All of it comes from one address; from another, a neighbour sends one
+request after the other meanwhile. With --turns all of this is done so many times, and the shares are told with their
+standard errors: two measurements of the capacity differ by several per cent. With --proxy, all of it but the health
+checks goes by HTTPS through docker/proxy's nginx with its own limits, each request with a handshake of its own; nginx
+shares the client's cores. Exits with 1 after a 5xx or a lost answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import asyncio
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -36,6 +38,7 @@ from app.settings import BUILT_IN_MODEL
 from tests.bench.footprint import gauges
 from tests.bench.load import Load, Send, closed_loop, open_loop, photo, posting, resident
 from tests.bench.pulse import Pulse, feeling
+from tests.docker.proxied import proxy
 from tests.support.servers import serving
 
 CAPACITY_CONCURRENCY: Final = 16
@@ -254,6 +257,16 @@ def tell_together(floods: Sequence[Overload]) -> None:
         print(f"good      {shares.mean():.1%} ± {error:.1%} {text}, mean of {len(shares)} turns")
 
 
+@contextmanager
+def entrance(address: str, *, proxied: bool) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+    """Where requests go in: the service itself, or the nginx in front of it and the certificate to believe."""
+    if not proxied:
+        yield address, None
+        return
+    with proxy(address.removeprefix("http://")) as nginx:
+        yield f"https://127.0.0.1:{nginx.ports['HTTPS']}", nginx.tls()
+
+
 def parted(cores: int) -> str:
     """Keeps this process off the machine's first so many cores; gives the shell command that puts another on them."""
     every = sorted(os.sched_getaffinity(0))
@@ -271,13 +284,17 @@ def main() -> int:
     parser.add_argument("--capacity-requests", type=int, default=300)
     parser.add_argument("--cores", type=int)
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--proxy", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     limits = parted(options.cores) if options.cores else ":"
-    with serving(options.model, limits=limits) as (process, address):
+    with (
+        serving(options.model, limits=limits) as (process, address),
+        entrance(address, proxied=options.proxy) as (outside, tls),
+    ):
         picture = photo(options.side)
-        send = posting(address, options.path, picture)
-        other = posting(address, options.path, picture, source="127.0.0.2")
+        send = posting(outside, options.path, picture, tls=tls)
+        other = posting(outside, options.path, picture, source="127.0.0.2", tls=tls)
         floods = []
         for _ in range(options.turns):
             floods.append(flood(send, other, address, process.child.pid, options))
