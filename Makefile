@@ -7,7 +7,7 @@
 # make audit   known vulnerabilities of what requirements.lock pins; needs the network
 # make sbom    dist/u2matte-….cdx.json: the packages of a release and their licences
 # make train   CONFIG=… DATA=… [BACKGROUNDS=…] [INIT=ARTIFACT]
-# make bench   every speed target beside rembg, met or not; ten minutes on an idle machine
+# make bench   every speed target beside rembg, met or not; ten minutes
 # make wheel   dist/u2matte-….whl, with the built-in model inside
 # make docs    the pictures and the generated tables of README, MODEL_CARD and docs/
 # make clean   remove everything that these targets made, models and runs excepted

@@ -5,7 +5,7 @@ In: what was measured of the service and of rembg. Out: text and JSON. Starts no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -16,9 +16,7 @@ from tests.bench.load import Load
 from tests.bench.peer_rembg import Peer
 
 TASKS: Final = (("matte", 1), ("matte", 8), ("cut-out", 8))  # what is asked for, and by how many clients
-QUIET: Final = (
-    0.05  # share of the CPUs that others may take; on two cores a build beside it turned 5.7 into 2.0
-)
+BUSY: Final = 0.05  # share of the CPUs that others take, from which on a ratio deserves a second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ BARS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One task at one server: its load, and whose CPU time it was."""
+    """One block of a task at one server: its load, and whose CPU time it was."""
 
     load: Load
     cpu: CpuUse
@@ -63,46 +61,65 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A server's run of each task ("matte at 8"), and its matte of the photo, uint8 `[H,W]`."""
+    """A server's blocks of each task ("matte at 8"), and its matte of the photo, uint8 `[H,W]`."""
 
-    runs: dict[str, Run]
+    runs: dict[str, list[Run]]
     matte: NDArray[np.uint8]
 
     @property
     def memory_peak(self) -> int:
-        return max(run.load.memory_peak for run in self.runs.values())
+        return max(run.load.memory_peak for runs in self.runs.values() for run in runs)
+
+    def figure(self, task: str, name: str) -> list[float]:
+        """One of the summary's figures, block by block."""
+        return [run.summary()[name] for run in self.runs[task]]
+
+    def summary(self, task: str) -> dict[str, float]:
+        """The median of each figure over the blocks."""
+        every = [run.summary() for run in self.runs[task]]
+        return {name: float(np.median([each[name] for each in every])) for name in every[0]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Ours to rembg's: the median of the rounds, the least and the largest."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.median:5.2f} ({self.least:.2f} to {self.most:.2f})"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both servers, and how far apart their alphas are: the networks' at most, the mattes' on average."""
+    """Both servers, and how far apart their alphas are: the networks' at most (None where they are not the same
+    network), the mattes' on average."""
 
     peer: Peer
     service: Measured
     rembg: Measured
-    alpha_difference: float
+    alpha_difference: float | None
 
     @property
     def matte_difference(self) -> float:
         return float(np.abs(self.service.matte.astype(float) - self.rembg.matte).mean()) / 255
 
-    @property
-    def tasks(self) -> list[str]:
-        """What both can do."""
-        return [task for task in self.rembg.runs if task in self.service.runs]
-
-    def ratio(self, task: str, figure: str) -> float:
-        """Ours to rembg's."""
-        return self.service.runs[task].summary()[figure] / self.rembg.runs[task].summary()[figure]
+    def ratio(self, task: str, figure: str) -> Ratio:
+        pairs = zip(self.service.figure(task, figure), self.rembg.figure(task, figure), strict=True)
+        ratios = [ours / theirs for ours, theirs in pairs]
+        return Ratio(float(np.median(ratios)), min(ratios), max(ratios))
 
     def others(self, task: str) -> float:
-        """The larger share of the CPUs that others took during this task, at either server."""
-        return max(server.runs[task].cpu.others for server in (self.service, self.rembg))
+        """The median share of the CPUs that others took during this task."""
+        figures = [server.figure(task, "cpu_share_of_others") for server in (self.service, self.rembg)]
+        return float(np.median(figures))
 
     @property
-    def ratios(self) -> dict[str, float]:
-        """Ours to rembg's, by the title of each bar whose task both can do."""
-        return {bar.title: self.ratio(bar.task, bar.figure) for bar in BARS if bar.task in self.tasks}
+    def ratios(self) -> dict[str, Ratio]:
+        """By the title of each bar."""
+        return {bar.title: self.ratio(bar.task, bar.figure) for bar in BARS}
 
     def summary(self) -> dict[str, object]:
         servers = {"service": self.service, "rembg": self.rembg}
@@ -110,47 +127,46 @@ class Comparison:
             "versions": {"rembg": self.peer.rembg, "onnxruntime": self.peer.onnxruntime},
             "alpha_difference_max": self.alpha_difference,
             "matte_difference_mean": self.matte_difference,
-            "ratios": self.ratios,
-            "quiet": {bar.title: self.others(bar.task) <= QUIET for bar in BARS if bar.task in self.tasks},
+            "ratios": {title: asdict(ratio) for title, ratio in self.ratios.items()},
+            "others": {bar.title: self.others(bar.task) for bar in BARS},
             "loads": {
-                name: {task: run.summary() for task, run in server.runs.items()}
-                for name, server in servers.items()
+                name: {task: server.summary(task) for task in server.runs} for name, server in servers.items()
             },
         }
 
 
 def table(comparison: Comparison) -> str:
-    """The figures, the ratios and what they mean. Where others took part of the CPUs, no verdict is given."""
+    """The figures, the ratios and what they mean."""
+    same = comparison.alpha_difference
+    networks = (
+        "networks that differ:" if same is None else f"the same network: alphas differ by {same:.1e} at most,"
+    )
     lines = [
-        f"rembg {comparison.peer.rembg}, ONNX Runtime {comparison.peer.onnxruntime}; the same network: alphas differ "
-        f"by {comparison.alpha_difference:.1e} at most, mattes by {comparison.matte_difference:.4f} on average",
+        f"rembg {comparison.peer.rembg}, ONNX Runtime {comparison.peer.onnxruntime}; {networks} "
+        f"mattes by {comparison.matte_difference:.4f} on average",
         "",
     ]
     for name, server in (("service", comparison.service), ("rembg", comparison.rembg)):
-        lines += [f"{name:8s} {_row(task, run)}" for task, run in server.runs.items()]
-    lines += ["", "service ÷ rembg"]
+        lines += [f"{name:8s} {_row(task, server.summary(task))}" for task in server.runs]
+    lines += ["", "service ÷ rembg: median of the rounds (least to largest)"]
     lines += [f"{bar.title:31s} {_judged(comparison, bar)}" for bar in BARS]
     lines += [
-        f"{f'CPU per request, {task}':31s} {comparison.ratio(task, 'cpu_ms_per_request'):5.2f}"
-        for task in comparison.tasks
+        f"{f'CPU per request, {task}':31s} {comparison.ratio(task, 'cpu_ms_per_request')}"
+        for task in comparison.service.runs
     ]
     peaks = comparison.service.memory_peak / comparison.rembg.memory_peak
     return "\n".join([*lines, f"{'peak memory':31s} {peaks:5.2f}"])
 
 
-def _row(task: str, run: Run) -> str:
-    figures = run.summary()
+def _row(task: str, figures: dict[str, float]) -> str:
     return (
         f"{task:13s} {figures['requests_per_s']:6.2f} requests/s   p50 {figures['p50_ms']:5.0f} ms   "
         f"CPU {figures['cpu_ms_per_request']:5.0f} ms each   peak {figures['memory_peak_mb']:5.0f} MB   "
-        f"others {figures['cpu_share_of_others']:3.0%}   {figures['requests']} requests"
+        f"others {figures['cpu_share_of_others']:3.0%}   {figures['requests']:.0f} requests a block"
     )
 
 
 def _judged(comparison: Comparison, bar: Bar) -> str:
-    if bar.task not in comparison.tasks:
-        return "no such endpoint yet"
     ratio, others = comparison.ratios[bar.title], comparison.others(bar.task)
-    if others > QUIET:
-        return f"{ratio:5.2f}   no verdict: others took up to {others:.0%} of the CPUs; measure again"
-    return f"{ratio:5.2f}   {bar.verdict(ratio)}"
+    busy = f"   others took {others:.0%} of the CPUs" if others > BUSY else ""
+    return f"{ratio}   {bar.verdict(ratio.median)}{busy}"
