@@ -62,6 +62,8 @@ class RembgOptions(Options):
     ab: _Accepted = None
     ae: _Accepted = None
     ppm: _Accepted = None
+    dc: _Accepted = None
+    vm: _Accepted = None
     extras: _Accepted = None
 
 

@@ -40,8 +40,9 @@ def fetch() -> Call:
 
 
 def node_plugin() -> Call:
-    """A form written by hand; colour and extras are in the query, as rembg's server wants them."""
-    tuned = {"model": "u2net", "a": "true", "af": "240", "ab": "10", "ae": "10", "ppm": "true"}
+    """A form written by hand, with all that rembg 2.0.86 knows; extras are in the query, as its server wants them."""
+    tuned = {"model": "bria-rmbg", "a": "true", "af": "240", "ab": "10", "ae": "10", "ppm": "true"}
+    tuned |= {"dc": "true", "vm": "true", "om": "false"}
     photo = file("file", "image.png", PHOTO, "Content-Type: image/png")
     parts = [photo, *(text(*each) for each in tuned.items())]
     query = "?" + str(httpx.QueryParams({"extras": json.dumps({"sam_prompt": []})}))
