@@ -25,12 +25,12 @@ ADDRESS = "https://example.com/me.jpg"
 def curl() -> Call:
     """curl -s -F file=@input.jpg"""
     photo = file("file", "input.jpg", PHOTO, "Content-Type: image/jpeg")
-    return form_call("curl", "------------------------1f5c3cf2a7c9a1b4", photo, headers={"Accept": "*/*"})
+    return form_call("curl", "-" * 24 + "1f" * 8, photo, headers={"Accept": "*/*"})
 
 
 def blender() -> Call:
     """requests.post(…, files={"file": f})"""
-    return form_call("Blender", "a2f5c1e07b3d49f8a2f5c1e07b3d49f8", file("file", "0001.png", PHOTO))
+    return form_call("Blender", "a2" * 16, file("file", "0001.png", PHOTO))
 
 
 def fetch() -> Call:
@@ -52,7 +52,7 @@ def node_plugin() -> Call:
 def n8n() -> Call:
     """The HTTP node with a binary field, and the model in the address."""
     photo = file("file", "me.png", PHOTO, "Content-Type: image/png")
-    boundary = "--------------------------847205193604718294837150"
+    boundary = "-" * 26 + "84" * 12
     return form_call("n8n", boundary, photo, query="?model=isnet-general-use")
 
 
@@ -61,7 +61,7 @@ def mask_in_python() -> Call:
     photo = file("file", "image.png", PHOTO, "Content-Type: image/png")
     parts = [text("model", "sam"), text("om", "True"), text("ppm", "True"), photo]
     query = "?" + str(httpx.QueryParams({"extras": json.dumps({"sam_prompt": [{"type": "point"}]})}))
-    return form_call("Python, mask", "0d9c8b7a6f5e4d3c2b1a0d9c8b7a6f5e", *parts, query=query)
+    return form_call("Python, mask", "0d" * 16, *parts, query=query)
 
 
 def mask_in_typescript() -> Call:

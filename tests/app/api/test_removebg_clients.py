@@ -34,9 +34,7 @@ def curl(*fields: tuple[str, str]) -> Call:
     """curl -H 'X-API-Key: …' -F image_file=@file.jpg -F name=value"""
     photo = file("image_file", "file.jpg", PHOTO, "Content-Type: image/jpeg")
     parts = [photo, *(text(name, value) for name, value in fields)]
-    return form_call(
-        "curl", "------------------------d74496d66958873e", *parts, headers=NEW | {"Accept": "*/*"}
-    )
+    return form_call("curl", "-" * 24 + "d7" * 8, *parts, headers=NEW | {"Accept": "*/*"})
 
 
 def fetch() -> Call:
@@ -68,7 +66,7 @@ def python_package() -> Call:
     }
     parts = [text(*each) for each in fields.items()]
     photo = file("image_file", "me.png", PHOTO)
-    return form_call("python", "f84ce54f1d2b0d5d8a4fd0b4ba3e9b3c", *parts, photo, headers=OLD)
+    return form_call("python", "f8" * 16, *parts, photo, headers=OLD)
 
 
 def python_package_in_base64() -> Call:
@@ -82,7 +80,7 @@ def paint_net() -> Call:
     """.NET's MultipartFormDataContent: names without quotation marks, a boundary with them, a PNG called .jpg."""
     photo = "Content-Disposition: form-data; name=image_file; filename=file.jpg; filename*=utf-8''file.jpg"
     size = "Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=size"
-    boundary = "2f8c1d0e-63b0-4c55-9a0c-0b0a3d7c3a11"
+    boundary = "-".join(["2f" * 4, "63" * 2, "4c" * 2, "9a" * 2, "0b" * 6])
     return form_call("Paint.NET", boundary, (photo, PHOTO), (size, b"auto"), headers=OLD, quoted=True)
 
 
@@ -91,7 +89,7 @@ def guzzle() -> Call:
     photo = file("image_file", "me.png", PHOTO, f"Content-Length: {len(PHOTO)}", "Content-Type: image/png")
     size = text("size", "auto", "Content-Length: 4")
     agent = {"User-Agent": "Mtownsend/RemoveBg (github.com/mtownsend5512/remove-bg)"}
-    return form_call("PHP", "1c0a4b6f3f8f0d4b7e5a9c2d1e0f3a4b5c6d7e8f", photo, size, headers=NEW | agent)
+    return form_call("PHP", "1c" * 20, photo, size, headers=NEW | agent)
 
 
 def guzzle_in_base64() -> Call:
@@ -104,13 +102,13 @@ def go_program() -> Call:
     parts = [
         text(name, value) for name, value in (("type", "person"), ("channels", "rgba"), ("size", "auto"))
     ]
-    return form_call("Go", "5e1b4c7d9a0f" * 5, photo, *parts, headers=OLD | {"Accept-Encoding": "gzip"})
+    return form_call("Go", "5e" * 30, photo, *parts, headers=OLD | {"Accept-Encoding": "gzip"})
 
 
 def unirest() -> Call:
     """The package remove.bg for Node, which wants JSON."""
     parts = text("size", "regular"), file("image_file", "me.jpg", PHOTO, "Content-Type: image/jpeg")
-    return form_call("Node", "--------------------------514763", *parts, headers=OLD | ONLY_JSON)
+    return form_call("Node", "-" * 26 + "51" * 12, *parts, headers=OLD | ONLY_JSON)
 
 
 def unirest_in_base64() -> Call:
@@ -120,7 +118,7 @@ def unirest_in_base64() -> Call:
 
 def figma() -> Call:
     """A browser's FormData from a page that has no origin."""
-    boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+    boundary = "----WebKitFormBoundary" + "7M" * 8
     headers = OLD | ONLY_JSON | {"Origin": "null"}
     return form_call("Figma", boundary, text("image_file_b64", ENCODED), headers=headers)
 
@@ -135,7 +133,7 @@ def sanity() -> Call:
 def n8n() -> Call:
     """The HTTP node with a binary field."""
     photo = file("image_file", "me.png", PHOTO, "Content-Type: image/png")
-    boundary = "--------------------------847205193604718294837150"
+    boundary = "-" * 26 + "84" * 12
     headers = NEW | {"Accept": "application/json,text/html,text/*;q=0.9, image/*;q=0.8, */*;q=0.7"}
     return form_call("n8n", boundary, photo, text("size", "auto"), headers=headers)
 
