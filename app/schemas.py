@@ -64,3 +64,38 @@ class Index(BaseModel):
 
     service: str = "u2matte"
     links: dict[str, str]
+
+
+class Credits(BaseModel):
+    """remove.bg's four balances."""
+
+    total: int = Field(examples=[3_000_000])
+    subscription: int = Field(examples=[1_000_000])
+    payg: int = Field(description="Pay as you go.", examples=[1_000_000])
+    enterprise: int = Field(examples=[1_000_000])
+
+
+class FreeCalls(BaseModel):
+    """How often remove.bg's API may be called for nothing."""
+
+    free_calls: int = Field(examples=[1_000_000])
+    sizes: Literal["all"] = Field(description="Which sizes these calls may ask for.")
+
+
+class AccountAttributes(BaseModel):
+    """What remove.bg knows of an account. Its Ruby client takes these names and no others."""
+
+    credits: Credits
+    api: FreeCalls
+
+
+class AccountData(BaseModel):
+    """The one thing in the answer."""
+
+    attributes: AccountAttributes
+
+
+class Account(BaseModel):
+    """Answer of GET /v1.0/account."""
+
+    data: AccountData

@@ -234,7 +234,8 @@ class AccessSettings(BaseModel):
     )
     protect: Annotated[tuple[Literal["metrics", "ui"], ...], NoDecode] = Field(
         default=(),
-        description="Comma-separated; what else needs a key: `metrics`, `ui` (the page, `/docs`, `/openapi.json`).",
+        description="Comma-separated; what else needs a key: `metrics`, `ui` (the page, `/docs`, `/api`, "
+        "`/openapi.json`).",
     )
     rate_per_minute: int = Field(
         default=0,

@@ -74,6 +74,23 @@ def test_readme_can_be_read_to_its_end() -> None:
     assert README.count("\n") <= 220
 
 
+def rows(text: str) -> list[list[str]]:
+    """The cells of a text's table rows, links as their words alone, without the line below the head."""
+    plain = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text)
+    lines = [line for line in plain.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_comparison_says_of_every_cell_where_it_was_read() -> None:
+    head, *body = rows(README.partition("## How it compares")[2].partition("## ")[0])
+    sections = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    sourced = {section.partition("\n")[0]: rows(section)[1:] for section in sections}
+    assert list(sourced) == head[1:]
+    for column, name in enumerate(head[1:], 1):
+        assert [row[:2] for row in sourced[name]] == [[row[0], row[column]] for row in body], name
+        assert all(len(row) == 3 and row[2] for row in sourced[name]), name
+
+
 def test_newest_release_in_the_changelog_is_this_version() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]

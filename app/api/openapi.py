@@ -173,6 +173,11 @@ _BOX_HEADERS: Final = {
     for side in ("Top", "Left", "Width", "Height")
 }
 
+_REMOVEBG_HEADERS: Final = {
+    "X-Type": "`person`; absent after `type_level=none`",
+    "X-Credits-Charged": "Always `0`",
+}
+
 
 def problems(
     kinds: Collection[type[errors.ServiceError]],
@@ -223,6 +228,7 @@ def _headers(table: Mapping[str, str]) -> Schema:
 
 
 _ANSWER_HEADERS: Final = _headers(_HEADERS | _BOX_HEADERS | _RATE_HEADERS)
+REMOVEBG_HEADERS: Final = _ANSWER_HEADERS | _headers(_REMOVEBG_HEADERS)
 MATTE_RESPONSES: Final[Responses] = {
     200: {
         "description": "The matte: 8-bit grey PNG of the upright photo's size, 0 is background.",

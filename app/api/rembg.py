@@ -1,4 +1,5 @@
 """POST /api/remove: the requests of rembg's server come in, are said in our own words, and answered as there.
+GET /api: the documentation, where rembg's server has its own.
 
 For clients of `rembg s`: only the address changes. What chooses a model or tunes its alpha matting is accepted and
 changes nothing, since there is one model here and its mattes are soft; a URL is refused.
@@ -12,8 +13,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 
-from app.api import openapi
+from app.api import openapi, web
 from app.api.routes import deliver
 from app.api.uploads import NO_URLS, read_upload, without_blanks
 from app.imaging.output import MATTE, Output
@@ -21,6 +23,7 @@ from app.options import Options, Written, optional, pattern
 from app.values import BOOLEAN, Ground, boolean, whole
 
 PATH: Final = "/api/remove"
+DOCS_PATH: Final = "/api"
 FIELD: Final = "file"
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 _COLOUR: Final = f"{_BYTE},{_BYTE},{_BYTE}(?:,{_BYTE})?"
@@ -59,6 +62,8 @@ class RembgOptions(Options):
     ab: _Accepted = None
     ae: _Accepted = None
     ppm: _Accepted = None
+    dc: _Accepted = None
+    vm: _Accepted = None
     extras: _Accepted = None
 
 
@@ -83,6 +88,18 @@ async def remove(request: Request) -> Response:
     upload = await read_upload(request, RembgOptions.model_fields, name=FIELD)
     read_output(upload.query)  # What the form overrules has to be right, too.
     return await deliver(request, upload.photo, read_output(upload.options))
+
+
+@router.get(DOCS_PATH, include_in_schema=False)
+async def documentation(request: Request) -> Response:
+    """Clients of rembg's server ask for it to learn whether the server is there."""
+    return await web.docs(request)
+
+
+@router.get(f"{DOCS_PATH}/", include_in_schema=False)
+async def documentation_with_slash() -> Response:
+    """What the page loads would not be found from here."""
+    return RedirectResponse(f"..{DOCS_PATH}")
 
 
 @router.get(PATH, include_in_schema=False)

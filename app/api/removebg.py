@@ -1,7 +1,8 @@
-"""POST /v1.0/removebg: answer remove.bg's requests in its own terms.
+"""POST /v1.0/removebg, GET /v1.0/account: answer remove.bg's requests in its own terms.
 
 For clients that speak to remove.bg today: only the address changes. Parameters, headers and error codes are its own
-(`app.api.removebg_options`); a parameter that means nothing here is refused by name.
+(`app.api.removebg_options`); a parameter that means nothing here is refused by name. Nothing is charged, so the
+account is one that never runs out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.api import openapi, removebg_options
@@ -39,6 +41,7 @@ from app.errors import (
 from app.middleware.error_responses import to_response
 from app.options import Schema
 from app.pipeline import Result
+from app.schemas import Account, AccountAttributes, AccountData, Credits, FreeCalls
 
 # What JSON may hold besides texts.
 _TRUTH: Final[tuple[Schema, ...]] = ({"type": "boolean"}, {"enum": [0, 1]})
@@ -70,6 +73,8 @@ def in_urlencoded(_name: str, schema: Schema) -> Schema:
 
 
 PATH: Final = "/v1.0/removebg"
+ACCOUNT_PATH: Final = "/v1.0/account"
+IMPROVE_PATH: Final = "/v1.0/improve"
 BASE64: Final = "image_file_b64"
 FILES: Final = ("image_file", "bg_image_file")
 # The URLs that remove.bg would fetch, and what is to be sent instead.
@@ -84,6 +89,16 @@ _ERRORS: Final = (
     MultipleBackgrounds,
 )
 _SHOWN: Final = 100
+# More than any client waits for, and the sum of three fits the 32-bit integers that some of them read it into.
+_PLENTY: Final = 1_000_000
+_ACCOUNT: Final = Account(
+    data=AccountData(
+        attributes=AccountAttributes(
+            credits=Credits(total=3 * _PLENTY, subscription=_PLENTY, payg=_PLENTY, enterprise=_PLENTY),
+            api=FreeCalls(free_calls=_PLENTY, sizes="all"),
+        )
+    )
+)
 
 router = APIRouter()
 
@@ -101,6 +116,7 @@ def status_of(error: type[ServiceError]) -> int:
         200: {
             "description": "The picture, or JSON with it in base64 where `Accept` asks for that alone.",
             "content": {**openapi.PICTURES, JSON: {"schema": {"type": "object"}}},
+            "headers": openapi.REMOVEBG_HEADERS,
         },
         **openapi.problems(_ERRORS, status_of, options=RemovebgOptions),
     },
@@ -127,6 +143,26 @@ async def removebg(request: Request) -> Response:
     if parameters.get("type_level", "").lower() != NO_TYPE:
         headers["X-Type"] = "person"
     return _answer(result, headers, as_json=wants_json(request.headers.get("accept", "")))
+
+
+@router.get(
+    ACCOUNT_PATH,
+    summary="The credit balance, as remove.bg's clients ask for it",
+    responses=openapi.problems([Unauthorised]),
+)
+async def account() -> Account:
+    """Always the same large numbers: clients look before they send a photo, and nothing is charged here."""
+    return _ACCOUNT
+
+
+@router.post(IMPROVE_PATH, include_in_schema=False)
+async def improve() -> Response:
+    """Where remove.bg's clients give photos away for its training."""
+    raise HTTPException(
+        404,
+        "There is no improvement program here: this service keeps no photos. "
+        f"Send the photo to {PATH} to have its background removed.",
+    )
 
 
 def wants_json(accept: str) -> bool:

@@ -39,7 +39,7 @@ KEYED: Final = ("/v1/", "/v1.0/", "/api/")
 
 PROTECTABLE: Final = {
     "metrics": re.compile(r"/metrics"),
-    "ui": re.compile(r"/|/docs|/openapi\.json|/(page|docs)/(?s:.*)"),
+    "ui": re.compile(r"/|/docs|/api|/openapi\.json|/(page|docs)/(?s:.*)"),
 }
 
 HOW_TO_SEND: Final = "Send one of the service's keys as X-Api-Key or as Authorization: Bearer."

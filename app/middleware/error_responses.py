@@ -20,6 +20,9 @@ from app.errors import InvalidOption, ServiceError
 from app.middleware.response_headers import complete_headers
 from app.observability.logs import new_id, request_id
 
+REPEATS_DETAIL: Final = frozenset({"/api/remove"})
+"""Paths of a FastAPI service whose clients come here: they look for `detail` at the top of an error's JSON."""
+
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -88,14 +91,21 @@ def _error_response(status: int, title: str, code: str, detail: str, headers: di
 
 class _ErrorResponse(Response):
     """A `schemas.ErrorBody` with one item, built without pydantic because an overloaded service sends many. Stores
-    the error's code in the request's scope, for the log, the metrics and the trace."""
+    the error's code in the request's scope, for the log, the metrics and the trace. Where the path is one of
+    REPEATS_DETAIL, the item's detail stands beside `errors` too."""
 
     media_type = "application/json"
 
     def __init__(self, item: dict[str, str], status: int, headers: dict[str, str]) -> None:
-        super().__init__(_TO_JSON({"errors": [item], "request_id": request_id.get()}), status, headers)
-        self._code = item["code"]
+        self._item = item
+        super().__init__(self._encode(), status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["error_code"] = self._code
+        scope["error_code"] = self._item["code"]
+        if scope["path"] in REPEATS_DETAIL:
+            self.body = self._encode(detail=self._item["detail"]).encode()
+            self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
+
+    def _encode(self, **beside: str) -> str:
+        return _TO_JSON({"errors": [self._item], "request_id": request_id.get(), **beside})

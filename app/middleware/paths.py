@@ -24,7 +24,7 @@ UNSLASHED: Final = "matte.unslashed"
 
 _HEADER: Final = b"x-forwarded-prefix"
 # The page refers to its files by relative addresses, which a slash would break.
-_WITHOUT_SLASH: Final = frozenset({"/docs"})
+_WITHOUT_SLASH: Final = frozenset({"/docs", "/api"})
 
 
 class PathMiddleware:

@@ -25,7 +25,7 @@ from tests.support.services import Running, Service
 
 PHOTO = png(plain(50))
 UPLOADS = ["/v1/matte", "/v1/cutout", "/v1.0/removebg", "/api/remove"]
-PAGES = ["/", "/page/page.js", "/docs", "/docs/docs.js", "/openapi.json"]
+PAGES = ["/", "/page/page.js", "/docs", "/docs/docs.js", "/api", "/openapi.json"]
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 RATE = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
@@ -445,7 +445,7 @@ def test_description_says_where_a_key_is_sent() -> None:
     assert schemes["Bearer"] == {"type": "http", "scheme": "bearer"}
     ways = [{"ApiKey": []}, {"Bearer": []}, {"Basic": []}]
     locked = {path: {*methods} for path, methods in document["paths"].items() if is_locked(methods, ways)}
-    assert locked.keys() == {*UPLOADS, "/v1/models", "/metrics"}
+    assert locked.keys() == {*UPLOADS, "/v1/models", "/v1.0/account", "/metrics"}
 
 
 def is_locked(methods: dict[str, Any], ways: list[dict[str, Any]]) -> bool:

@@ -27,7 +27,17 @@ from tests.support.socket_servers import opened
 
 PHOTO = png(standing())
 FIELDS = {removebg.PATH: "image_file", rembg.PATH: "file"}
-HEAD_TOO = ["/healthz", "/readyz", "/", "/metrics", "/v1/models", "/openapi.json", "/docs"]
+HEAD_TOO = [
+    "/healthz",
+    "/readyz",
+    "/",
+    "/metrics",
+    "/v1/models",
+    "/v1.0/account",
+    "/openapi.json",
+    "/docs",
+    "/api",
+]
 BROWSER = {"Accept": "text/html"}
 
 
