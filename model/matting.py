@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.quality import Quality
 from model.refine import refine
+from model.subjects import find_subjects, map_size
 from model.tiles import TILES_MAX, joined, tiles
 from model.transforms import (
     Alpha,
@@ -39,11 +41,13 @@ FINE: Final = 4  # pixels of a reduced photo to one of the network's square, at 
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """Alpha uint8 `[H,W]` of a photo, 255 is 1, the mIoU to expect of it, and whether anybody is in the photo."""
+    """Alpha uint8 `[H,W]` of a photo, 255 is 1, the mIoU to expect of it, whether anybody is in the photo, and how
+    many subjects (`model.subjects`): people or groups that are apart."""
 
     alpha: Alpha8
     confidence: float
     foreground: bool
+    subjects: int
 
 
 def reduction(height: int, width: int, size: int, quality: Quality = Quality.STANDARD) -> int:
@@ -85,6 +89,7 @@ def finish(
     *,
     sharpness: float = 1.0,
     refined: bool = True,
+    only_main: bool = False,
     photo_size: tuple[int, int] | None = None,
 ) -> Matte:
     """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of each tile for high
@@ -93,11 +98,16 @@ def finish(
     `photo_size`: height and width of the photo, where `image` may be one that is smaller by its `reduction`.
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
     `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
+    `only_main`: the alpha, and the confidence, of the main subject alone; everything else in the photo is background.
     """
     height, width = photo_size or image.shape[:2]
+    size = map_size(height, width)
+    found = find_subjects(coarse(alphas, geometry, (height, width), size))
+    share = found.share_of_main() if only_main else None
+    at_map = _tiles_at(size, (height, width))
     parts = _parts(image, (height, width))
     each = len(alphas) // len(parts)
-    mattes = [
+    done = [
         _finish(
             part,
             seen[i * each :][:1],
@@ -106,13 +116,17 @@ def finish(
             part_size,
             sharpness,
             refined=refined,
+            share=None if share is None else share[at_map[i]],
         )
         for i, (part, part_size) in enumerate(parts)
     ]
+    mattes, confidences, found_in = zip(*done, strict=True)
+    foreground = any(found_in)
     return Matte(
-        joined([matte.alpha for matte in mattes], tiles(height, width), height, width),
-        sum(matte.confidence for matte in mattes) / len(mattes),
-        any(matte.foreground for matte in mattes),
+        joined(mattes, tiles(height, width), height, width),
+        sum(confidences) / len(confidences),
+        foreground,
+        found.count if foreground else 0,
     )
 
 
@@ -171,8 +185,10 @@ def _finish(
     sharpness: float,
     *,
     refined: bool,
-) -> Matte:
-    """`finish` of one tile. `seen` is its square."""
+    share: Alpha8 | None,
+) -> tuple[Alpha8, float, bool]:
+    """`finish` of one tile: its alpha, its confidence, and whether anybody is in it. `seen` is its square; `share`,
+    what each pixel keeps of its alpha, uint8 at another size."""
     alpha = _mean(alphas)
     height, width = photo_size
     box = content_box(height, width, alpha.shape[0], geometry)
@@ -184,4 +200,9 @@ def _finish(
         full = stretch(refine(followed, seen[0][box], content), height, width)
     else:
         full = to_8_bits(to_image_size(alpha, height, width, geometry))
-    return Matte(full, confidence(content, sharpness), has_foreground(content))
+    foreground = has_foreground(content)
+    if share is not None:
+        # After the refinement, so that it follows the main subject's edges as if the others were still there.
+        full = np.asarray(cv2.multiply(full, stretch(share, height, width), scale=1 / 255), np.uint8)
+        content = content * (stretch(share, *content.shape) * np.float32(1 / 255))
+    return full, confidence(content, sharpness), foreground
