@@ -92,8 +92,7 @@ def finish(
     only_main: bool = False,
     photo_size: tuple[int, int] | None = None,
 ) -> Matte:
-    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of each tile for high
-    quality.
+    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`.
 
     `photo_size`: height and width of the photo, where `image` may be one that is smaller by its `reduction`.
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
@@ -101,12 +100,11 @@ def finish(
     `only_main`: the alpha, and the confidence, of the main subject alone; everything else in the photo is background.
     """
     height, width = photo_size or image.shape[:2]
-    size = map_size(height, width)
-    found = find_subjects(coarse(alphas, geometry, (height, width), size))
-    share = found.share_of_main() if only_main else None
-    at_map = _tiles_at(size, (height, width))
     parts = _parts(image, (height, width))
     each = len(alphas) // len(parts)
+    found = find_subjects(coarse(alphas, geometry, (height, width), map_size(height, width)))
+    share = found.share_of_main() if only_main else None
+    at_map = _tiles_at(map_size(height, width), (height, width))
     done = [
         _finish(
             part,
@@ -114,20 +112,14 @@ def finish(
             alphas[i * each :][:each],
             geometry,
             part_size,
-            sharpness,
             refined=refined,
             share=None if share is None else share[at_map[i]],
         )
         for i, (part, part_size) in enumerate(parts)
     ]
-    mattes, confidences, found_in = zip(*done, strict=True)
-    foreground = any(found_in)
-    return Matte(
-        joined(mattes, tiles(height, width), height, width),
-        sum(confidences) / len(confidences),
-        foreground,
-        found.count if foreground else 0,
-    )
+    alpha = joined([tile.alpha for tile in done], tiles(height, width), height, width)
+    foreground = any(has_foreground(tile.seen) for tile in done)
+    return Matte(alpha, _confidence(done, sharpness), foreground, found.count if foreground else 0)
 
 
 def coarse(
@@ -176,19 +168,27 @@ def _tiles_at(size: tuple[int, int], photo_size: tuple[int, int]) -> list[Box]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A tile's alpha uint8 at its own size. The network's alpha of it, float32: all that was `seen`, and what is
+    `kept` of that."""
+
+    alpha: Alpha8
+    seen: Alpha
+    kept: Alpha
+
+
 def _finish(
     image: Image,
     seen: Sequence[Image],
     alphas: Sequence[Alpha],
     geometry: str,
     photo_size: tuple[int, int],
-    sharpness: float,
     *,
     refined: bool,
     share: Alpha8 | None,
-) -> tuple[Alpha8, float, bool]:
-    """`finish` of one tile: its alpha, its confidence, and whether anybody is in it. `seen` is its square; `share`,
-    what each pixel keeps of its alpha, uint8 at another size."""
+) -> _Tile:
+    """`finish` of one tile. `seen` is its square; `share` what each pixel keeps of its alpha, at another size."""
     alpha = _mean(alphas)
     height, width = photo_size
     box = content_box(height, width, alpha.shape[0], geometry)
@@ -200,9 +200,14 @@ def _finish(
         full = stretch(refine(followed, seen[0][box], content), height, width)
     else:
         full = to_8_bits(to_image_size(alpha, height, width, geometry))
-    foreground = has_foreground(content)
-    if share is not None:
-        # After the refinement, so that it follows the main subject's edges as if the others were still there.
-        full = np.asarray(cv2.multiply(full, stretch(share, height, width), scale=1 / 255), np.uint8)
-        content = content * (stretch(share, *content.shape) * np.float32(1 / 255))
-    return full, confidence(content, sharpness), foreground
+    if share is None:
+        return _Tile(full, content, content)
+    # After the refinement, which would take others of the same colours, but without alpha, for a contradiction.
+    full = np.asarray(cv2.multiply(full, stretch(share, height, width), scale=1 / 255), np.uint8)
+    return _Tile(full, content, content * (stretch(share, *content.shape) * np.float32(1 / 255)))
+
+
+def _confidence(done: Sequence[_Tile], sharpness: float) -> float:
+    """The mean of the tiles'. One that keeps no more than the rim of the main subject tells nothing of its matte."""
+    telling = [tile for tile in done if tile.kept is tile.seen or has_foreground(tile.kept)] or done
+    return sum(confidence(tile.kept, sharpness) for tile in telling) / len(telling)

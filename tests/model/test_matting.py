@@ -222,6 +222,21 @@ def test_main_subject_of_a_very_long_photo_is_the_largest_of_all_tiles(turned):
     assert ((matte.alpha > 127) == inside).mean() > 0.995
 
 
+def test_confidence_in_a_very_long_photo_is_that_of_the_tiles_that_hold_the_main_subject():
+    """Of the next tile the network sees only the rim, and doubts it."""
+    image = np.zeros((300, 1800, 3), np.uint8)
+    seen = views(image, SIZE, "stretch")
+    alphas = [np.zeros((SIZE, SIZE), np.float32) for _ in seen]
+    alphas[0][20:40, 10:20] = 1
+    alphas[2][10:60, 20:50] = 1
+    alphas[3][10:60, :4] = 0.45
+    everybody = finish(image, seen, alphas, "stretch")
+    main = finish(image, seen, alphas, "stretch", only_main=True)
+    assert main.subjects == everybody.subjects == 2
+    assert everybody.confidence < 0.95
+    assert main.confidence > 0.99
+
+
 def test_a_photo_that_comes_reduced_keeps_the_same_main_subject():
     image, _, _ = two_people(8 * SIZE, 8 * SIZE)
     seen = views(image, SIZE, "limited")
