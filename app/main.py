@@ -186,6 +186,7 @@ CORS_RESPONSE_HEADERS: Final = (
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
     "X-Request-Id",
+    "X-Subjects",
     "X-Type",
     "X-Width",
 )

@@ -47,6 +47,13 @@ class Format(StrEnum):
         return MEDIA_TYPES[self]
 
 
+class Subject(StrEnum):
+    """Who stays in the answer: everybody, or the main subject alone."""
+
+    ALL = "all"
+    MAIN = "main"
+
+
 class Colours(StrEnum):
     """Of the answer: the photo's own, with its colour profile, or sRGB."""
 
@@ -157,6 +164,11 @@ class MatteOptions(Options):
         description="Which of the models in service (`/v1/models`): `name`, its newest version, or `name@version`. "
         "One that is not there is a 404.",
         examples=["portrait", "portrait@3"],
+    )
+    subject: Annotated[Subject, one_of(Subject)] = Field(
+        default=Subject.ALL,
+        description="`main` keeps the largest person, of several that are as large the one nearest the middle; "
+        "people who touch count as one. `all` keeps everybody.",
     )
 
 

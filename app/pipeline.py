@@ -36,7 +36,7 @@ from app.inference.servable import DeviceContext, Servable, gather
 from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
-from app.options import Colours
+from app.options import Colours, Subject
 from app.settings import Settings
 from app.values import Ground
 from model import matting
@@ -254,7 +254,8 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A finished file of a picture of `height` x `width` pixels, where the person is in it (None: nobody is), and
-    what `model.matting.Matte` says of it. `frames`: how many pictures the photo's file holds."""
+    what `model.matting.Matte` says of it. `subjects` are those of the photo, also where only the main one is kept.
+    `frames`: how many pictures the photo's file holds."""
 
     data: bytes
     media_type: str
@@ -263,6 +264,7 @@ class Finished:
     person: Box | None
     confidence: float
     foreground: bool
+    subjects: int
     frames: int = 1
 
     @property
@@ -330,6 +332,7 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
             alphas,
             manifest.geometry,
             sharpness=manifest.sharpness,
+            only_main=output.subject is Subject.MAIN,
             photo_size=prepared.size,
         )
     drawn = output if matte.foreground else output.model_copy(update={"crop": False, "placement": None})
@@ -342,9 +345,17 @@ def finish(prepared: Prepared, alphas: Sequence[Alpha], output: Output, manifest
         data = encode.encode(rendered.pixels, output.format, profile=prepared.profile, dots=prepared.density)
     height, width = rendered.pixels.shape[:2]
     person = rendered.person if matte.foreground else None
-    kind = output.format.media_type
-    confidence, found, frames = matte.confidence, matte.foreground, prepared.frames
-    return Finished(data, kind, height, width, person, confidence, found, frames)
+    return Finished(
+        data,
+        output.format.media_type,
+        height,
+        width,
+        person,
+        matte.confidence,
+        matte.foreground,
+        matte.subjects,
+        prepared.frames,
+    )
 
 
 def _of_background(work: Callable[[], T]) -> T:

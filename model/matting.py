@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 
 from model.confidence import confidence, has_foreground
 from model.quality import Quality
 from model.refine import refine
+from model.subjects import find_subjects, map_size
 from model.tiles import TILES_MAX, joined, tiles
 from model.transforms import (
     Alpha,
@@ -39,11 +41,13 @@ FINE: Final = 4  # pixels of a reduced photo to one of the network's square, at 
 
 @dataclass(frozen=True, slots=True)
 class Matte:
-    """Alpha uint8 `[H,W]` of a photo, 255 is 1, the mIoU to expect of it, and whether anybody is in the photo."""
+    """Alpha uint8 `[H,W]` of a photo, 255 is 1, the mIoU to expect of it, whether anybody is in the photo, and how
+    many subjects (`model.subjects`): people or groups that are apart."""
 
     alpha: Alpha8
     confidence: float
     foreground: bool
+    subjects: int
 
 
 def reduction(height: int, width: int, size: int, quality: Quality = Quality.STANDARD) -> int:
@@ -85,35 +89,37 @@ def finish(
     *,
     sharpness: float = 1.0,
     refined: bool = True,
+    only_main: bool = False,
     photo_size: tuple[int, int] | None = None,
 ) -> Matte:
-    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`, two of each tile for high
-    quality.
+    """The matte of `image` from the network's alpha `[S,S]` of each of its `views`.
 
     `photo_size`: height and width of the photo, where `image` may be one that is smaller by its `reduction`.
     `geometry` and `sharpness` are the model's own (`model.contract.Manifest`).
     `refined`: follow the photo's own edges (`model.refine`); else the alpha is only brought to the photo's size.
+    `only_main`: the alpha, and the confidence, of the main subject alone; everything else in the photo is background.
     """
     height, width = photo_size or image.shape[:2]
     parts = _parts(image, (height, width))
     each = len(alphas) // len(parts)
-    mattes = [
+    found = find_subjects(coarse(alphas, geometry, (height, width), map_size(height, width)))
+    share = found.share_of_main() if only_main else None
+    at_map = _tiles_at(map_size(height, width), (height, width))
+    done = [
         _finish(
             part,
             seen[i * each :][:1],
             alphas[i * each :][:each],
             geometry,
             part_size,
-            sharpness,
             refined=refined,
+            share=None if share is None else share[at_map[i]],
         )
         for i, (part, part_size) in enumerate(parts)
     ]
-    return Matte(
-        joined([matte.alpha for matte in mattes], tiles(height, width), height, width),
-        sum(matte.confidence for matte in mattes) / len(mattes),
-        any(matte.foreground for matte in mattes),
-    )
+    alpha = joined([tile.alpha for tile in done], tiles(height, width), height, width)
+    foreground = any(has_foreground(tile.seen) for tile in done)
+    return Matte(alpha, _confidence(done, sharpness), foreground, found.count if foreground else 0)
 
 
 def coarse(
@@ -162,17 +168,27 @@ def _tiles_at(size: tuple[int, int], photo_size: tuple[int, int]) -> list[Box]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A tile's alpha uint8 at its own size. The network's alpha of it, float32: all that was `seen`, and what is
+    `kept` of that."""
+
+    alpha: Alpha8
+    seen: Alpha
+    kept: Alpha
+
+
 def _finish(
     image: Image,
     seen: Sequence[Image],
     alphas: Sequence[Alpha],
     geometry: str,
     photo_size: tuple[int, int],
-    sharpness: float,
     *,
     refined: bool,
-) -> Matte:
-    """`finish` of one tile. `seen` is its square."""
+    share: Alpha8 | None,
+) -> _Tile:
+    """`finish` of one tile. `seen` is its square; `share` what each pixel keeps of its alpha, at another size."""
     alpha = _mean(alphas)
     height, width = photo_size
     box = content_box(height, width, alpha.shape[0], geometry)
@@ -184,4 +200,14 @@ def _finish(
         full = stretch(refine(followed, seen[0][box], content), height, width)
     else:
         full = to_8_bits(to_image_size(alpha, height, width, geometry))
-    return Matte(full, confidence(content, sharpness), has_foreground(content))
+    if share is None:
+        return _Tile(full, content, content)
+    # After the refinement, which would take others of the same colours, but without alpha, for a contradiction.
+    full = np.asarray(cv2.multiply(full, stretch(share, height, width), scale=1 / 255), np.uint8)
+    return _Tile(full, content, content * (stretch(share, *content.shape) * np.float32(1 / 255)))
+
+
+def _confidence(done: Sequence[_Tile], sharpness: float) -> float:
+    """The mean of the tiles'. One that keeps no more than the rim of the main subject tells nothing of its matte."""
+    telling = [tile for tile in done if tile.kept is tile.seen or has_foreground(tile.kept)] or done
+    return sum(confidence(tile.kept, sharpness) for tile in telling) / len(telling)

@@ -153,6 +153,7 @@ _HEADERS: Final = {
     "X-Width": "Width of the answer in pixels",
     "X-Height": "Height of the answer in pixels",
     "X-Foreground": "`person`, or `none` where nobody was found: then the matte is all but empty",
+    "X-Subjects": "How many people, or groups of people who touch, the photo holds; 0 where nobody was found",
     "X-Frames": "How many pictures the photo's file holds, of which the first was taken; absent if it is one",
     "X-Matte-Confidence": "0 to 1: the mIoU to expect of this matte, from the network's own alpha",
     "Server-Timing": "Milliseconds for each stage: decode, queue, infer, refine, (compose,) encode",

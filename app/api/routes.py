@@ -151,6 +151,7 @@ def headers_of(result: Result) -> dict[str, str]:
         "X-Width": str(finished.width),
         "X-Height": str(finished.height),
         "X-Foreground": finished.found,
+        "X-Subjects": str(finished.subjects),
         "X-Matte-Confidence": f"{finished.confidence:.3f}",
         "Server-Timing": server_timing(result.seconds),
     }

@@ -17,7 +17,6 @@ from app.cli import exit, failures
 from app.cli.photo_options import PhotoOptions
 from app.cli.process import bar
 from app.files import left_out
-from app.options import MatteOptions
 
 if TYPE_CHECKING:
     from app.distributed.job import JobOptions as Job
@@ -47,8 +46,8 @@ def run(order: BulkOptions) -> None:
     """Do all of it, and exit with 0 only if nothing failed."""
     if not all(map(find_spec, NEEDS)):
         exit.fail("bulk needs Ray, which is not installed: pip install 'u2matte[ray]'")
-    if order.options.output == "matte" and order.options.given.keys() - MatteOptions.model_fields:
-        exit.fail("a matte has no option but --quality; the others are for --output cutout")
+    if order.options.output == "matte" and order.options.given != order.options.of_matte:
+        exit.fail("a matte has no options but --quality and --subject; the others are for --output cutout")
     from app.distributed.job import JobStopped
 
     console = Console(stderr=True)

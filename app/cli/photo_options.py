@@ -97,6 +97,11 @@ class PhotoOptions:
         return CutoutOptions.model_validate(self.given)
 
     @property
+    def of_matte(self) -> Given:
+        """Those of the given options that a matte has, too."""
+        return {name: value for name, value in self.given.items() if name in MatteOptions.model_fields}
+
+    @property
     def format(self) -> Format | None:
         """None where the name of the file to write shall say it."""
         return self.values.format if "format" in self.given else None

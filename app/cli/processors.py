@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.cli.photo_options import PhotoOptions
-from app.client import Answer, AsyncClient, CallError, CutoutOptions, Disconnected, RetryPolicy
+from app.client import Answer, AsyncClient, CallError, CutoutOptions, Disconnected, MatteOptions, RetryPolicy
 from app.errors import ServiceError
 from app.imaging.output import Channels, Output
 from app.inference.backends.base import LoadError
@@ -75,7 +75,7 @@ async def local_work(pipeline: Pipeline, data: bytes, output: Output) -> Done:
 def output_of(options: PhotoOptions) -> Output:
     """The same as a client's, so that both mean the same."""
     if options.output == "matte":
-        return Output(channels=Channels.ALPHA, quality=options.values.quality)
+        return Output.model_validate({**options.of_matte, "channels": Channels.ALPHA})
     return Output.model_validate(options.given)
 
 
@@ -180,7 +180,7 @@ class RemoteProcessor:
     async def _ask(self, data: bytes) -> Answer:
         options = self._options
         if options.output == "matte":
-            return await self._client.matte(data, quality=options.values.quality.value)
+            return await self._client.matte(data, **cast(MatteOptions, options.of_matte))
         return await self._client.cutout(data, **cast(CutoutOptions, options.given))
 
     def _on_retry(self, problem: CallError, _pause_s: float) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from app.client.client import AsyncClient, Client
 from app.client.errors import Busy, CallError, Disconnected, Refused, TimedOut, Unexpected
 from app.client.photos import Pixels
-from app.client.requests import Color, CutoutOptions, Format, MatteOptions, Quality, Source
+from app.client.requests import Color, CutoutOptions, Format, MatteOptions, Quality, Source, Subject
 from app.client.responses import Answer, Box, Model
 from app.client.retry import OnRetry, RetryPolicy
 
@@ -47,6 +47,7 @@ __all__ = [
     "Refused",
     "RetryPolicy",
     "Source",
+    "Subject",
     "TimedOut",
     "Unexpected",
 ]

@@ -16,17 +16,19 @@ Source = Photo
 Quality = Literal["standard", "high"]
 Format = Literal["png", "webp", "avif", "jpg", "zip"]
 Color = Literal["keep", "srgb"]
+Subject = Literal["all", "main"]
 
 
 class MatteOptions(TypedDict, total=False):
-    """What a matte may cost, and who makes it; None leaves the choice to the service.
+    """What a matte may cost, who makes it, and who is in it; None leaves the choice to the service.
 
     `quality`: `high` is a little better, at twice the network's cost. `model`: `name` or `name@version` of one in
-    service.
+    service. `subject`: `main` keeps the largest person alone; people who touch count as one.
     """
 
     quality: Quality | None
     model: str | None
+    subject: Subject | None
 
 
 class CutoutOptions(MatteOptions, total=False):

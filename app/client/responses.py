@@ -37,7 +37,8 @@ class Answer:
 
     `height` and `width` are the picture's, in pixels. `foreground`: somebody is in the photo. `confidence`: 0 to 1,
     the mIoU to expect of the matte. `model`: name@version. `box`: None where the service named none. `timings_ms`:
-    milliseconds by stage.
+    milliseconds by stage. `subjects`: how many people, or groups of people who touch, are in the photo; None from a
+    service that does not count them.
     """
 
     data: bytes = field(repr=False)
@@ -50,6 +51,7 @@ class Answer:
     request_id: str
     box: Box | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    subjects: int | None = None
 
     @property
     def image(self) -> PIL.Image.Image:
@@ -111,6 +113,7 @@ def read_answer(response: httpx.Response) -> Answer:
             request_id=headers["x-request-id"],
             box=_box(headers),
             timings_ms=read_timings(headers.get("server-timing", "")),
+            subjects=int(headers["x-subjects"]) if "x-subjects" in headers else None,
         )
     except (KeyError, ValueError) as error:
         raise _unexpected(response, error) from None

@@ -32,8 +32,9 @@ class Output(CutoutOptions):
 
     @property
     def is_plain(self) -> bool:
-        """Whether what is answered is the alpha or the cut-out as it is. What it may cost changes nothing of that."""
-        return self.changed().keys() <= {"quality", "model", "channels"}
+        """Whether what is answered is the alpha or the cut-out as it is. What it may cost, and whose it is, changes
+        nothing of that."""
+        return self.changed().keys() <= {"quality", "model", "subject", "channels"}
 
     @property
     def is_matte(self) -> bool:

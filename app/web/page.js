@@ -12,6 +12,7 @@ import { archive, download, fileName, picture } from "./save.js";
 import { post, readable } from "./service.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { SubjectChooser } from "./subjects.js";
 
 const AT_ONCE = 2;
 const UNKNOWN_MODEL = 404;
@@ -26,7 +27,10 @@ let drawing = 0;
 let editing = false;
 
 const keys = new Keys(part("key"), { accepted: lookForModels });
-const models = new ModelChooser({ box: part("models"), list: part("model") }, { chosen: remodel });
+const models = new ModelChooser({ box: part("models"), list: part("model") }, { chosen: (model) => change({ model }) });
+const subjects = new SubjectChooser(
+  { box: part("subjects"), hint: part("subjects-hint") }, { chosen: (subject) => change({ subject }) },
+);
 const queue = new Queue(AT_ONCE, work);
 const stage = new Stage({
   stage: part("stage"), frame: part("frame"), before: part("before"), after: part("after"), split: part("split"),
@@ -45,7 +49,7 @@ function add(files) {
   lookForModels(); // Others may have come since the page was opened.
   const first = !photos.length;
   for (const file of files) {
-    const photo = new Photo(file, { model: models.choice });
+    const photo = new Photo(file, { model: models.choice, subject: subjects.choice });
     photos.push(photo);
     strip.add(photo);
     queue.add(photo);
@@ -97,9 +101,10 @@ function retry(quality) {
   strip.select(selected, { focus: true });
 }
 
-function remodel(model) {
-  if (selected.state === "waiting") selected.model = model; // It keeps its place in the queue.
-  else recut({ model });
+/** Another model or subject for the selected photo. */
+function change(how) {
+  if (selected.state === "waiting") Object.assign(selected, how); // It keeps its place in the queue.
+  else recut(how);
   draw();
 }
 
@@ -165,6 +170,7 @@ function draw() {
     showEditor();
     if (selected) stage.show(selected, form.style);
     models.show(selected?.model ?? models.choice);
+    subjects.show(selected);
     const done = photos.filter((photo) => photo.state === "done");
     for (const id of ["save", "copy"]) part(id).disabled = saving.has(id) || selected?.state !== "done";
     part("save-all").disabled = saving.has("save-all");
@@ -183,8 +189,8 @@ function tell(done) {
   const text = photos.length ? single : "";
   if (part("news").textContent !== text) part("news").textContent = text;
   document.title = photos.some((photo) => photo.pending) ? `${done}/${photos.length} – ${TITLE}` : TITLE;
-  const model = selected?.model ?? models.choice;
-  part("curl").textContent = command(form.style, form.format, { model, locked: Boolean(keys.value) });
+  const how = { model: selected?.model ?? models.choice, subject: selected?.subject ?? subjects.choice };
+  part("curl").textContent = command(form.style, form.format, { ...how, locked: Boolean(keys.value) });
 }
 
 /** Leaving while photos are on their way, or strokes are in no file, asks first. Only then: the handler keeps a page out of the back cache. */

@@ -3,32 +3,36 @@
 import { refusal } from "./dropped_files.js";
 import { post, Problem } from "./service.js";
 import { untilDone } from "./queue.js";
+import { ALL } from "./subjects.js";
 
 /** Below this the service's own documentation says to look closely. */
 export const SURE = 0.95;
 
 /**
  * `state` is waiting, uploading, working, pausing, done or failed. While uploading `progress` is 0 to 1; once failed
- * `problem` has a title and a detail; once done `result` is `{ blob, found, confidence }`, the blob an RGBA PNG.
+ * `problem` has a title and a detail; once done `result` is `{ blob, found, confidence, subjects }`, the blob an RGBA PNG.
  * `edits` is what a brush has changed since (see editor.js), `edited` the cut-out that came of it.
  */
 export class Photo {
   static #count = 0;
 
-  /** `model` is "" for the service's default one, else `name@version`. */
-  constructor(file, { model }) {
+  /** `model` is "" for the service's default one, else `name@version`; `subject` is "all" or "main". */
+  constructor(file, { model, subject }) {
     Photo.#count += 1;
     this.id = `photo-${Photo.#count}`;
     this.file = file;
     this.name = file.name || "photo";
-    this.reset({ quality: "standard", model });
+    /** How many people or groups the service has found in it; 0 as long as it has not been asked. */
+    this.subjects = 0;
+    this.reset({ quality: "standard", model, subject });
   }
 
   /** Be as before the first attempt, but for what is given. What is under way for it is given up. */
-  reset({ quality = this.quality, model = this.model } = {}) {
+  reset({ quality = this.quality, model = this.model, subject = this.subject } = {}) {
     if (this.pending) this.leaving?.abort(new DOMException("Started anew", "AbortError"));
     this.quality = quality;
     this.model = model;
+    this.subject = subject;
     this.state = "waiting";
     this.progress = 0;
     this.problem = null;
@@ -40,7 +44,11 @@ export class Photo {
 
   /** How its matte is to be made, as options of the service. */
   get how() {
-    return this.model ? { quality: this.quality, model: this.model } : { quality: this.quality };
+    return {
+      quality: this.quality,
+      ...(this.subject !== ALL && { subject: this.subject }),
+      ...(this.model && { model: this.model }),
+    };
   }
 
   get pending() {
@@ -94,7 +102,7 @@ export async function cutOut(photo, { limits, keys, changed }) {
     const refused = await refusal(photo.file, limits);
     if (refused) throw refused;
     const result = await untilDone(attempt, { signal, onPause: (_, problem) => become("pausing", { problem }) });
-    become("done", { result, problem: null });
+    become("done", { result, subjects: result.subjects, problem: null });
   } catch (problem) {
     const expected = problem instanceof Problem;
     become("failed", { problem: expected ? problem : new Problem("Something went wrong in this page", `${problem}`) });

@@ -29,7 +29,7 @@ export function readable(bytes) {
 
 /**
  * Post `file` to `route` with `options` (text or file per name). `onProgress` hears the share that is uploaded,
- * 0 to 1. Returns `{ blob, found, confidence }`. Throws Problem, or the signal's reason once it is aborted.
+ * 0 to 1. Returns `{ blob, found, confidence, subjects }`. Throws Problem, or the signal's reason once it is aborted.
  */
 export function post(file, options, { key, signal, route = "v1/cutout", onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
@@ -81,6 +81,7 @@ function answer(request) {
     blob: request.response,
     found: request.getResponseHeader("X-Foreground") !== "none",
     confidence: Number(request.getResponseHeader("X-Matte-Confidence") ?? 1),
+    subjects: Number(request.getResponseHeader("X-Subjects") ?? 1),
   };
 }
 

@@ -1,6 +1,7 @@
 // What the cut-outs are laid on and saved as: read from the form, and said as options of the service.
 
 import { decode } from "./pixels.js";
+import { ALL } from "./subjects.js";
 
 const LONGEST_PICTURE = 3000;
 
@@ -95,10 +96,11 @@ export function options(style, format) {
   return chosen;
 }
 
-/** The same as a command for a terminal; `model` as in models.js, `locked` where the service wants a key. */
-export function command(style, format, { model, locked }) {
+/** The same as a command for a terminal; `model` as in models.js, `subject` as in subjects.js, `locked` where the service wants a key. */
+export function command(style, format, { model, subject, locked }) {
   const matte = format === "matte";
-  const fields = Object.entries({ ...(!matte && options(style, format)), ...(model && { model }) })
+  const how = { ...(subject !== ALL && { subject }), ...(model && { model }) };
+  const fields = Object.entries({ ...(!matte && options(style, format)), ...how })
     .filter(([name, value]) => name !== "format" || value !== "png")
     .map(([name, value]) => `-F ${name}=${value instanceof File ? "@background.jpg" : value} `);
   const key = locked ? "-H 'X-Api-Key: YOUR_KEY' " : "";

@@ -20,7 +20,7 @@ from app.cli.photo_options import takes
 from app.errors import InvalidOption, MultipleBackgrounds
 from app.imaging.output import CUTOUT, Output
 from app.main import create_app
-from app.options import Colours, CutoutOptions, Format, MatteOptions, Options, whole_number
+from app.options import Colours, CutoutOptions, Format, MatteOptions, Options, Subject, whole_number
 from app.settings import Settings
 from app.values import WHITE, Ground, Margins
 from model.quality import Quality
@@ -59,6 +59,8 @@ def test_no_option_is_the_cutout() -> None:
         ({"margin": "5%"}, Output(margin=Margins.parse("5%"))),
         ({"crop": "0"}, CUTOUT),
         ({"size": "full"}, CUTOUT),
+        ({"subject": "all"}, CUTOUT),
+        ({"subject": "Main"}, Output(subject=Subject.MAIN)),
         ({"size": "0.25"}, Output(size=0.25)),
         ({"size": ".5"}, Output(size=0.5)),
         ({"size": "0.30000000000000004"}, Output(size=0.1 + 0.2)),
@@ -76,6 +78,7 @@ REFUSED = [
     *(("blur", text) for text in ("", "0", "101", "-1", "1.5", "1_0", "+5", "\u0661", "9" * 5000)),
     *(("crop", text) for text in ("", "maybe", "2", "true false")),
     *(("margin", text) for text in ("", "5", "51%", "501px", "-1px", "1px 2px 3px", "\u0661px")),
+    *(("subject", text) for text in ("", "largest", "1")),
     *(("size", text) for text in ("", "0", "0.0", "-1", "nan", "inf", "1e9", "1_0", "4 MP", "\u0662")),
     *(("shadow", text) for text in ("", "-1", "101", "50%", "0x10")),
     *(("background", text) for text in ("", "#12", "12345", "rgb(1,2)", "no colour", "#ggg")),
@@ -209,6 +212,7 @@ def test_python_client_knows_the_same_choices() -> None:
     assert [*client.Format.__args__] == [*Format]
     assert [*client.Quality.__args__] == [*Quality]
     assert [*client.Color.__args__] == [*Colours]
+    assert [*client.Subject.__args__] == [*Subject]
 
 
 def test_document_of_the_api_tells_of_each_option() -> None:

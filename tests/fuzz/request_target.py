@@ -65,7 +65,7 @@ class _Studio:
         kind = output.format.media_type
         if output == MATTE:
             assert kind == "image/png"
-        return Result(Finished(data, kind, height, width, box, 1.0, box is not None), {}, "none@0")
+        return Result(Finished(data, kind, height, width, box, 1.0, box is not None, 1), {}, "none@0")
 
 
 def _service() -> FastAPI:

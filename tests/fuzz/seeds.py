@@ -43,6 +43,7 @@ FORM: Final = b"multipart/form-data; boundary=b"
 OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "quality": ("standard", "high", "best"),
     "model": ("none", "none@0"),
+    "subject": ("all", "main", "largest"),
     "format": ("png", "jpg", "webp", "avif", "zip", "auto", "gif"),
     "color": ("keep", "srgb", "p3"),
     "background": ("white", "#1e90ff", "#0f08", "rgb(1,2,3)"),

@@ -162,3 +162,96 @@ def test_coarse_matte_is_the_small_one_of_the_same_tiles(quality, height, width)
     expected = cv2.resize(whole, (width // 10, height // 10), interpolation=cv2.INTER_AREA)
     assert small.shape == expected.shape
     assert np.abs(small.astype(int) - expected).mean() < 3
+
+
+def two_people(height=300, width=500):
+    """A large disc and a small one; of each its pixels."""
+    y, x = np.mgrid[0:height, 0:width]
+    large = np.hypot(x - width * 0.3, y - height * 0.5) < 0.3 * height
+    small = np.hypot(x - width * 0.8, y - height * 0.6) < 0.2 * height
+    return np.where((large | small)[:, :, None], 230, 20).astype(np.uint8).repeat(3, axis=2), large, small
+
+
+def without_doubt(squares):
+    """A network that takes what is bright for foreground, and knows that the rest is none."""
+    return [np.clip((square.mean(axis=2) - 20) / 210, 0, 1).astype(np.float32) for square in squares]
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("quality", Quality)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_main_subject_alone_is_as_it_is_among_the_others(geometry, quality, refined):
+    image, large, small = two_people()
+    seen = views(image, SIZE, geometry, quality)
+    alphas = without_doubt(seen)
+    everybody = finish(image, seen, alphas, geometry, refined=refined)
+    main = finish(image, seen, alphas, geometry, refined=refined, only_main=True)
+    assert everybody.subjects == main.subjects == 2
+    assert (everybody.alpha[small] > 127).mean() > 0.97
+    assert main.alpha[:, 330:].max() == 0
+    np.testing.assert_array_equal(main.alpha[:, :270], everybody.alpha[:, :270])
+    assert large[:, :270].sum() == large.sum()
+
+
+def test_confidence_is_that_of_the_main_subject():
+    """The other one is all doubt, of which nothing is left."""
+    image, _, _ = two_people()
+    seen = views(image, SIZE, "stretch")
+    (alpha,) = without_doubt(seen)
+    alone = alpha.copy()
+    alone[:, SIZE * 3 // 5 :] = 0
+    alpha[:, SIZE * 3 // 5 :] *= 0.6
+    main = finish(image, seen, [alpha], "stretch", only_main=True)
+    assert main.subjects == 2
+    assert main.confidence == pytest.approx(finish(image, seen, [alone], "stretch").confidence, abs=1e-6)
+    assert main.confidence > finish(image, seen, [alpha], "stretch").confidence + 0.03
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_main_subject_of_a_very_long_photo_is_the_largest_of_all_tiles(turned):
+    image, inside = photo(300, 225)
+    row = np.concatenate([image] * 8, axis=1)
+    row[40:120, 700:820] = 230  # The fourth is larger.
+    inside = np.zeros((300, 1800), bool)
+    inside[:, 675:900] = row[:, 675:900, 0] > 128
+    if turned:
+        row, inside = np.ascontiguousarray(row.transpose(1, 0, 2)), inside.T
+    seen = views(row, SIZE, "stretch")
+    matte = finish(row, seen, without_doubt(seen), "stretch", only_main=True)
+    assert matte.subjects == 8
+    assert ((matte.alpha > 127) == inside).mean() > 0.995
+
+
+def test_confidence_in_a_very_long_photo_is_that_of_the_tiles_that_hold_the_main_subject():
+    """Of the next tile the network sees only the rim, and doubts it."""
+    image = np.zeros((300, 1800, 3), np.uint8)
+    seen = views(image, SIZE, "stretch")
+    alphas = [np.zeros((SIZE, SIZE), np.float32) for _ in seen]
+    alphas[0][20:40, 10:20] = 1
+    alphas[2][10:60, 20:50] = 1
+    alphas[3][10:60, :4] = 0.45
+    everybody = finish(image, seen, alphas, "stretch")
+    main = finish(image, seen, alphas, "stretch", only_main=True)
+    assert main.subjects == everybody.subjects == 2
+    assert everybody.confidence < 0.95
+    assert main.confidence > 0.99
+
+
+def test_a_photo_that_comes_reduced_keeps_the_same_main_subject():
+    image, _, _ = two_people(8 * SIZE, 8 * SIZE)
+    seen = views(image, SIZE, "limited")
+    whole = finish(image, seen, without_doubt(seen), "limited", only_main=True)
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    reduced = finish(half, seen, without_doubt(seen), "limited", only_main=True, photo_size=image.shape[:2])
+    np.testing.assert_array_equal(reduced.alpha, whole.alpha)
+
+
+@pytest.mark.parametrize("only_main", [False, True])
+def test_where_nobody_is_there_are_no_subjects(only_main):
+    """Also if there are specks: what is too little for a person is none."""
+    image, _ = photo()
+    seen = views(image, SIZE, "stretch")
+    alpha = np.zeros((SIZE, SIZE), np.float32)
+    alpha[3:5, 3:5] = 1
+    matte = finish(image, seen, [alpha], "stretch", only_main=only_main)
+    assert (matte.foreground, matte.subjects) == (False, 0)

@@ -21,6 +21,7 @@ from model import matting
 from model.confidence import confidence, has_foreground
 from model.contract import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_DIR, SIGNATURE, Manifest
 from model.matting import Matte
+from model.subjects import find_subjects
 from model.transforms import stretch, to_8_bits
 from model.u2net import normalise
 from training.data.dataset import Pair
@@ -94,7 +95,7 @@ def resize_predictor(network: Network) -> MattePredictor:
         small = stretch(image, resize_side(height), resize_side(width))
         alpha = network(small[None])[0]
         full = to_8_bits(stretch(alpha, height, width))
-        return Matte(full, confidence(alpha), has_foreground(alpha))
+        return Matte(full, confidence(alpha), has_foreground(alpha), find_subjects(to_8_bits(alpha)).count)
 
     return lambda images: [matte(image) for image in images]
 

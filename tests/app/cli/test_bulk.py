@@ -123,7 +123,7 @@ def test_every_option_is_handed_on(runner, cluster, folder, tmp_path):
     ("arguments", "problem"),
     [
         (["none", "out"], "no such file or folder"),
-        ([".", "out", "--format", "webp"], "a matte has no option but --quality"),
+        ([".", "out", "--format", "webp"], "a matte has no options but --quality and --subject"),
     ],
 )
 def test_what_cannot_begin_is_said_in_a_sentence(runner, cluster, arguments, problem, tmp_path, monkeypatch):

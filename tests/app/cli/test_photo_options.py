@@ -13,6 +13,7 @@ from app.options import CutoutOptions
 CHANGES = {
     "quality": "high",
     "model": "a@2",
+    "subject": "main",
     "format": "webp",
     "background": "red",
     "blur": "5",

@@ -64,6 +64,23 @@ def test_high_quality_is_the_mean_with_the_mirror_image(local: CliRunner, tmp_pa
     assert np.abs(mattes["high"] - mattes["standard"]).max() <= 1
 
 
+@pytest.mark.parametrize("command", ["matte", "cutout"])
+def test_main_subject_alone_is_what_is_written(local: CliRunner, tmp_path: Path, command: str) -> None:
+    photo = np.zeros((64, 64, 3), np.uint8)
+    photo[8:56, 8:36] = photo[30:50, 46:58] = 255
+    (tmp_path / "p.png").write_bytes(png(photo))
+    alphas = {}
+    for subject in ("all", "main"):
+        out = tmp_path / subject
+        result = local.invoke(cli, [command, str(tmp_path / "p.png"), "-o", str(out), "--subject", subject])
+        assert result.exit_code == 0, result.output
+        made = pixels((out / "p.png").read_bytes())
+        alphas[subject] = made if command == "matte" else made[..., 3]
+    assert alphas["all"][40, 52] > 200
+    assert alphas["main"][30:50, 46:58].max() == 0
+    assert np.array_equal(alphas["main"][:, :36], alphas["all"][:, :36])
+
+
 def test_cutout_is_rgba(local: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "p.png").write_bytes(png(portrait()))
     result = local.invoke(

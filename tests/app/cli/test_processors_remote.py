@@ -67,7 +67,7 @@ def send(runner, folder, tmp_path) -> Callable[..., object]:
 
 
 def test_photos_are_sent_and_results_written(service, send, tmp_path):
-    result = send("matte", "--quality", "high", "--api-key", "k")
+    result = send("matte", "--quality", "high", "--subject", "main", "--api-key", "k")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "inner" / "c.png").read_bytes() == b"made"
     assert "3/3" in result.output
@@ -76,6 +76,8 @@ def test_photos_are_sent_and_results_written(service, send, tmp_path):
         assert post.url.path == "/v1/matte"
         assert post.headers["x-api-key"] == "k"
         assert b'name="quality"\r\n\r\nhigh' in post.content
+        assert b'name="subject"\r\n\r\nmain' in post.content
+        assert b'name="format"' not in post.content
 
 
 def test_cutout_sends_every_option(service, send):
@@ -87,6 +89,7 @@ def test_cutout_sends_every_option(service, send):
         "--shadow": "5",
         "--color": "srgb",
         "--quality": "high",
+        "--subject": "main",
     }
     result = send("cutout", "--crop", *(word for pair in options.items() for word in pair))
     assert result.exit_code == 0, result.output

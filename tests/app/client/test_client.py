@@ -91,7 +91,7 @@ def good() -> httpx.Response:
 
 def test_photo_goes_out_and_its_matte_comes_back(call):
     service = Service(good())
-    answer = call(service, "matte", io.BytesIO(b"photo"), quality="high")
+    answer = call(service, "matte", io.BytesIO(b"photo"), quality="high", subject="main")
     assert isinstance(answer, Answer)
     assert answer.data == b"png"
     (request,) = service.requests
@@ -99,6 +99,7 @@ def test_photo_goes_out_and_its_matte_comes_back(call):
     assert request.headers["x-api-key"] == "k"
     assert b"photo" in request.content
     assert b'name="quality"\r\n\r\nhigh' in request.content
+    assert b'name="subject"\r\n\r\nmain' in request.content
 
 
 def test_cutout_takes_every_option(call):
@@ -111,6 +112,7 @@ def test_cutout_takes_every_option(call):
         "size": 1,
         "shadow": 9,
         "quality": "standard",
+        "subject": "main",
     }
     call(service, "cutout", b"photo", background=b"beach", **options)
     (request,) = service.requests

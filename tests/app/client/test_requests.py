@@ -32,6 +32,7 @@ def test_options_are_sent_in_the_words_of_the_service():
         shadow=0,
         quality="high",
         color="srgb",
+        subject="main",
     )
     call = cutout_call(b"photo", options)
     assert (call.method, call.path) == ("POST", "/v1/cutout")
@@ -45,6 +46,7 @@ def test_options_are_sent_in_the_words_of_the_service():
         "shadow": "0",
         "quality": "high",
         "color": "srgb",
+        "subject": "main",
     }
     assert call.files == {"image": b"photo"}
 

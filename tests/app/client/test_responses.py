@@ -22,6 +22,7 @@ HEADERS = {
     "X-Width": "40",
     "X-Height": "30",
     "X-Foreground": "person",
+    "X-Subjects": "2",
     "X-Matte-Confidence": "0.973",
     "Server-Timing": "decode;dur=1.5, infer;dur=20.0",
 }
@@ -61,6 +62,12 @@ def test_answer_carries_the_file_and_all_headers():
     assert (answer.model, answer.request_id) == ("portrait@3", "abc")
     assert answer.box == Box(top=1, left=2, height=20, width=10)
     assert answer.timings_ms == {"decode": 1.5, "infer": 20.0}
+    assert answer.subjects == 2
+
+
+def test_service_that_does_not_count_subjects_is_understood():
+    without = {name: value for name, value in HEADERS.items() if name != "X-Subjects"}
+    assert read_answer(response(without, content=b"png")).subjects is None
 
 
 def test_answer_without_a_person_says_so():

@@ -122,11 +122,14 @@ def problem(status: int, title: str, detail: str, *, retry_after: int | None = N
 
 def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
     """The photo with an ellipse in its middle as alpha, in the format that was asked for. The ellipse of a model that
-    was asked for by name is a smaller one."""
+    was asked for by name is a smaller one. Of two people the second is in the upper left corner."""
     image = PIL.Image.fromarray(decode_image(photo, max_pixels=10_000_000))
     y, x = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j]
     radius = 0.4 if "model" in options else 0.7
     alpha = np.clip((radius - np.hypot(x, y)) * 10, 0, 1)
+    several = name.startswith("two")
+    if several and options.get("subject") != "main":
+        alpha = np.maximum(alpha, np.clip((0.2 - np.hypot(x + 0.8, y + 0.8)) * 10, 0, 1))
     nobody = name.startswith("nobody")
     image.putalpha(PIL.Image.fromarray((alpha * (0 if nobody else 255)).astype(np.uint8)))
     kind = options.get("format", "png")
@@ -138,6 +141,7 @@ def picture(photo: bytes, name: str, options: dict[str, str]) -> Response:
     (image.convert("RGB") if kind == "jpg" else image).save(buffer, _KINDS[kind])
     headers = {
         "X-Foreground": "none" if nobody else "person",
+        "X-Subjects": "0" if nobody else "2" if several else "1",
         "X-Matte-Confidence": "0.871" if name.startswith("doubtful") else "0.983",
     }
     return Response(buffer.getvalue(), media_type=f"image/{kind}", headers=headers)
