@@ -58,6 +58,8 @@ def standard_streams(order: FramesOptions) -> Streams:
     if os.isatty(_STDOUT):
         raise FramesStopped(f"raw frames are not written to a terminal; send them on: … | {after}")
     try:
+        for each in (_STDIN, _STDOUT):
+            os.fstat(each)  # before `dup` can take the number of a closed one
         source, target = os.dup(_STDIN), os.dup(_STDOUT)
     except OSError as error:
         raise FramesStopped(f"standard input or output is closed: {error.strerror}") from None

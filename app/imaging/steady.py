@@ -26,9 +26,9 @@ from model.transforms import Alpha, Alpha8, Image, stretch
 CELL: Final = 4  # pixels of a frame that are averaged along each side, at the least
 GRID: Final = 320  # cells along the longer side, at the most
 BLUR: Final = 1.0  # standard deviation in cells
-NOISE: Final = 3.0  # levels: so much a picture may differ from the mean one and still be the same
-MOVED: Final = 8.0  # levels: from here on it is another one
-REACH: Final = 2  # cells around what moved that count as moved: alpha's soft edge is wider than the picture's
+NOISE: Final = 2.0  # levels: so much a picture may differ from the mean one and still be the same
+MOVED: Final = 4.0  # levels: from here on it is another one
+REACH: Final = 3  # cells around what moved that count as moved: alpha's soft edge is wider than the picture's
 FRAMES: Final = 4.0  # that the mean weighs as much as, against 1 for the new frame
 
 Plane = NDArray[np.float32]  # one number per cell, `[h,w]`
