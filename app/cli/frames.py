@@ -83,6 +83,7 @@ class _Run:
         self._model = model
         self._console = console
         self._summary = summary
+        self._quality = order.options.values.quality
         self._steadiness = Steadiness() if order.steady else None
         self._reader = ThreadPoolExecutor(1, "read")
         self._writer = ThreadPoolExecutor(1, "write")
@@ -146,7 +147,7 @@ class _Run:
     async def _one(self, image: Image, turn: asyncio.Event, next_turn: asyncio.Event) -> _Made:
         """A frame's pixels. What needs the frames in order is done between `turn` and `next_turn`."""
         pipeline, options = self._model.pipeline, self._order.options
-        matte = await pipeline.matte(image, options.values.quality)
+        matte = await pipeline.matte(image, self._quality)
         alpha = matte.alpha
         if self._steadiness is not None:
             await turn.wait()
