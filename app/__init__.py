@@ -22,7 +22,7 @@ The folders:
     concurrency/    threads for pixels, memory budget, photos in flight, watchdog
     observability/  metrics, logs, timing
     files/          file names, folders, results of earlier runs: for cli and distributed
-    cli/            `python -m app matte`, `cutout`, `bulk`, `serve`, `key`
+    cli/            `python -m app matte`, `cutout`, `frames`, `bulk`, `serve`, `key`
     distributed/    many machines, by Ray: bulk jobs, and the service on Ray Serve
     client/         the Python client; needs only httpx
     web/            the page and /docs

@@ -1,4 +1,4 @@
-"""The command line: `python -m app serve`, `matte`, `cutout`, `bulk` and `key`.
+"""The command line: `python -m app serve`, `matte`, `cutout`, `frames`, `bulk` and `key`.
 
 Arguments come in, `app.cli` gets them. Knows nothing but their names: commands are imported when they run, so
 that `--help` waits for no library.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from app.cli import options
+from app.cli.frame_options import FramesOptions
 from app.cli.photo_options import PhotoOptions, takes
 from app.options import CutoutOptions, MatteOptions
 
@@ -89,6 +90,23 @@ def cutout(
             service=None if url is None else process.Service(url, concurrency, api_key),
         )
     )
+
+
+@cli.command()
+@takes(MatteOptions)
+def frames(
+    *,
+    size: options.FrameSize,
+    output: options.FrameOutput = "rgba",
+    steady: options.Steady = False,
+    fps: options.Fps = None,
+    **typed: str | bool,
+) -> None:
+    """Video frames for pipes: raw RGB24 from standard input, raw RGBA or alpha to standard output."""
+    order = FramesOptions.read(size, output, typed, fps=fps, steady=steady)
+    from app.cli import frames
+
+    frames.run(order)
 
 
 @cli.command()

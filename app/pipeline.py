@@ -41,6 +41,8 @@ from app.settings import Settings
 from app.values import Ground
 from model import matting
 from model.contract import Manifest
+from model.matting import Matte
+from model.quality import Quality
 from model.transforms import Alpha, Image
 
 T = TypeVar("T")
@@ -149,12 +151,31 @@ class Pipeline:
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
                 prepared, squares = await self._prepare(servable, data, output)
                 alphas = [each.output for each in await gather(squares)]
-                finished = await self._on_cpu(partial(finish, prepared, alphas, output, servable.manifest))
+                finished = await self.on_cpu(partial(finish, prepared, alphas, output, servable.manifest))
                 seconds = timing.longest(stages)
                 self._compare_with_candidate(prepared, alphas, output, servable)
         seconds["queue"] += seconds.pop("budget")
         self._metrics.observe_photo(finished.found, finished.confidence, seconds["queue"])
         return Result(finished, seconds, servable.manifest.label)
+
+    async def matte(self, image: Image, quality: Quality) -> Matte:
+        """The matte of pixels uint8 `[H,W,3]` in sRGB, the same as `run` gives for a file of them; the caller bounds
+        how many are in memory. Raises ServiceErrors."""
+        with self.models.use() as servable, self._in_flight.track():
+            manifest = servable.manifest
+            with servable.arriving():
+                size, geometry = manifest.input_size, manifest.geometry
+                views = await self.on_cpu(partial(matting.views, image, size, geometry, quality))
+                squares = servable.submit_squares(views)
+            alphas = [each.output for each in await gather(squares)]
+            sharpness = manifest.sharpness
+            work = partial(matting.finish, image, views, alphas, geometry, sharpness=sharpness)
+            return await self.on_cpu(work)
+
+    @property
+    def photos_at_once(self) -> int:
+        """How many photos keep the loaded model and all threads busy."""
+        return self._budget.max_photos
 
     async def close(self) -> None:
         """Finish what is in flight, for as long as the drain deadline allows, and end the threads."""
@@ -178,7 +199,7 @@ class Pipeline:
 
     async def _measure(self, data: bytes, output: Output) -> Measured:
         limit, kinds = self._settings.max_pixels, self._settings.kinds
-        return await self._on_cpu(partial(measure, data, output, max_pixels=limit, kinds=kinds))
+        return await self.on_cpu(partial(measure, data, output, max_pixels=limit, kinds=kinds))
 
     async def _prepare(
         self, servable: Servable, data: bytes, output: Output
@@ -188,7 +209,7 @@ class Pipeline:
         with servable.arriving():
             size, geometry = manifest.input_size, manifest.geometry
             work = partial(prepare, data, output, size, geometry, max_pixels=limit)
-            prepared = await self._on_cpu(work)
+            prepared = await self.on_cpu(work)
             return prepared, servable.submit_squares(prepared.views)
 
     def _compare_with_candidate(
@@ -204,7 +225,7 @@ class Pipeline:
             return [colour.as_seen(square, prepared.profile) for square in own]
 
         async def see() -> list[Image]:
-            return await self._on_cpu(squares)
+            return await self.on_cpu(squares)
 
         self._shadow.compare(Comparison(candidate, see, prepared.size, alphas, servable.manifest))
 
@@ -215,8 +236,8 @@ class Pipeline:
                 self._watchdog.stuck_after_s, f"{stuck} This picture has waited for too long."
             )
 
-    async def _on_cpu(self, work: Callable[[], T]) -> T:
-        """The result of `work`, done in the pool under the watchdog's eyes."""
+    async def on_cpu(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in the pool of threads, where the watchdog sees it. Raises OutOfMemory."""
 
         def watched() -> T:
             with self._photos.step():

@@ -82,7 +82,18 @@ def test_wheel_holds_the_model_the_page_the_recipes_and_the_compiled_loops(wheel
 def test_installed_program_names_its_commands(program: Path, tmp_path: Path) -> None:
     done = _run(program, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for command in ("serve", "matte", "cutout", "bulk", "key", "train", "inspect", "evaluate", "export"):
+    for command in (
+        "serve",
+        "matte",
+        "cutout",
+        "frames",
+        "bulk",
+        "key",
+        "train",
+        "inspect",
+        "evaluate",
+        "export",
+    ):
         assert f" {command} " in done.stdout
 
 

@@ -5,6 +5,8 @@ serve        the service, until it is told to stop
 keys         a new key, and its line for the file of keys
 process      `matte` and `cutout`: many photos to many files
 processors   who does a photo: this process's own model, or a running service
+frames       a video's frames, from pipe to pipe
+frame_options, raw_frames    what is typed for that; frames as bytes
 plan         which photo goes into which file
 files        what was typed -> file or folder; whole files in and out
 journal      what an earlier run has done

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 import typer
 
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
+READER_GONE: Final = 141  # 128 + SIGPIPE: what other programs end with when nobody reads on.
 
 
 def fail(message: str) -> NoReturn:

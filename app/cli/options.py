@@ -75,6 +75,25 @@ Split = Annotated[
     ),
 ]
 
+FrameSize = Annotated[
+    str, typer.Option("--size", metavar="<WxH>", help="Width and height of the frames, such as 1280x720.")
+]
+FrameOutput = Annotated[
+    Literal["rgba", "alpha"],
+    typer.Option(
+        "--output", help="The person's colours with alpha (ffmpeg's rgba), or alpha alone (ffmpeg's gray)."
+    ),
+]
+Steady = Annotated[
+    bool, typer.Option("--steady", help="Average alpha over time where the picture stays the same.")
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<number>", help="Frames a second of the video (25, 30000/1001), to compare the speed with."
+    ),
+]
+
 KeyName = Annotated[str, typer.Argument(help="Whose key it is: letters, digits and .-_")]
 KeyRate = Annotated[
     int | None,

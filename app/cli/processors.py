@@ -79,53 +79,65 @@ def output_of(options: PhotoOptions) -> Output:
     return Output.model_validate(options.given)
 
 
+class LocalModel:
+    """The model of this process, and the pipeline that runs it. Raises ProcessingStopped for wrong settings."""
+
+    def __init__(self, console: Console) -> None:
+        configure_logs("error", sys.stderr)
+        try:
+            self.settings = load_settings()
+        except SettingsError as error:
+            raise ProcessingStopped(str(error)) from None
+        self.pipeline = Pipeline(self.settings, Metrics())
+        self._console = console
+
+    def stored(self) -> ModelVersion:
+        """Its files, of which none but the manifest is read. Raises ProcessingStopped."""
+        try:
+            return default_of(scan(self.settings.model_dir), self.settings.default_model)
+        except ContractError as error:
+            raise ProcessingStopped(str(error)) from None
+
+    async def start(self) -> None:
+        """Load it. Raises ProcessingStopped."""
+        self._console.print(f"loading {self.settings.model_dir.name} …")
+        try:
+            stored = self.stored()
+            load = partial(model_source(self.settings).load, stored)
+            await self.pipeline.start(single_model(stored.manifest, load))
+        except (ContractError, LoadError) as error:
+            raise ProcessingStopped(str(error)) from None
+
+
 class LocalProcessor:
     """Process photos in this process. Raises ProcessingStopped for wrong settings."""
 
     def __init__(self, options: PhotoOptions, console: Console) -> None:
-        configure_logs("error", sys.stderr)
-        try:
-            self._settings = load_settings()
-        except SettingsError as error:
-            raise ProcessingStopped(str(error)) from None
+        self._local = LocalModel(console)
         self._output = output_of(options)
-        self._console = console
-        self._pipeline = Pipeline(self._settings, Metrics())
 
     @property
     def concurrency(self) -> int:
         """Enough photos to fill the batches while others are decoded, and no more."""
         # Whether there is a GPU shows when the model is loaded.
-        return busy_photos(self._settings, on_gpu=True)
+        return busy_photos(self._local.settings, on_gpu=True)
 
     async def model(self) -> str:
         """By its manifest alone, so that nothing is loaded where nothing is to be done."""
-        manifest = self._stored().manifest
+        manifest = self._local.stored().manifest
         return f"{manifest.label} {manifest.sha256}"
 
     async def start(self) -> None:
-        self._console.print(f"loading {self._settings.model_dir.name} …")
-        try:
-            stored = self._stored()
-            load = partial(model_source(self._settings).load, stored)
-            await self._pipeline.start(single_model(stored.manifest, load))
-        except (ContractError, LoadError) as error:
-            raise ProcessingStopped(str(error)) from None
-
-    def _stored(self) -> ModelVersion:
-        try:
-            return default_of(scan(self._settings.model_dir), self._settings.default_model)
-        except ContractError as error:
-            raise ProcessingStopped(str(error)) from None
+        await self._local.start()
 
     async def work(self, data: bytes) -> Done:
         try:
-            return await local_work(self._pipeline, data, self._output)
+            return await local_work(self._local.pipeline, data, self._output)
         except ServiceError as error:
             raise PhotoFailed(error.detail, error.code) from None
 
     async def close(self) -> None:
-        await self._pipeline.close()
+        await self._local.pipeline.close()
 
 
 # A service that is restarted or busy for a while is waited for: nobody sits beside a thousand photos.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.cli import process, serve
+from app.cli import frames, process, serve
+from app.cli.frame_options import FramesOptions
 from app.cli.photo_options import PhotoOptions
 from app.cli.process import ProcessOptions, Service
 from app.server.supervisor import WorkerProcess
@@ -36,7 +38,7 @@ def test_help_waits_for_no_library():
         "heavy = {'tensorflow', 'numpy', 'cv2', 'fastapi', 'httpx', 'uvicorn', 'ray', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    for arguments in (["--help"], ["cutout", "--help"], ["bulk", "--help"]):
+    for arguments in (["--help"], ["cutout", "--help"], ["frames", "--help"], ["bulk", "--help"]):
         command = [sys.executable, "-c", program, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
@@ -147,12 +149,34 @@ def test_key_is_read_from_the_environment_and_never_shown(orders, monkeypatch):
         ["cutout", "a.jpg", "-o", "out", "--size", "0"],
         ["cutout", "a.jpg", "-o", "out", "--background", "red", "--blur", "5"],
         ["bulk", "in", "out", "--output", "cutout", "--margin", "51%"],
+        ["frames"],
+        ["frames", "--size", "1280"],
+        ["frames", "--size", "1280x720", "--output", "png"],
+        ["frames", "--size", "1280x720", "--quality", "best"],
+        ["frames", "--size", "1280x720", "--fps", "0"],
         ["serve", "--port", "65536"],
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(orders, arguments):
     assert CliRunner().invoke(cli, arguments).exit_code == 2
     assert not orders
+
+
+def test_frames_get_their_size_output_and_rate(monkeypatch):
+    given: list[FramesOptions] = []
+    monkeypatch.setattr(frames, "run", given.append)
+    invoke("frames", "--size", "1280x720")
+    invoke("frames", "--size", "64x48", "--output", "alpha", "--quality", "high", "--steady", "--fps", "25")
+    assert given == [
+        FramesOptions(height=720, width=1280, options=PhotoOptions("cutout")),
+        FramesOptions(
+            height=48,
+            width=64,
+            options=PhotoOptions("matte", {"quality": "high"}),
+            fps=Fraction(25),
+            steady=True,
+        ),
+    ]
 
 
 def test_serve_gets_its_address(monkeypatch):

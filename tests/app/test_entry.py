@@ -39,7 +39,7 @@ def _run(*arguments: str, missing: tuple[str, ...] = ()) -> subprocess.Completed
 
 def test_it_has_the_services_commands_and_all_of_trainings() -> None:
     names = _names(entry.command_line())
-    assert {"serve", "matte", "cutout", "bulk", "key"} <= set(names)
+    assert {"serve", "matte", "cutout", "frames", "bulk", "key"} <= set(names)
     assert names[-len(entry.TRAINING) :] == _names(training)
     assert len(set(names)) == len(names)
 

@@ -69,6 +69,22 @@ async def test_high_quality_asks_the_network_twice_and_takes_the_mean() -> None:
     assert result.finished.confidence == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("quality", Quality)
+@pytest.mark.parametrize("shape", [(90, 160), (40, 200)], ids=["whole", "in tiles"])
+async def test_matte_of_pixels_is_that_of_a_file_that_holds_them(
+    quality: Quality, shape: tuple[int, int]
+) -> None:
+    def brightness(batch: Batch) -> Alphas:
+        return batch.mean(axis=3, dtype=np.float32) / 255
+
+    photo = portrait(*shape)
+    async with pipeline(brightness) as service:
+        result = await service.run(png(photo), Output(channels=Channels.ALPHA, quality=quality))
+        matte = await service.matte(photo, quality)
+    np.testing.assert_array_equal(matte.alpha, pixels(result.finished.data))
+    assert (matte.foreground, matte.confidence) == (result.finished.foreground, result.finished.confidence)
+
+
 async def test_only_so_many_bytes_of_photos_are_decoded_at_once(gate: Gate) -> None:
     # 600 × 500 pixels are 900,000 bytes: of 2,000,000 two photos are let in.
     async with pipeline(gate, max_batch_size=1, cpu_threads=1, max_decoded_bytes=2_000_000) as service:
