@@ -24,9 +24,8 @@ INSIDE: Final = 96
 # the network left out does not cut a person in two. What is too small for a subject goes with one as far as NEAR.
 BRIDGED: Final = 0.02
 NEAR: Final = 0.06
-SUBJECT_SHARE: Final = (
-    0.05  # of the largest region's mass: what has less is no subject, but a speck or a part of one
-)
+# Of the largest region's mass: what has less is no subject, but a speck or a part of one.
+SUBJECT_SHARE: Final = 0.05
 TIE: Final = 0.95  # of the largest region's mass: from here on a region is as large as the largest
 
 Labels = NDArray[np.uint16]

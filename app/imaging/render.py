@@ -147,9 +147,8 @@ def blurred(image: Image, alpha: Alpha8, strength: int) -> Image:
 # As shares of the photo's longer side: standard deviation of its blur, and how far it falls down.
 SOFTNESS: Final = 0.02
 FALL: Final = 0.015
-SHADOW_STRIP: Final = (
-    32  # times as long as wide: what is longer is a strip, and its length says nothing of its softness
-)
+# Times as long as wide: what is longer is a strip, and its length says nothing of its softness.
+SHADOW_STRIP: Final = 32
 GRID: Final = 256  # pixels of the longer side at which it is drawn, at the most: it has no detail
 
 

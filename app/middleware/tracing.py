@@ -35,9 +35,8 @@ QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked for every few seconds by machines: their spans would bury the others."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"})
 _CONTEXT: Final = ("traceparent", "tracestate")
-_EXPORT_S: Final = (
-    2.0  # to hand some hundred spans over: a collector that is gone must not hold up a shutdown
-)
+# To hand some hundred spans over: a collector that is gone must not hold up a shutdown.
+_EXPORT_S: Final = 2.0
 
 
 def connect(endpoint: str) -> TracerProvider:
