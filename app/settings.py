@@ -299,16 +299,19 @@ class ProcessSettings(BaseModel):
         description="Where traces go, by OTLP over HTTP, such as `http://collector:4318`; needs the extra `otel`.",
     )
     workers: int = Field(
-        default=1,
+        default=0,
         ge=0,
         le=256,
-        description="Processes behind the one port, each with its share of the cores or a GPU; 0 is one per GPU.",
+        description="Processes behind the one port that decode and encode, each with its share of the cores; beside "
+        "them one for each GPU, or one on a CPU, runs the models. 1 is a single process for everything, where there "
+        "is at most one GPU. 0 is 1 on a CPU, and one for every four cores beside a GPU.",
     )
     worker_port: int = Field(
         default=0,
         ge=0,
         le=65_000,
-        description="Each of several processes also listens on this port plus its number; 0 disables this.",
+        description="Each of several processes also listens on this port plus its number, where `/metrics` has its "
+        "figures alone; 0 disables this.",
     )
     log_level: LogLevel = Field(default="info", description="Least severity that is logged.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.server.supervisor import WorkerProcess, count_gpus, share_of
+from app.server.supervisor import InferenceProcess, WorkerProcess, count_gpus, share_of, socket_paths
 from tests.support.images import pixels, plain, png
 from tests.support.servers import PATIENCE_S, Process, serving_quickly
 
@@ -32,11 +32,20 @@ def test_each_worker_has_cores_of_its_own(cores: int, count: int, shares: list[l
     assert [share_of(list(range(cores)), number, count) for number in range(count)] == shares
 
 
-def test_member_is_told_in_one_word() -> None:
-    member = WorkerProcess(1, 2, 7)
-    assert WorkerProcess.parse(str(member)) == member
+def test_each_process_is_told_in_one_word_what_it_is() -> None:
+    worker = WorkerProcess(1, 2, 7, socket_paths(Path("/tmp/a folder: x"), 3))
+    assert WorkerProcess.parse(str(worker)) == worker
+    inference = InferenceProcess(1, 2, 4, 8)
+    assert InferenceProcess.parse(str(inference)) == inference
     with pytest.raises(ValueError, match="NUMBER/COUNT:DESCRIPTOR"):
         WorkerProcess.parse("1/2")
+    with pytest.raises(ValueError, match="NUMBER/COUNT:WORKERS"):
+        InferenceProcess.parse("1/2:3")
+
+
+def test_inference_processes_have_names_of_their_own() -> None:
+    assert InferenceProcess(0, 1, 4, 8).name == "inference"
+    assert InferenceProcess(1, 2, 4, 8).name == "inference-1"
 
 
 def test_gpus_are_those_that_the_process_may_open(tmp_path: Path) -> None:
