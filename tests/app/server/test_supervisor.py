@@ -58,6 +58,16 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    """The children that are no inference process."""
+    return [each for each in children(pid) if each not in inference_of(pid)]
+
+
+def inference_of(pid: int) -> list[int]:
+    """The children that run networks."""
+    return [each for each in children(pid) if b"--inference" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
 def workers_ready(process: Process, count: int) -> set[object]:
     """Wait for so many lines "ready"; gives the workers that wrote one."""
 
@@ -77,8 +87,9 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
         ThreadPoolExecutor(4) as pool,
     ):
         assert workers_ready(process, 2) == {0, 1}
-        pair = children(process.child.pid)
+        pair = workers_of(process.child.pid)
         assert len(pair) == 2
+        (network,) = inference_of(process.child.pid)
         if len(os.sched_getaffinity(0)) >= 2:
             assert os.sched_getaffinity(pair[0]).isdisjoint(os.sched_getaffinity(pair[1]))
         os.kill(pair[0], signal.SIGKILL)
@@ -92,8 +103,8 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
         assert abs(int(pixels(answers[0].content).mean()) - 77) <= 1
         workers_ready(process, 3)
         again = children(process.child.pid)
-        assert len(again) == 2
-        assert pair[1] in again
+        assert len(again) == 3
+        assert {pair[1], network} <= set(again)
         assert client.get("/readyz").status_code == 200
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(PATIENCE_S) == 0
@@ -109,7 +120,7 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
     base = _two_free_ports()
     with (
         httpx.Client(timeout=PATIENCE_S) as client,
-        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, _),
+        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, address),
     ):
         workers_ready(process, 2)
         for number in range(2):
@@ -118,10 +129,16 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
                 assert client.post(f"{own}/v1/matte", files={"image": png(plain(1))}).status_code == 200
             page = client.get(f"{own}/metrics").text
             assert f'matte_requests_total{{route="/v1/matte",status="200"}} {number + 1}.0' in page
-        pair = children(process.child.pid)
+        page = client.get(f"{address}/metrics").text
+        for number in range(2):
+            counted = f'{{worker="{number}",route="/v1/matte",status="200"}} {number + 1}.0'
+            assert f"matte_requests_total{counted}" in page
+        assert 'matte_batch_size_sum{worker="inference"} 3.0' in page
+        all_of_them = children(process.child.pid)
+        assert len(all_of_them) == 3
         process.child.kill()
         deadline = time.monotonic() + PATIENCE_S
-        while any(_runs(pid) for pid in pair):
+        while any(_runs(pid) for pid in all_of_them):
             assert time.monotonic() < deadline
 
 
