@@ -1,8 +1,8 @@
 """`python -m tests.support.fault_injection PORT [GATE]`: the service with a network that fails to order.
 
 The order is in the photo: each fault has a grey value, and any other photo gets its own as matte. GATE is a file
-that photos of value WAITS wait for. SIGUSR1 stops the event loop for good. With MATTE_WORKERS all processes are started
-by this module, which passes on what the supervisor tells them.
+that photos of value WAITS wait for. SIGUSR1 stops the event loop for good. With MATTE_WORKERS this module starts all
+processes.
 """
 
 from __future__ import annotations
