@@ -215,7 +215,8 @@ class ModelSettings(BaseModel):
         default=0,
         ge=0,
         le=1_024,
-        description="Cores to use; 0 is all that this process may use, by its affinity and its container's limit.",
+        description="Cores to use, by all workers; 0 is all that this process may use, by its affinity and its "
+        "container's limit.",
     )
 
 

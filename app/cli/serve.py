@@ -51,6 +51,7 @@ def serve(host: str | None, port: int | None, member: WorkerProcess | None = Non
             _serve(settings, [listener])
     else:
         configure_logs(settings.log_level, worker=str(member.number))
+        settings = settings.model_copy(update={"cores": max(1, settings.core_count // member.count)})
         member.settle()
         _serve(settings, _sockets(settings, member), member)
 

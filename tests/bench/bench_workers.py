@@ -3,8 +3,8 @@
     .venv/bin/python -m tests.bench.bench_workers [--workers 0 1 2] [--requests 400] [--concurrency 32] [--side 2048]
         [--path /v1/matte] [--clients 2] [--batch-ms 7] [--turns 2] [--json OUT.json]
 
-The network is a stand-in of 320 × 320 that sleeps for 7 ms, as a GPU lets its process sleep, whatever the batch's size,
-up to 16, and says that an ellipse is the person. 0 workers are a single process. Clients share the machine.
+The network is a stand-in of 320 × 320 that sleeps for 7 ms, as a GPU lets its process sleep, whatever the batch's
+size, up to 16, and says that an ellipse is the person. 0 workers are a single process. Clients share the machine.
 """
 
 from __future__ import annotations
