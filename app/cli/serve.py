@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
+from pathlib import Path
 from typing import Final, NoReturn
 
 from fastapi import FastAPI
@@ -22,6 +24,7 @@ from app.server.supervisor import (
     WorkerProcess,
     count_gpus,
     end_with_parent,
+    remove_socket,
     supervise,
 )
 from app.settings import Settings, SettingsError, load_settings
@@ -64,8 +67,16 @@ def serve_inference(process: InferenceProcess) -> None:
     keep_standard_descriptors()
     configure_logs(settings.log_level, worker=process.name)
     end_with_parent()
-    place = Place(process.name, process.number, process.workers)
-    run(settings, socket.socket(fileno=process.listener), place, loader(settings, process.number))
+    parent, listener = os.getppid(), socket.socket(fileno=process.listener)
+    path = Path(listener.getsockname())
+    run(
+        settings,
+        listener,
+        Place(process.name, process.number, process.workers),
+        loader(settings, process.number),
+    )
+    if os.getppid() != parent:  # The supervisor was killed, and left its folder behind.
+        remove_socket(path)
     exit.leave(0)
 
 

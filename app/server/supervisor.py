@@ -19,7 +19,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,6 +99,13 @@ def end_with_parent() -> None:
 def socket_paths(folder: Path, count: int) -> tuple[Path, ...]:
     """Where `count` inference processes are reached."""
     return tuple(folder / f"inference-{number}" for number in range(count))
+
+
+def remove_socket(path: Path) -> None:
+    """Remove a socket's file, and its folder if that was the last one."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
 
 
 def share_of(cores: list[int], number: int, count: int) -> list[int]:

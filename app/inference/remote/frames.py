@@ -205,7 +205,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        # The socket's buffers stay small: with 4 MB a frame took 0.30 ms of CPU instead of 0.09, for the cache's sake.
+        # The socket's buffers stay small: with 4 MB a frame took 0.30 ms of CPU instead of 0.09 (caches).
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
 
     def connection_lost(self, _error: Exception | None) -> None:

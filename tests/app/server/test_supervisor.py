@@ -136,9 +136,12 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
         assert 'matte_batch_size_sum{worker="inference"} 3.0' in page
         all_of_them = children(process.child.pid)
         assert len(all_of_them) == 3
+        told = Path(f"/proc/{workers_of(process.child.pid)[0]}/cmdline").read_bytes().split(b"\0")
+        folder = WorkerProcess.parse(told[told.index(b"--member") + 1].decode()).inference[0].parent
+        assert folder.stat().st_mode & 0o777 == 0o700
         process.child.kill()
         deadline = time.monotonic() + PATIENCE_S
-        while any(_runs(pid) for pid in all_of_them):
+        while any(_runs(pid) for pid in all_of_them) or folder.exists():
             assert time.monotonic() < deadline
 
 
