@@ -24,7 +24,7 @@ from app.inference.servable import DeviceContext, Servable
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model.contract import Manifest
-from tests.support.networks import mean_colour
+from tests.support.networks import Gate, mean_colour
 
 SIDE = 8
 
@@ -55,6 +55,7 @@ class Host:
     broken: set[str] = field(default_factory=set)
     other_content: bool = False
     loads: list[str] = field(default_factory=list)
+    load_gate: Gate | None = None  # for loads to wait at
     stuck: str = ""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -92,6 +93,9 @@ class Host:
 
     def _load(self, path: Path) -> Predictor:
         self.loads.append(path.name)
+        if self.load_gate:
+            self.load_gate.entered.set()
+            assert self.load_gate.opened.wait(30)
         if path.name in self.broken:
             raise LoadError("it is broken")
         manifest = version(path.name, "1" if self.other_content else "0").manifest

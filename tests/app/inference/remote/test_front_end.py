@@ -19,6 +19,7 @@ from tests.app.inference.remote.conftest import SIDE, Host, version
 from tests.support.networks import Gate
 from tests.support.services import until
 
+SOON_S = 5  # half of the time that a batch would wait for the photos
 MakeHost = Callable[..., AbstractAsyncContextManager[Host]]
 
 
@@ -72,7 +73,8 @@ async def test_a_batch_waits_for_photos_that_another_front_end_decodes(host: Mak
             await until(lambda: it.server.models[0]._arriving == 1)
             waiting = asyncio.create_task(alphas(first, 1))
             await until(lambda: it.server.models[0].depth == 1)
-        await waiting  # The photo has come to nothing: no further square is expected.
+        async with asyncio.timeout(SOON_S):
+            await waiting  # The photo has come to nothing: no further square is expected.
 
 
 async def test_what_a_front_end_was_decoding_when_it_died_is_not_waited_for(host: MakeHost) -> None:
@@ -83,7 +85,8 @@ async def test_what_a_front_end_was_decoding_when_it_died_is_not_waited_for(host
             second.expect(1)
             await until(lambda: it.server.models[0]._arriving == 1)
         await until(lambda: it.server.models[0]._arriving == 0)
-        await alphas(first, 1)
+        async with asyncio.timeout(SOON_S):
+            await alphas(first, 1)
 
 
 async def test_after_a_flush_batches_do_not_wait_for_this_front_end(host: MakeHost) -> None:
@@ -92,7 +95,8 @@ async def test_after_a_flush_batches_do_not_wait_for_this_front_end(host: MakeHo
         with servable.arriving():
             await until(lambda: it.server.models[0]._arriving == 1)
             servable.flush()
-            await alphas(servable, 1)
+            async with asyncio.timeout(SOON_S):
+                await alphas(servable, 1)
 
 
 @pytest.mark.parametrize(
@@ -247,12 +251,16 @@ async def test_when_the_process_dies_squares_get_503_and_the_next_one_serves(
 
 
 async def test_a_load_outlives_the_process_that_had_begun_it(host: MakeHost, gate: Gate) -> None:
-    async with host() as it, it.front_end() as front_end:
-        await it.kill()
+    async with host(load_gate=gate) as it, it.front_end() as front_end:
         opening = asyncio.create_task(it.open(front_end))
+        await until(gate.entered.is_set)
+        await it.kill()
+        gate.opened.set()
         it.start()
         async with asyncio.timeout(10):
-            assert (await opening).alive
+            servable = await opening
+        await alphas(servable, 1)
+        assert it.loads == ["a@1", "a@1"]
 
 
 async def test_while_a_batch_hangs_the_front_end_is_not_ready_and_late_squares_are_given_up(
