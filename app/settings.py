@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
@@ -338,6 +339,7 @@ __all__ = [
     "container_cores",
     "load_settings",
     "refuse_unknown",
+    "visible_gpus",
 ]
 
 PREFIX: Final = "MATTE_"
@@ -385,9 +387,23 @@ def container_cores(cgroup: Path = CGROUP) -> int | None:
     return max(1, math.ceil(int(quota) / int(period)))
 
 
+def _environment() -> Mapping[str, str]:
+    return os.environ
+
+
+def visible_gpus() -> int | None:
+    """How many GPUs CUDA_VISIBLE_DEVICES leaves; None if it is not set, and all are visible. A negative number hides
+    those that follow it."""
+    names = _environment().get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return None
+    left = takewhile(lambda name: name.strip() and not name.strip().startswith("-"), names.split(","))
+    return len(list(left))
+
+
 def load_settings(*, host: str | None = None, port: int | None = None) -> Settings:
     """Read the environment; `host` and `port` take precedence over it, if given. Raises SettingsError."""
-    refuse_unknown(os.environ)
+    refuse_unknown(_environment())
     chosen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     try:
         return Settings.model_validate(Settings().model_dump() | chosen)

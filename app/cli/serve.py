@@ -27,7 +27,7 @@ from app.server.supervisor import (
     remove_socket,
     supervise,
 )
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import Settings, SettingsError, load_settings, visible_gpus
 from model.kernels import COMPILED
 
 CORES_OF_A_WORKER: Final = 4
@@ -86,7 +86,8 @@ def processes(settings: Settings, gpus: int | None = None) -> tuple[int, int]:
     if settings.device == "cpu" or settings.runtime == OPENVINO:
         gpus = 0
     elif gpus is None:
-        gpus = count_gpus()
+        found, visible = count_gpus(), visible_gpus()
+        gpus = found if visible is None else min(found, visible)
     automatic = max(1, settings.core_count // CORES_OF_A_WORKER) if gpus else 1
     return settings.workers or automatic, max(1, gpus)
 

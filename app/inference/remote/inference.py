@@ -48,6 +48,7 @@ from model.contract import ContractError
 
 TELL_EVERY_S: Final = 1.0
 COLLECT_S: Final = 1.0
+DETAIL_MAX: Final = 8_000  # characters of a reason, some of which take six in a message
 _NAME: Final = re.compile(r"[a-z0-9-]{1,32}")
 _log: Final = logging.getLogger(__name__)
 
@@ -305,10 +306,10 @@ class _FrontEnd:
 
     def _refuse(self, number: int, error: BaseException) -> None:
         if isinstance(error, ContractError | LoadError):
-            self.send(number, Failed(type(error).__name__, str(error)))
+            self.send(number, Failed(type(error).__name__, str(error)[:DETAIL_MAX]))
             return
         _log.critical("a model could not be loaded", exc_info=error)
-        self.send(number, Failed(LoadError.__name__, f"an unexpected error: {error!r}"))
+        self.send(number, Failed(LoadError.__name__, f"an unexpected error: {error!r}"[:DETAIL_MAX]))
 
     async def _gather(self, number: int, *, others: bool) -> None:
         pages = await self.server.pages(self, others=others)

@@ -54,6 +54,7 @@ class Host:
     front_ends: int = 1
     broken: set[str] = field(default_factory=set)
     other_content: bool = False
+    more: str = ""  # of the reason why a model is broken
     loads: list[str] = field(default_factory=list)
     load_gate: Gate | None = None  # for loads to wait at
     stuck: str = ""
@@ -97,7 +98,7 @@ class Host:
             self.load_gate.entered.set()
             assert self.load_gate.opened.wait(30)
         if path.name in self.broken:
-            raise LoadError("it is broken")
+            raise LoadError("it is broken" + self.more)
         manifest = version(path.name, "1" if self.other_content else "0").manifest
         return Predictor(manifest, "cpu", "float32", self.sizes, self.predict, self.lanes)
 

@@ -222,6 +222,12 @@ async def test_model_that_cannot_be_loaded_is_refused_with_the_reason_and_tried_
         assert (await it.open(one)).alive
 
 
+async def test_a_reason_of_any_length_is_told(host: MakeHost) -> None:
+    async with host(broken={"a@1"}, more="\0" * 1_000_000) as it, it.front_end() as front_end:
+        with pytest.raises(LoadError, match="it is broken"):
+            await it.open(front_end)
+
+
 async def test_model_whose_files_have_changed_is_refused(host: MakeHost) -> None:
     async with host(other_content=True) as it, it.front_end() as front_end:
         with pytest.raises(LoadError, match="has changed"):
