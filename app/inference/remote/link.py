@@ -56,7 +56,9 @@ ERRORS: Final[dict[str, type[Exception]]] = {
 }
 """What an inference process may answer with. Others are InferenceFailed."""
 
-_ENDED: Final = "The process that runs the network has ended; another one is being started."
+_ENDED: Final = (
+    "The process that runs the network does not answer; photos are taken again as soon as one does."
+)
 _LOADING: Final = "The model is still loading."
 _SHUT_DOWN: Final = "The service shut down before this picture was done."
 _LOST: Final = "The process that runs the network ended before this picture was done."
@@ -224,7 +226,7 @@ class Link:
         if self._protocol is not None:
             self._protocol.end()
             if why is not _SHUT_DOWN:
-                _log.warning("the connection to the inference process at %s has ended", self._path.name)
+                _log.warning("the process at %s has ended, or is silent: connecting again", self._path.name)
         self._protocol = None
         self._connected.clear()
         self._stuck = ""
