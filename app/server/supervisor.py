@@ -201,7 +201,7 @@ class Supervisor:
                 pause_s = FIRST_PAUSE_S
             _log.error("%s ended with status %d, the next one comes in %g s", name, status, pause_s)
             if await self._stopped_within(pause_s):
-                return status
+                return 0  # It had ended before the signal, and the log says how.
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _run(self, name: str, arguments: Sequence[str], listener: socket.socket) -> int:

@@ -138,6 +138,36 @@ def test_batch_that_hangs_ends_the_inference_process_alone_and_the_service_recov
         assert workers_of(process.child.pid) == before
 
 
+AS_IF_THERE_WERE_TWO_GPUS = """
+from app.cli import serve
+serve.processes = lambda _settings: (2, 2)
+serve.serve(None, 0)
+"""
+
+
+def test_of_two_inference_processes_one_serves_while_the_other_is_replaced(tiny_artifact: Path) -> None:
+    program = ("-c", AS_IF_THERE_WERE_TWO_GPUS)
+    with serving_quickly(tiny_artifact, ready=False, program=program, **TWO) as (process, address):
+        workers_ready(process, 2)
+        before = inference_of(process.child.pid)
+        assert len(before) == 2
+        with loading(address) as load:
+            load.wait_for("tiny@1")
+            page = httpx.get(f"{address}/metrics").text
+            for number in range(2):
+                assert f'matte_ready{{worker="inference-{number}"}} 1.0' in page
+            os.kill(before[0], signal.SIGKILL)
+            process.wait_for("ended with status -9")
+            with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
+                assert client.get("/readyz").status_code == 200
+            load.wait_for("tiny@1")
+        # What the killed one had in hand: at most one square of each client.
+        assert load.endings[503, ""] <= CLIENTS
+        assert {status for status, _ in load.endings} <= {200, 503}
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(PATIENCE_S) == 0
+
+
 def _until_ready(client: httpx.Client) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while client.get("/readyz").status_code != 200:
