@@ -1,19 +1,23 @@
 """Front ends that share an inference process, beside one process that does everything: mattes a second, CPU by part.
 
     .venv/bin/python -m tests.bench.bench_workers [--workers 0 1 2] [--requests 400] [--concurrency 32] [--side 2048]
-        [--path /v1/matte] [--clients 2] [--batch-ms 7] [--turns 2] [--json OUT.json]
+        [--path /v1/matte] [--clients 2] [--batch-ms 7] [--turns 2] [--squares 3000] [--json OUT.json]
 
 The network is a stand-in of 320 × 320 that sleeps for 7 ms, as a GPU lets its process sleep, whatever the batch's
 size, up to 16, and says that an ellipse is the person. 0 workers are a single process. Clients share the machine.
+--squares sends so many squares to the inference process alone, 48 at once, without photos: the most that it can do.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,22 +25,31 @@ from pathlib import Path
 import cv2
 import httpx
 import numpy as np
+import uvloop
 
 from app.cli import serve
+from app.concurrency.watchdog import Watchdog
 from app.inference import registry
 from app.inference.backends.base import Alphas, Batch
 from app.inference.registry import model_source
 from app.inference.remote import process
+from app.inference.remote.front_end import InferenceProcesses
+from app.inference.remote.link import Link
+from app.inference.repository import ModelVersion
+from app.inference.servable import DeviceContext, gather
 from app.main import create_app
+from app.observability.metrics import Metrics
 from app.server.supervisor import InferenceProcess, Plan, WorkerProcess, supervise
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 from model.contract import Manifest
 from tests.bench.cpu_share import cpu_seconds
 from tests.bench.load import closed_loop_by, photo, posting
 from tests.support.servers import NOWHERE, PATIENCE_S, Process, serving
 
 SIDE = 320
+STAND_IN = Manifest("stand-in", "0", input_size=SIDE, geometry="stretch", files={})
 LARGEST = 16
+AT_ONCE = 3 * LARGEST
 PROGRAM = ("-m", "tests.bench.bench_workers")
 
 
@@ -68,7 +81,7 @@ def network(batch_s: float, batch: Batch) -> Alphas:
 
 def serve_as_told(batch_ms: float, workers: int, told: list[str]) -> None:
     """What the programs of a set-up do: the supervisor, a worker, an inference process, or all in one."""
-    registry.STAND_IN = Manifest("stand-in", "0", input_size=SIDE, geometry="stretch", files={})  # type: ignore[misc]
+    registry.STAND_IN = STAND_IN  # type: ignore[misc]
     predict = partial(network, batch_ms / 1000)
     serve.create_app = partial(create_app, predict=predict)
     stand_in = model_source(settings := load_settings(), predict)
@@ -117,11 +130,18 @@ def batch_size(address: str) -> Callable[[], float]:
     return lambda: (read("sum") - pictures) / (read("count") - batches)
 
 
-def measure(options: argparse.Namespace, workers: int) -> Figures:
+@contextmanager
+def started(options: argparse.Namespace, workers: int) -> Iterator[tuple[Process, str]]:
+    """A set-up that is ready, and its address."""
     told = (*PROGRAM, "--batch-ms", str(options.batch_ms), "--serve", str(workers))
     settings = {"MATTE_WORKERS": "1", "MATTE_MAX_BATCH_SIZE": str(LARGEST), "MATTE_LOG_LEVEL": "info"}
     with serving(NOWHERE, ready=False, program=told, **settings) as (running, address):
         ready(running, max(1, workers))
+        yield running, address
+
+
+def measure(options: argparse.Namespace, workers: int) -> Figures:
+    with started(options, workers) as (running, address):
         make = partial(posting, address, options.path, photo(options.side))
         load = partial(closed_loop_by, options.clients, make, pid=running.child.pid)
         load(requests=2 * options.concurrency, concurrency=options.concurrency)  # to warm up
@@ -142,9 +162,45 @@ def measure(options: argparse.Namespace, workers: int) -> Figures:
         )
 
 
+async def send_squares(path: Path, count: int) -> None:
+    """As a further front end, which only sends squares."""
+    link = Link(path, "bench", PATIENCE_S, bytes)
+    front_end = InferenceProcesses(list, "bench", [link])
+    front_end.start()
+    version = ModelVersion(Path("/"), STAND_IN, 0)
+    with ThreadPoolExecutor(1) as threads:
+        steps = Watchdog(PATIENCE_S).pool("", 1)
+        device = DeviceContext(threads, steps, Metrics(), Settings())
+        servable = await front_end.open(version, device, threads)
+        at_once, square = asyncio.Semaphore(AT_ONCE), np.zeros((SIDE, SIDE, 3), np.uint8)
+
+        async def one() -> None:
+            async with at_once:
+                await gather(servable.submit_squares([square]))
+
+        await asyncio.gather(*(one() for _ in range(count)))
+    await front_end.close()
+
+
+def measure_squares(options: argparse.Namespace) -> None:
+    with started(options, 1) as (running, _):
+        (worker,), (inference,) = parts(running.child.pid, 1)
+        words = Path(f"/proc/{worker}/cmdline").read_bytes().decode().split("\0")
+        path = WorkerProcess.parse(words[words.index("--member") + 1]).inference[0]
+        before, began, own = cpu_seconds(inference), time.perf_counter(), time.process_time()
+        uvloop.run(send_squares(path, options.squares))
+        spent = (cpu_seconds(inference) - before, time.process_time() - own)
+        inference_ms, sender_ms = (1000 * seconds / options.squares for seconds in spent)
+        rate = options.squares / (time.perf_counter() - began)
+    print(
+        f"squares alone            {rate:6.0f} a second   CPU a square: inference {inference_ms:.2f} ms, "
+        f"sender {sender_ms:.2f} ms"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--side", type=int, default=2048)
@@ -152,12 +208,15 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--batch-ms", type=float, default=7.0)
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--squares", type=int)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options, told = parser.parse_known_args()
     if options.serve is not None:
         serve_as_told(options.batch_ms, options.serve, told)
         return
+    if options.squares:
+        measure_squares(options)
     found = []
     for _ in range(options.turns):
         for workers in options.workers:
