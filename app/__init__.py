@@ -17,7 +17,8 @@ The folders:
     middleware/     the layers around the routes, in the order that request_context draws
     security/       API keys, rate limits; no HTTP
     api/            routes, uploads, options, OpenAPI; remove.bg's and rembg's requests; the page's files
-    inference/      models in service: registry, repository, batcher, predictor; backends/ run the networks
+    inference/      models in service: registry, repository, batcher, predictor; backends/ run the networks, remote/
+                    lets several front ends share the process that does
     imaging/        pixels: decode, checks of files, crop, compose, render, encode
     concurrency/    threads for pixels, memory budget, photos in flight, watchdog
     observability/  metrics, logs, timing

@@ -19,11 +19,19 @@ cli = typer.Typer(
 
 
 @cli.command()
-def serve(host: options.Host = None, port: options.Port = None, member: options.Worker = None) -> None:
+def serve(
+    host: options.Host = None,
+    port: options.Port = None,
+    member: options.Worker = None,
+    inference: options.Inference = None,
+) -> None:
     """Serve over HTTP. Everything else is set by MATTE_* environment variables."""
     from app.cli import serve
     from app.server import supervisor
 
+    if inference:
+        serve.serve_inference(supervisor.InferenceProcess.parse(inference))
+        return
     serve.serve(host, port, supervisor.WorkerProcess.parse(member) if member else None)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
@@ -19,7 +22,9 @@ from app.api import openapi, rembg, removebg, web
 from app.api.routes import router
 from app.errors import ServiceError
 from app.inference.backends.base import LoadError, Predict
-from app.inference.registry import Source, model_source
+from app.inference.registry import ModelSource, Source, model_source
+from app.inference.remote.front_end import InferenceProcesses
+from app.inference.remote.link import Link
 from app.middleware import tracing
 from app.middleware.admission import GUARDED, AdmissionMiddleware
 from app.middleware.auth import AuthMiddleware, is_keyed
@@ -38,20 +43,30 @@ from model.contract import ContractError
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several processes behind one port: its number, and the sockets of the processes that run its models."""
+
+    number: int
+    inference: tuple[Path, ...]
+
+
 def create_app(
-    settings: Settings, predict: Predict | None = None, *, gpu: int = 0, load_first: bool = False
+    settings: Settings, predict: Predict | None = None, *, worker: Worker | None = None
 ) -> FastAPI:
     """The service as an ASGI app.
 
     The models in `settings.model_dir` are loaded in the background after the app has started; `/readyz` answers 200
-    once they are. `predict`, uint8 `[N,64,64,3]` to float32 `[N,64,64]`, replaces them, for tests and trials. `gpu`:
-    the index of the GPU to use, if there are several. `load_first`: finish start-up only when the models are loaded,
-    so that no connection is accepted before. If loading fails, `app.state.load_failure` holds the error and
-    `app.state.on_load_failure` is called. Raises KeysError if the file of keys is invalid.
+    once they are. `predict`, uint8 `[N,64,64,3]` to float32 `[N,64,64]`, replaces them, for tests and trials. A
+    `worker` finishes its start-up only when the models are loaded, so that no connection is accepted before. If
+    loading fails, `app.state.load_failure` holds the error and `app.state.on_load_failure` is called. Raises
+    KeysError if the file of keys is invalid.
     """
     keys = KeyRing(read_list(key.get_secret_value() for key in settings.api_keys), settings.api_keys_file)
     metrics = Metrics()
     pipeline = Pipeline(settings, metrics)
+    local = model_source(settings, predict)
+    remote = _inference(settings, worker, local, metrics) if worker else None
     app = _Service(
         title="u2matte",
         summary="Background removal for portraits: post a photo, get its alpha matte or the person cut out.",
@@ -62,7 +77,7 @@ def create_app(
         redirect_slashes=False,  # app.middleware.paths accepts both.
         # FastAPI's telemetry would trace each request a second time, and export by variables of its own.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-        lifespan=partial(_lifespan, source=model_source(settings, predict, gpu), load_first=load_first),
+        lifespan=partial(_lifespan, source=remote or local),
         exception_handlers={
             ServiceError: handle,
             HTTPException: handle,
@@ -78,6 +93,8 @@ def create_app(
     app.state.keys = keys
     app.state.metrics = metrics
     app.state.pipeline = pipeline
+    app.state.inference = remote
+    app.state.own_port = settings.worker_port + worker.number if worker and settings.worker_port else None
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
     _add_middleware(app, routes=(*(route for each in routers for route in each.routes), *app.routes))
@@ -125,6 +142,13 @@ def _add_middleware(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_middleware(PathMiddleware, routes=routes, root_path=settings.root_path)
 
 
+def _inference(settings: Settings, worker: Worker, local: Source, metrics: Metrics) -> InferenceProcesses:
+    name, page = str(worker.number), partial(generate_latest, metrics.registry)
+    stuck_after_s = settings.stuck_after_ms / 1000
+    links = [Link(path, name, stuck_after_s, page) for path in worker.inference]
+    return InferenceProcesses(local.scan, name, links)
+
+
 class _Service(FastAPI):
     """FastAPI, with an OpenAPI document that says how keys are sent."""
 
@@ -137,21 +161,26 @@ class _Service(FastAPI):
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, *, source: Source, load_first: bool) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, *, source: ModelSource) -> AsyncIterator[None]:
     pipeline: Pipeline = app.state.pipeline
+    inference: InferenceProcesses | None = app.state.inference
+    if inference:
+        inference.start()
     loading = asyncio.create_task(pipeline.start(source), name="load")
     loading.add_done_callback(partial(_on_loaded, app))
     app.state.loading = loading
-    if load_first:
-        await asyncio.wait({loading})
+    while inference and not loading.done() and not pipeline.draining:
+        await asyncio.wait({loading}, timeout=START_CHECK_S)
     metrics: Metrics = app.state.metrics
     try:
-        with watch_gpus(metrics.registry):
+        with nullcontext() if inference else watch_gpus(metrics.registry):
             async with watch_loop_lag(metrics.loop_lag_seconds.observe):
                 yield
     finally:
         loading.cancel()
         await pipeline.close()
+        if inference:
+            await inference.close()
 
 
 def _on_loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
@@ -167,6 +196,7 @@ def _on_loaded(app: FastAPI, loading: asyncio.Task[None]) -> None:
     app.state.on_load_failure()
 
 
+START_CHECK_S: Final = 0.2
 CORS_METHODS: Final = ("GET", "HEAD", "POST")
 CORS_REQUEST_HEADERS: Final = ("Authorization", "X-Api-Key", "X-Request-Id")
 CORS_RESPONSE_HEADERS: Final = (

@@ -30,9 +30,9 @@ from app.imaging.output import Output
 from app.imaging.picture_file import Density
 from app.imaging.render import render
 from app.inference.batcher import Batched
-from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, Predictor, memory_errors
-from app.inference.registry import ModelRegistry, Source
-from app.inference.servable import DeviceContext, Servable, gather
+from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, memory_errors
+from app.inference.registry import ModelRegistry, ModelSource
+from app.inference.servable import DeviceContext, LoadedModel, Servable, gather
 from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
@@ -87,7 +87,7 @@ class Pipeline:
         for step, steps in (("batch", self._batches), ("photo", self._photos)):
             metrics.oldest_step_seconds.labels(step).set_function(partial(self._watchdog.oldest_s, steps))
 
-    async def start(self, source: Source) -> None:
+    async def start(self, source: ModelSource) -> None:
         """Load and warm the models, then take photos. Raises ContractError or LoadError."""
         self._loop = asyncio.get_running_loop()
         models = ModelRegistry(
@@ -95,8 +95,8 @@ class Pipeline:
         )
         await models.start()
         self._watchdog.start(self._metrics.stuck.inc, self._abort_late)
-        self._metrics.batch_limit.set_function(lambda: models.default.predictor.backoff.limit)
-        self._budget.max_photos = self._most_at_once(models.default.predictor)
+        self._metrics.batch_limit.set_function(lambda: models.default.model.batch_limit)
+        self._budget.max_photos = self._most_at_once(models.default.model)
         self._models = models
 
     @property
@@ -110,10 +110,15 @@ class Pipeline:
         """Raise NotReady unless a photo that comes now would be served."""
         if self._draining:
             raise NotReady("The service is shutting down.")
-        if not self.models.alive:
-            raise NotReady("The device loop has ended; the service must be restarted.")
+        if fault := self.models.fault:
+            raise NotReady(fault)
         if stuck := self._watchdog.stuck:
             raise NotReady(f"{stuck} No new photos are taken meanwhile.")
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new photos are taken, because the process is to end."""
+        return self._draining
 
     @property
     def busy(self) -> bool:
@@ -189,10 +194,10 @@ class Pipeline:
         self._cpu.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
 
-    def _most_at_once(self, predictor: Predictor) -> int:
+    def _most_at_once(self, model: LoadedModel) -> int:
         """Photos that are decoded: enough for full batches in every lane, as many ready to follow, and one for each
         thread. More would only wait in memory, and in order of arrival instead of in turns."""
-        return 2 * predictor.lanes * predictor.batch_sizes[-1] + self._settings.cpu_thread_count
+        return 2 * model.lanes * model.batch_sizes[-1] + self._settings.cpu_thread_count
 
     def _queue_depth(self) -> int:
         return self._budget.waiting + (self._models.depth if self._models else 0)

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
@@ -215,7 +216,8 @@ class ModelSettings(BaseModel):
         default=0,
         ge=0,
         le=1_024,
-        description="Cores to use; 0 is all that this process may use, by its affinity and its container's limit.",
+        description="Cores to use, by all workers; 0 is all that this process may use, by its affinity and its "
+        "container's limit.",
     )
 
 
@@ -302,13 +304,16 @@ class ProcessSettings(BaseModel):
         default=1,
         ge=0,
         le=256,
-        description="Processes behind the one port, each with its share of the cores or a GPU; 0 is one per GPU.",
+        description="Processes behind the one port that decode and encode, each with its share of the cores; beside "
+        "them one for each GPU, or one on a CPU, runs the models. 1 is a single process for everything, where there "
+        "is at most one GPU. 0 is 1 on a CPU, and one for every four cores beside a GPU.",
     )
     worker_port: int = Field(
         default=0,
         ge=0,
         le=65_000,
-        description="Each of several processes also listens on this port plus its number; 0 disables this.",
+        description="Each of several processes also listens on this port plus its number, where `/metrics` has its "
+        "figures alone; 0 disables this.",
     )
     log_level: LogLevel = Field(default="info", description="Least severity that is logged.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
@@ -334,6 +339,7 @@ __all__ = [
     "container_cores",
     "load_settings",
     "refuse_unknown",
+    "visible_gpus",
 ]
 
 PREFIX: Final = "MATTE_"
@@ -381,9 +387,23 @@ def container_cores(cgroup: Path = CGROUP) -> int | None:
     return max(1, math.ceil(int(quota) / int(period)))
 
 
+def _environment() -> Mapping[str, str]:
+    return os.environ
+
+
+def visible_gpus() -> int | None:
+    """How many GPUs CUDA_VISIBLE_DEVICES leaves; None if it is not set, and all are visible. A negative number hides
+    those that follow it."""
+    names = _environment().get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return None
+    left = takewhile(lambda name: name.strip() and not name.strip().startswith("-"), names.split(","))
+    return len(list(left))
+
+
 def load_settings(*, host: str | None = None, port: int | None = None) -> Settings:
     """Read the environment; `host` and `port` take precedence over it, if given. Raises SettingsError."""
-    refuse_unknown(os.environ)
+    refuse_unknown(_environment())
     chosen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     try:
         return Settings.model_validate(Settings().model_dump() | chosen)

@@ -13,8 +13,9 @@ from app.api import openapi
 from app.api.uploads import read_upload
 from app.errors import ClientGone, MultipleBackgrounds, NotReady, Unauthorised
 from app.imaging.output import Channels, Output
-from app.inference.predictor import Predictor
 from app.inference.registry import ModelRegistry, Role
+from app.inference.remote.front_end import InferenceProcesses
+from app.inference.servable import LoadedModel
 from app.middleware.auth import CLIENT
 from app.middleware.paths import PREFIX
 from app.observability.metrics import Metrics
@@ -77,18 +78,18 @@ async def models(request: Request) -> ModelList:
     share of the photos, to be compared.
     """
     models: ModelRegistry = request.app.state.pipeline.models
-    return ModelList(models=[_item(served.predictor, role) for served, role in models.all()])
+    return ModelList(models=[_item(served.model, role) for served, role in models.all()])
 
 
-def _item(predictor: Predictor, role: Role) -> ModelItem:
-    manifest = predictor.manifest
+def _item(model: LoadedModel, role: Role) -> ModelItem:
+    manifest = model.manifest
     return ModelItem(
         name=manifest.name,
         version=manifest.version,
         role=role,
-        device=predictor.device,
-        runtime=predictor.runtime,
-        precision=predictor.precision,
+        device=model.device,
+        runtime=model.runtime,
+        precision=model.precision,
         input_size=manifest.input_size,
         sha256=manifest.sha256,
         metrics=manifest.metrics,
@@ -113,9 +114,15 @@ async def readyz(request: Request) -> Health:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """The text exposition format, for a Prometheus server to scrape."""
-    collectors: Metrics = request.app.state.metrics
-    return Response(generate_latest(collectors.registry), media_type=CONTENT_TYPE_LATEST)
+    """The text exposition format, for a Prometheus server to scrape. Any of several workers answers for all, with
+    their numbers as label `worker`; at a port of its own it answers for itself."""
+    state = request.app.state
+    collectors: Metrics = state.metrics
+    inference: InferenceProcesses | None = state.inference
+    page = generate_latest(collectors.registry)
+    if inference and (request.scope.get("server") or (None, None))[1] != state.own_port:
+        page = await inference.joined_page(page)
+    return Response(page, media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", summary="Where to go from here")

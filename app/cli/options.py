@@ -17,6 +17,7 @@ Port = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="TCP port, 0 for a free one; else MATTE_PORT.")
 ]
 Worker = Annotated[str | None, typer.Option("--member", hidden=True)]
+Inference = Annotated[str | None, typer.Option("--inference", hidden=True)]
 
 Photos = Annotated[list[Path], typer.Argument(help="Photos, folders of photos, or - for standard input.")]
 Out = Annotated[

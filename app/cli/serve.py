@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
-from typing import Final
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
 
 from fastapi import FastAPI
 
 from app.cli import exit
-from app.main import create_app
+from app.inference.backends.select import OPENVINO
+from app.main import Worker, create_app
 from app.observability.logs import configure_logs, keep_standard_descriptors
 from app.security.api_keys import KeysError
 from app.server.connection_limits import ConnectionLimiter
 from app.server.server import Server
-from app.server.supervisor import WorkerProcess, count_gpus, supervise
-from app.settings import Settings, SettingsError, load_settings
+from app.server.supervisor import (
+    InferenceProcess,
+    Plan,
+    WorkerProcess,
+    count_gpus,
+    end_with_parent,
+    remove_socket,
+    supervise,
+)
+from app.settings import Settings, SettingsError, load_settings, visible_gpus
 from model.kernels import COMPILED
 
+CORES_OF_A_WORKER: Final = 4
+"""Beside a GPU. Python's lock keeps one process from using many more (docs/capacity.md)."""
 _LAST_STEPS_S: Final = 10.0  # of a process that has drained
 
 _log = logging.getLogger("app")
+
+
+PROGRAM: Final = (sys.executable, "-m", "app", "serve")
 
 
 def serve(host: str | None, port: int | None, member: WorkerProcess | None = None) -> None:
@@ -30,15 +47,59 @@ def serve(host: str | None, port: int | None, member: WorkerProcess | None = Non
     keep_standard_descriptors()
     if member is None:
         configure_logs(settings.log_level)
-        workers = settings.workers or (settings.device != "cpu" and count_gpus()) or 1
+        workers, inference = processes(settings)
         with _listen(settings.host, settings.port) as listener:
-            if workers > 1:
-                exit.leave(supervise(workers, listener, _arguments(host, port), _patience_s(settings)))
+            if workers > 1 or inference > 1:
+                _supervise(Plan(workers, inference, _command(host, port), _patience_s(settings)), listener)
             _serve(settings, [listener])
     else:
-        configure_logs(settings.log_level, worker=member.number)
+        configure_logs(settings.log_level, worker=str(member.number))
+        settings = settings.model_copy(update={"cores": max(1, settings.core_count // member.count)})
         member.settle()
         _serve(settings, _sockets(settings, member), member)
+
+
+def serve_inference(process: InferenceProcess) -> None:
+    """Run networks for the workers of this host until a signal comes and they have left."""
+    from app.inference.remote.process import Place, loader, run
+
+    settings = _settings(None, None)
+    keep_standard_descriptors()
+    configure_logs(settings.log_level, worker=process.name)
+    end_with_parent()
+    parent, listener = os.getppid(), socket.socket(fileno=process.listener)
+    path = Path(listener.getsockname())
+    run(
+        settings,
+        listener,
+        Place(process.name, process.number, process.workers),
+        loader(settings, process.number),
+    )
+    if os.getppid() != parent:  # The supervisor was killed, and left its folder behind.
+        remove_socket(path)
+    exit.leave(0)
+
+
+def processes(settings: Settings, gpus: int | None = None) -> tuple[int, int]:
+    """How many workers and inference processes to run; 1 and 1 is a single process that does everything. `gpus`: else
+    those of this host."""
+    if settings.device == "cpu" or settings.runtime == OPENVINO:
+        gpus = 0
+    elif gpus is None:
+        found, visible = count_gpus(), visible_gpus()
+        gpus = found if visible is None else min(found, visible)
+    automatic = max(1, settings.core_count // CORES_OF_A_WORKER) if gpus else 1
+    return settings.workers or automatic, max(1, gpus)
+
+
+def _supervise(plan: Plan, listener: socket.socket) -> NoReturn:
+    try:
+        status = supervise(plan, listener)
+    except OSError as error:
+        exit.fail(
+            f"the sockets of the inference processes cannot be made: {error}; TMPDIR says where they go"
+        )
+    exit.leave(status)
 
 
 def _serve(settings: Settings, sockets: list[socket.socket], member: WorkerProcess | None = None) -> None:
@@ -62,10 +123,13 @@ def _settings(host: str | None, port: int | None) -> Settings:
         exit.fail(str(error))
 
 
-def _arguments(host: str | None, port: int | None) -> list[str]:
-    """Those of this command, for each worker."""
+def _command(host: str | None, port: int | None) -> list[str]:
+    """The command that starts each process."""
     given = {"--host": host, "--port": port}
-    return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return [
+        *PROGRAM,
+        *(word for name, value in given.items() if value is not None for word in (name, str(value))),
+    ]
 
 
 def _patience_s(settings: Settings) -> float:
@@ -82,7 +146,9 @@ def _sockets(settings: Settings, member: WorkerProcess) -> list[socket.socket]:
 
 def _app(settings: Settings, member: WorkerProcess | None) -> FastAPI:
     try:
-        return create_app(settings, gpu=member.number if member else 0, load_first=member is not None)
+        return create_app(
+            settings, worker=None if member is None else Worker(member.number, member.inference)
+        )
     except KeysError as error:
         exit.fail(f"MATTE_API_KEYS_FILE: {error}")
     except SettingsError as error:

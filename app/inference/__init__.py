@@ -7,4 +7,5 @@ shadow_traffic   a candidate model: compared with the answers, never answered wi
 batcher          many waiting pictures -> one call
 predictor        one padded batch -> a backend
 backends/        run a network on this machine
+remote/          one process runs the networks for several front ends
 """

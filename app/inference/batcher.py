@@ -87,6 +87,11 @@ class Batcher(Generic[In, Out]):
         return not self._closing and not self._task.done()
 
     @property
+    def fault(self) -> str:
+        """Why submitted items will not be served, in a sentence; empty if they will."""
+        return "" if self.alive else "The device loop has ended; the service must be restarted."
+
+    @property
     def depth(self) -> int:
         """Items that wait for a batch, without those in running batches."""
         return len(self._waiting)

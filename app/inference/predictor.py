@@ -57,17 +57,9 @@ class Predictor:
         return self.manifest.input_size
 
     @property
-    def labels(self) -> list[str]:
-        """The model's metric labels: name, version, device, runtime, precision and SHA-256."""
-        manifest = self.manifest
-        return [
-            manifest.name,
-            manifest.version,
-            self.device,
-            self.runtime,
-            self.precision,
-            manifest.sha256,
-        ]
+    def batch_limit(self) -> int:
+        """Pictures in one call of the network that memory allows now."""
+        return self.backoff.limit
 
     def padded_size(self, count: int) -> int:
         """The smallest allowed batch size that holds `count` pictures."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from app.errors import NotReady, UnknownModel
 from app.inference import predictor
@@ -26,7 +26,7 @@ from app.inference.backends import compiled_cache
 from app.inference.backends.base import LoadError, Predict, give_memory_back
 from app.inference.predictor import Predictor
 from app.inference.repository import ModelVersion, check_one_name, pick, scan
-from app.inference.servable import DeviceContext, Servable
+from app.inference.servable import DeviceContext, LoadedModel, Servable, on_device
 from app.observability.metrics import Metrics
 from app.settings import Settings
 from model.contract import ContractError, Manifest
@@ -44,7 +44,7 @@ _log: Final = logging.getLogger(__name__)
 class ModelRegistry:
     """All models of one process. `start` once, `use` for each request, `close` once."""
 
-    def __init__(self, source: Source, device: DeviceContext) -> None:
+    def __init__(self, source: ModelSource, device: DeviceContext) -> None:
         self._source = source
         self._device = device
         self._settings: Settings = device.settings
@@ -97,8 +97,13 @@ class ModelRegistry:
     @property
     def alive(self) -> bool:
         """Whether every model will serve new requests."""
-        shadow = self._shadow
-        return all(servable.alive for servable in self._answering()) and (shadow is None or shadow.alive)
+        return not self.fault
+
+    @property
+    def fault(self) -> str:
+        """Why a model will not serve new requests, in a sentence; empty if all will."""
+        each = [*self._answering(), *([self._shadow] if self._shadow else [])]
+        return next((servable.fault for servable in each if servable.fault), "")
 
     @property
     def depth(self) -> int:
@@ -195,13 +200,12 @@ class ModelRegistry:
             raise LoadError(f"{version.label} was refused before")
         _log.info("loading model %s", version.label)
         try:
-            predictor = await self._in_thread(lambda: self._source.load(version))
+            return await self._source.open(version, self._device, self._loader)
         except (ContractError, LoadError) as error:
             self._rejected.add(key)
             self._metrics.model_load_failures.inc()
             _log.error("model %s cannot be served: %s", version.label, error)
             raise
-        return Servable(predictor, self._device)
 
     async def _update_shadow(self, version: ModelVersion | None) -> None:
         before = self._shadow
@@ -243,7 +247,7 @@ class ModelRegistry:
         task.add_done_callback(self._unloading.discard)
 
     def _publish(self) -> None:
-        self._metrics.set_models([*servable.predictor.labels, role] for servable, role in self.all())
+        self._metrics.set_models([*_labels(servable.model), role] for servable, role in self.all())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._loader, work)
@@ -257,6 +261,19 @@ def _servable_key(servable: Servable) -> tuple[str, str]:
     return servable.manifest.label, servable.manifest.sha256
 
 
+def _labels(model: LoadedModel) -> list[str]:
+    """The model's metric labels: name, version, device, runtime, precision and SHA-256."""
+    manifest = model.manifest
+    return [
+        manifest.name,
+        manifest.version,
+        model.device,
+        model.runtime,
+        model.precision,
+        manifest.sha256,
+    ]
+
+
 def _log_poll_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         _log.critical("polling for new models has failed", exc_info=error)
@@ -266,12 +283,27 @@ STAND_IN: Final = Manifest("stand-in", "0", input_size=64, geometry="stretch", f
 """The manifest of a function that replaces the network; the X-Model header names it."""
 
 
+class ModelSource(Protocol):
+    """Where models come from. `scan`, which may take long, raises ContractError; `open`, which may use the thread of
+    `loader`, raises that or LoadError."""
+
+    @property
+    def scan(self) -> Callable[[], list[ModelVersion]]: ...
+
+    async def open(self, version: ModelVersion, device: DeviceContext, loader: Executor) -> Servable: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where models come from. `scan` raises ContractError, `load` that or LoadError; both may take long."""
+    """Models that run in this process. `scan` raises ContractError, `load` that or LoadError; both may take long."""
 
     scan: Callable[[], list[ModelVersion]]
     load: Callable[[ModelVersion], Predictor]
+
+    async def open(self, version: ModelVersion, device: DeviceContext, loader: Executor) -> Servable:
+        """Load a version, and put it into service."""
+        predictor = await asyncio.get_running_loop().run_in_executor(loader, self.load, version)
+        return on_device(predictor, device)
 
 
 def single_model(manifest: Manifest, load: Callable[[], Predictor]) -> Source:

@@ -1,8 +1,8 @@
 """All Prometheus collectors of the service. Knows no HTTP and no pixels.
 
 Each app has a registry of its own, so that two apps in one process do not share numbers. Labels are route templates,
-statuses, stage names and error codes: never anything that a client can choose. With several processes behind one
-port, each answers a scrape with its own numbers, so each must be scraped at its own address.
+statuses, stage names and error codes: never anything that a client can choose. Of several processes behind one port
+each counts for itself, and whichever is asked answers with the numbers of all (`app.inference.remote.pages`).
 
 Every label value exists from the start, as zero: Prometheus cannot tell a first event from the start of a series.
 """

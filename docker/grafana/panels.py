@@ -38,8 +38,8 @@ def highest(gauge: str, by: str) -> str:
     return f"max by ({by}) ({gauge}{{{HERE}}})"
 
 
-def least(gauge: str) -> str:
-    return f"min ({gauge}{{{HERE}}})"
+def least(gauge: str, by: str = "") -> str:
+    return f"min{f' by ({by})' if by else ''} ({gauge}{{{HERE}}})"
 
 
 def share(status: str) -> str:
@@ -201,8 +201,8 @@ ROWS: Final[dict[str, list[Panel]]] = {
             kind="table",
             width=6,
         ),
-        Panel("Ready", "none", {"{{instance}}": highest("matte_ready", "instance")}, kind="stat", width=6),
-        Panel("Memory of the process", "bytes", {"{{instance}}": f"process_resident_memory_bytes{{{HERE}}}"}),
+        Panel("Ready", "none", {"{{instance}}": least("matte_ready", "instance")}, kind="stat", width=6),
+        Panel("Memory", "bytes", {"{{instance}}": now("process_resident_memory_bytes", "instance")}),
         Panel("Cores in use", "none", {"{{instance}}": rate("process_cpu_seconds_total", "instance")}),
         Panel(
             "File descriptors",

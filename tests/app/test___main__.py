@@ -15,7 +15,7 @@ from app.cli import frames, process, serve
 from app.cli.frame_options import FramesOptions
 from app.cli.photo_options import PhotoOptions
 from app.cli.process import ProcessOptions, Service
-from app.server.supervisor import WorkerProcess
+from app.server.supervisor import InferenceProcess, WorkerProcess
 
 
 @pytest.fixture
@@ -180,9 +180,17 @@ def test_frames_get_their_size_output_and_rate(monkeypatch):
 
 
 def test_serve_gets_its_address(monkeypatch):
-    given: list[tuple[str | None, int | None, WorkerProcess | None]] = []
-    monkeypatch.setattr(serve, "serve", lambda *arguments: given.append(arguments))
+    given: list[tuple[object, ...]] = []
+    for name in ("serve", "serve_inference"):
+        monkeypatch.setattr(serve, name, lambda *arguments: given.append(arguments))
     invoke("serve", "--host", "::1", "--port", "0")
     invoke("serve")
-    invoke("serve", "--member", "1/2:7")
-    assert given == [("::1", 0, None), (None, None, None), (None, None, WorkerProcess(1, 2, 7))]
+    invoke("serve", "--member", "1/2:7:1:/tmp/x")
+    invoke("serve", "--inference", "0/1:2:8")
+    worker = WorkerProcess(1, 2, 7, (Path("/tmp/x/inference-0"),))
+    assert given == [
+        ("::1", 0, None),
+        (None, None, None),
+        (None, None, worker),
+        (InferenceProcess(0, 1, 2, 8),),
+    ]

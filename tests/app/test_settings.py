@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.imaging.decode import KINDS
-from app.settings import BUILT_IN_MODEL, Settings, SettingsError, container_cores, load_settings
+from app.settings import BUILT_IN_MODEL, Settings, SettingsError, container_cores, load_settings, visible_gpus
 
 
 def test_defaults_are_valid_and_name_the_built_in_model() -> None:
@@ -148,3 +148,16 @@ def test_formats_are_words_between_commas_and_known(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("MATTE_FORMATS", wrong)
         with pytest.raises(SettingsError, match="MATTE_FORMATS"):
             load_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(None, None), ("", 0), ("0", 1), ("1, 0", 2), ("-1", 0), ("0,-1,1", 1), ("GPU-8932f937", 1)],
+)
+def test_gpus_that_cuda_is_to_hide_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, count: int | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_gpus() == count

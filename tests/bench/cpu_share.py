@@ -30,10 +30,10 @@ class CpuUse:
 
 def watched(pid: int, work: Callable[[], T]) -> tuple[T, CpuUse]:
     """Do the work, in this process, and see what the CPUs did meanwhile."""
-    before, own, server = _machine(), time.process_time(), _process(pid)
+    before, own, server = _machine(), time.process_time(), cpu_seconds(pid)
     result = work()
     after = _machine()
-    spent = _process(pid) - server
+    spent = cpu_seconds(pid) - server
     whole, busy = (end - start for start, end in zip(before, after, strict=True))
     others = busy - spent - (time.process_time() - own)
     return result, CpuUse(spent, max(0.0, others / whole))
@@ -46,7 +46,7 @@ def _machine() -> tuple[float, float]:
     return sum(columns[_ALL]), sum(columns[_ALL]) - sum(columns[_IDLE])
 
 
-def _process(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU seconds of all its threads."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / TICKS

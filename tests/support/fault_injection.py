@@ -1,7 +1,8 @@
 """`python -m tests.support.fault_injection PORT [GATE]`: the service with a network that fails to order.
 
 The order is in the photo: each fault has a grey value, and any other photo gets its own as matte. GATE is a file
-that photos of value WAITS wait for. SIGUSR1 stops the event loop for good.
+that photos of value WAITS wait for. SIGUSR1 stops the event loop for good. With MATTE_WORKERS this module starts all
+processes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import numpy as np
 
 from app.cli import serve
 from app.inference.backends.base import Alphas, Batch
+from app.inference.registry import model_source
+from app.inference.remote import process
 from app.main import create_app
+from app.server.supervisor import InferenceProcess, WorkerProcess
+from app.settings import load_settings
 from tests.support.networks import mean_colour
 
 RAISES, NOT_FINITE, WRONG_SHAPE, NO_MEMORY, HANGS, WAITS = 10, 20, 30, 40, 50, 60
@@ -45,7 +50,20 @@ def hang(*_: object) -> None:
     threading.Event().wait()
 
 
-if __name__ == "__main__":
+def main() -> None:
     signal.signal(signal.SIGUSR1, hang)
     serve.create_app = partial(create_app, predict=network)
-    serve.serve(None, int(sys.argv[1]))
+    stand_in = model_source(load_settings(), network)
+    process.loader = lambda _settings, _gpu: lambda _path: stand_in.load(stand_in.scan()[0])
+    serve.PROGRAM = (sys.executable, "-m", "tests.support.fault_injection", *sys.argv[1:3])
+    match sys.argv[-2:]:
+        case "--inference", told:
+            serve.serve_inference(InferenceProcess.parse(told))
+        case "--member", told:
+            serve.serve(None, int(sys.argv[1]), WorkerProcess.parse(told))
+        case _:
+            serve.serve(None, int(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ LONG: Final = (
     *GROUPS,
     "tests/app/api/test_openapi_contract.py",
     "tests/app/server/test_supervisor.py",
+    "tests/app/server/test_supervisor_inference.py",
     "tests/training/engine/test_distributed.py",
     "tests/training/export/test_import_weights.py",
     "tests/training/data/test_input_pipeline.py",

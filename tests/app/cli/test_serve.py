@@ -16,6 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
+from app.cli.serve import processes
+from app.settings import Settings
 from tests.support.images import pixels, plain, png
 from tests.support.servers import PATIENCE_S, failing, serving
 
@@ -55,6 +57,27 @@ def test_taken_port_is_said_before_the_model_loads(runner: CliRunner) -> None:
         result = runner.invoke(cli, ["serve", "--port", str(taken.getsockname()[1])])
     assert result.exit_code == 1
     assert "Address already in use" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gpus", "expected"),
+    [
+        ({"cores": 16}, 0, (1, 1)),
+        ({"cores": 16}, 1, (1, 1)),
+        ({"cores": 16, "workers": 0}, 0, (1, 1)),
+        ({"cores": 16, "workers": 0}, 1, (4, 1)),
+        ({"cores": 2, "workers": 0}, 1, (1, 1)),
+        ({"cores": 64, "workers": 0}, 2, (16, 2)),
+        ({"cores": 2, "workers": 0}, 2, (1, 2)),
+        ({"cores": 16, "workers": 3}, 0, (3, 1)),
+        ({"cores": 16, "workers": 0, "device": "cpu"}, 2, (1, 1)),
+        ({"cores": 16, "runtime": "openvino", "workers": 2}, 2, (2, 1)),
+    ],
+)
+def test_processes_are_chosen_by_gpus_and_cores(
+    chosen: dict[str, object], gpus: int, expected: tuple[int, int]
+) -> None:
+    assert processes(Settings(**chosen), gpus) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

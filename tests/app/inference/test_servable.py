@@ -17,7 +17,7 @@ async def doubled(items: Sequence[int]) -> list[int]:
 
 async def test_outputs_come_in_the_order_of_the_views() -> None:
     batcher = Batcher(doubled, max_size=2, max_wait_s=0.0, max_queue=8)
-    batched = await servable.gather(servable.submit_all(batcher, [1, 2, 3]))
+    batched = await servable.gather(servable.submit_all(batcher.submit, [1, 2, 3]))
     assert [each.output for each in batched] == [2, 4, 6]
     assert [each.size for each in batched] == [2, 2, 1]
     await batcher.close(1)
@@ -26,7 +26,7 @@ async def test_outputs_come_in_the_order_of_the_views() -> None:
 async def test_each_view_notes_its_wait_and_its_batch_one_after_the_other() -> None:
     batcher = Batcher(doubled, max_size=2, max_wait_s=0.0, max_queue=8)
     with timing.collect() as noted:
-        await servable.gather(servable.submit_all(batcher, [1]))
+        await servable.gather(servable.submit_all(batcher.submit, [1]))
     queue, infer = noted
     assert (queue.name, infer.name, infer.pictures) == ("queue", "infer", 1)
     assert queue.began <= queue.ended == infer.began <= infer.ended
@@ -43,7 +43,7 @@ async def test_when_one_fails_the_others_are_withdrawn() -> None:
         return list(items)
 
     batcher = Batcher(fail_first, max_size=1, max_wait_s=0.0, max_queue=8, lanes=1)
-    waiting = servable.submit_all(batcher, [1, 2, 3])
+    waiting = servable.submit_all(batcher.submit, [1, 2, 3])
     with pytest.raises(InferenceFailed):
         await servable.gather(waiting)
     await asyncio.wait(waiting)

@@ -9,7 +9,7 @@ import pytest
 
 from app.concurrency.watchdog import Watchdog
 from app.inference.predictor import Predictor
-from app.inference.servable import DeviceContext, Servable
+from app.inference.servable import DeviceContext, Servable, on_device
 from app.inference.shadow_traffic import MAX_CONCURRENT, Comparison, ShadowTraffic, difference, squares_for
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -33,7 +33,7 @@ def device() -> Iterator[DeviceContext]:
 
 
 def candidate(device: DeviceContext, predict: object = mean_colour, side: int = 16) -> Servable:
-    return Servable(Predictor(manifest(side), "cpu", "float32", (1, 2), predict), device)  # type: ignore[arg-type]
+    return on_device(Predictor(manifest(side), "cpu", "float32", (1, 2), predict), device)  # type: ignore[arg-type]
 
 
 def plain(grey: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.server.supervisor import WorkerProcess, count_gpus, share_of
+from app.server.supervisor import InferenceProcess, WorkerProcess, count_gpus, share_of, socket_paths
 from tests.support.images import pixels, plain, png
 from tests.support.servers import PATIENCE_S, Process, serving_quickly
 
@@ -32,11 +32,20 @@ def test_each_worker_has_cores_of_its_own(cores: int, count: int, shares: list[l
     assert [share_of(list(range(cores)), number, count) for number in range(count)] == shares
 
 
-def test_member_is_told_in_one_word() -> None:
-    member = WorkerProcess(1, 2, 7)
-    assert WorkerProcess.parse(str(member)) == member
+def test_each_process_is_told_in_one_word_what_it_is() -> None:
+    worker = WorkerProcess(1, 2, 7, socket_paths(Path("/tmp/a folder: x"), 3))
+    assert WorkerProcess.parse(str(worker)) == worker
+    inference = InferenceProcess(1, 2, 4, 8)
+    assert InferenceProcess.parse(str(inference)) == inference
     with pytest.raises(ValueError, match="NUMBER/COUNT:DESCRIPTOR"):
         WorkerProcess.parse("1/2")
+    with pytest.raises(ValueError, match="NUMBER/COUNT:WORKERS"):
+        InferenceProcess.parse("1/2:3")
+
+
+def test_inference_processes_have_names_of_their_own() -> None:
+    assert InferenceProcess(0, 1, 4, 8).name == "inference"
+    assert InferenceProcess(1, 2, 4, 8).name == "inference-1"
 
 
 def test_gpus_are_those_that_the_process_may_open(tmp_path: Path) -> None:
@@ -47,6 +56,16 @@ def test_gpus_are_those_that_the_process_may_open(tmp_path: Path) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers_of(pid: int) -> list[int]:
+    """The children that are no inference process."""
+    return [each for each in children(pid) if each not in inference_of(pid)]
+
+
+def inference_of(pid: int) -> list[int]:
+    """The children that run networks."""
+    return [each for each in children(pid) if b"--inference" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def workers_ready(process: Process, count: int) -> set[object]:
@@ -68,8 +87,9 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
         ThreadPoolExecutor(4) as pool,
     ):
         assert workers_ready(process, 2) == {0, 1}
-        pair = children(process.child.pid)
+        pair = workers_of(process.child.pid)
         assert len(pair) == 2
+        (network,) = inference_of(process.child.pid)
         if len(os.sched_getaffinity(0)) >= 2:
             assert os.sched_getaffinity(pair[0]).isdisjoint(os.sched_getaffinity(pair[1]))
         os.kill(pair[0], signal.SIGKILL)
@@ -83,8 +103,8 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
         assert abs(int(pixels(answers[0].content).mean()) - 77) <= 1
         workers_ready(process, 3)
         again = children(process.child.pid)
-        assert len(again) == 2
-        assert pair[1] in again
+        assert len(again) == 3
+        assert {pair[1], network} <= set(again)
         assert client.get("/readyz").status_code == 200
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(PATIENCE_S) == 0
@@ -100,7 +120,7 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
     base = _two_free_ports()
     with (
         httpx.Client(timeout=PATIENCE_S) as client,
-        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, _),
+        serving_quickly(tiny_artifact, ready=False, MATTE_WORKER_PORT=str(base), **TWO) as (process, address),
     ):
         workers_ready(process, 2)
         for number in range(2):
@@ -109,10 +129,19 @@ def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keep
                 assert client.post(f"{own}/v1/matte", files={"image": png(plain(1))}).status_code == 200
             page = client.get(f"{own}/metrics").text
             assert f'matte_requests_total{{route="/v1/matte",status="200"}} {number + 1}.0' in page
-        pair = children(process.child.pid)
+        page = client.get(f"{address}/metrics").text
+        for number in range(2):
+            counted = f'{{worker="{number}",route="/v1/matte",status="200"}} {number + 1}.0'
+            assert f"matte_requests_total{counted}" in page
+        assert 'matte_batch_size_sum{worker="inference"} 3.0' in page
+        all_of_them = children(process.child.pid)
+        assert len(all_of_them) == 3
+        told = Path(f"/proc/{workers_of(process.child.pid)[0]}/cmdline").read_bytes().split(b"\0")
+        folder = WorkerProcess.parse(told[told.index(b"--member") + 1].decode()).inference[0].parent
+        assert folder.stat().st_mode & 0o777 == 0o700
         process.child.kill()
         deadline = time.monotonic() + PATIENCE_S
-        while any(_runs(pid) for pid in pair):
+        while any(_runs(pid) for pid in all_of_them) or folder.exists():
             assert time.monotonic() < deadline
 
 
