@@ -46,6 +46,7 @@ LONE: Final = 5  # requests by themselves, for the latency that recovery is meas
 RECOVERED: Final = 1.5  # times that latency
 RECOVERY_MAX_S: Final = 120.0
 NEIGHBOUR_PAUSE_S: Final = 0.5
+BELIEVES_PROXY: Final = {"MATTE_TRUSTED_PROXIES": "127.0.0.1"}  # as docker-compose.yml does
 LOST: Final = 599  # stands for no answer; no service sends it
 
 
@@ -288,8 +289,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     limits = parted(options.cores) if options.cores else ":"
+    believed = BELIEVES_PROXY if options.proxy else {}
     with (
-        serving(options.model, limits=limits) as (process, address),
+        serving(options.model, limits=limits, **believed) as (process, address),
         entrance(address, proxied=options.proxy) as (outside, tls),
     ):
         picture = photo(options.side)
