@@ -24,6 +24,7 @@ def _client(address, *arguments, photo=b""):
     )
 
 
+@pytest.mark.slow
 def test_service_is_accepted():
     portrait = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
     with serving_quickly(BUILT_IN_MODEL, MATTE_MAX_BATCH_SIZE="1") as (_, address):

@@ -46,6 +46,7 @@ def size_of(artifact):
     return sum(path.stat().st_size for path in (artifact / SAVED_MODEL_DIR / "variables").iterdir())
 
 
+@pytest.mark.slow
 def test_8_bits_quarter_the_file_say_what_they_cost_and_hold_the_ranges(network, photos, tmp_path):
     whole = export_network(network, SERVING, tmp_path / "whole", CARD, packing=Packing("float32"))
     narrow = export_network(network, SERVING, tmp_path / "narrow", CARD, packing=Packing("int8", photos))
@@ -57,6 +58,7 @@ def test_8_bits_quarter_the_file_say_what_they_cost_and_hold_the_ranges(network,
     assert read_activations(tmp_path / "whole") is None
 
 
+@pytest.mark.slow
 def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(network, photos, tmp_path, monkeypatch):
     constant_channel.put_into(network)
     exported = export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("int8", photos))
@@ -67,6 +69,7 @@ def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(network, ph
     assert spoilt.in_8_bits.mean > 3 * exported.in_8_bits.mean
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_8_bits_as_they_are_served(network, photos, tmp_path):
     export_network(network, SERVING, tmp_path / "narrow", CARD, packing=Packing("int8", photos))
     again = u2net("lite")
@@ -88,6 +91,7 @@ def test_float_storage_may_be_calibrated_too(network, photos, tmp_path):
     assert read_activations(tmp_path / "made") is not None
 
 
+@pytest.mark.slow
 def test_float_storage_that_8_bits_would_cost_too_much_is_served_in_float(
     network, photos, tmp_path, monkeypatch
 ):

@@ -17,6 +17,8 @@ from training.export.parity_images import parity_images
 from training.export.to_onnx import OnnxExportError, normalised_picture, to_onnx
 from training.weights.artifact_weights import rebuild_network
 
+pytestmark = pytest.mark.slow  # builds whole networks in TensorFlow
+
 SIZE = 64
 SHARPNESS = 1.5
 FORMS = ["pixels", "normalised"]

@@ -8,6 +8,8 @@ from model.u2net import u2net
 from training.export.artifact import Card, Serving, export_network
 from training.weights.artifact_weights import ArtifactWeightsError, load_artifact_weights
 
+pytestmark = pytest.mark.slow  # builds whole networks in TensorFlow
+
 CARD = Card(name="tiny", version="1", data="", licence="")
 
 

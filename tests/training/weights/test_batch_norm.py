@@ -33,6 +33,8 @@ from training.weights.batch_norm import (
 )
 from training.weights.official import unfold_batch_norm
 
+pytestmark = pytest.mark.slow  # builds whole networks in TensorFlow
+
 SIZE = 64
 SMOKE = Path(training.__file__).parent / "configs" / "smoke.toml"
 

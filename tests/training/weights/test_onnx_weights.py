@@ -15,6 +15,8 @@ from training.export.import_weights import import_weights
 from training.weights.file_formats import read_weights
 from training.weights.official import WeightsError
 
+pytestmark = pytest.mark.slow  # builds whole networks in TensorFlow
+
 SIZE = 64
 
 
