@@ -216,6 +216,12 @@ class NotReady(Busy):
     status, code, title, retry_after_s = 503, "not_ready", "Not ready", 5
 
 
+SHUT_DOWN: Final = "The service shut down before this picture was done."
+# Said after what hangs.
+NONE_TAKEN: Final = "No new photos are taken meanwhile."
+WAITED_TOO_LONG: Final = "This picture has waited for too long."
+
+
 class TooManyConnections(Busy):
     status, code, title, retry_after_s = 503, "too_many_connections", "Too many connections", 1
 

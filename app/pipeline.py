@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,11 +18,11 @@ from typing import TypeVar
 
 import cv2
 
-from app.concurrency.executor import ContextThreadPool, lower_priority
+from app.concurrency.executor import ContextThreadPool
 from app.concurrency.in_flight import InFlight
 from app.concurrency.memory_budget import MemoryBudget
 from app.concurrency.watchdog import Watchdog
-from app.errors import ClientError, NotReady
+from app.errors import NONE_TAKEN, SHUT_DOWN, WAITED_TOO_LONG, ClientError, NotReady
 from app.imaging import colour, decode, encode
 from app.imaging.crop import Box
 from app.imaging.output import Output
@@ -32,7 +31,14 @@ from app.imaging.render import render
 from app.inference.batcher import Batched
 from app.inference.predictor import LARGEST_ON_CPU, LARGEST_ON_CUDA, memory_errors
 from app.inference.registry import ModelRegistry, ModelSource
-from app.inference.servable import DeviceContext, LoadedModel, Servable, gather
+from app.inference.servable import (
+    STUCK_BATCH,
+    DeviceContext,
+    LoadedModel,
+    Servable,
+    device_threads,
+    gather,
+)
 from app.inference.shadow_traffic import Comparison, ShadowTraffic, squares_for
 from app.observability import timing
 from app.observability.metrics import Metrics
@@ -67,12 +73,12 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._cpu = ContextThreadPool(settings.cpu_thread_count, "cpu", metrics.cpu_wait_seconds.observe)
-        self._device = ThreadPoolExecutor(settings.lanes or settings.core_count, "device", lower_priority)
+        self._device = device_threads(settings)
         self._models: ModelRegistry | None = None
         self._watchdog = Watchdog(settings.stuck_after_ms / 1000)
         # What a batch takes does not depend on the photos: one that hangs is a fault. A photo's steps take what its
         # client's bytes make them take: one that is slow must not stop the others, as long as any thread is left.
-        self._batches = self._watchdog.pool("A batch has been running", 1)
+        self._batches = self._watchdog.pool(STUCK_BATCH, 1)
         self._photos = self._watchdog.pool(
             "All threads that decode and encode have been at the same photos", settings.cpu_thread_count
         )
@@ -113,7 +119,7 @@ class Pipeline:
         if fault := self.models.fault:
             raise NotReady(fault)
         if stuck := self._watchdog.stuck:
-            raise NotReady(f"{stuck} No new photos are taken meanwhile.")
+            raise NotReady(f"{stuck} {NONE_TAKEN}")
 
     @property
     def draining(self) -> bool:
@@ -136,9 +142,7 @@ class Pipeline:
     def _limit_draining(self) -> None:
         """Abort what is still in flight then, with an answer: the server has none for requests that it cancels
         later."""
-        abort = partial(
-            self._in_flight.abort_older_than, 0, "The service shut down before this picture was done."
-        )
+        abort = partial(self._in_flight.abort_older_than, 0, SHUT_DOWN)
         self._loop.call_later(self._settings.drain_timeout_ms / 1000, abort)
 
     async def run(self, data: bytes, output: Output, *, client: str = "") -> Result:
@@ -152,7 +156,7 @@ class Pipeline:
             self._metrics.photo_megapixels.observe(measured.pixels / 1e6)
             async with self._budget.reserve(measured.bytes, client) as waited_s:
                 if not servable.alive:
-                    raise NotReady("The service shut down before this picture was done.")
+                    raise NotReady(SHUT_DOWN)
                 timing.record("budget", (now := time.perf_counter()) - waited_s, now)
                 prepared, squares = await self._prepare(servable, data, output)
                 alphas = [each.output for each in await gather(squares)]
@@ -237,9 +241,7 @@ class Pipeline:
     def _abort_late(self) -> None:
         """Something is stuck: abort the photos that have waited as long as it has."""
         if stuck := self._watchdog.stuck:
-            self._in_flight.abort_older_than(
-                self._watchdog.stuck_after_s, f"{stuck} This picture has waited for too long."
-            )
+            self._in_flight.abort_older_than(self._watchdog.stuck_after_s, f"{stuck} {WAITED_TOO_LONG}")
 
     async def on_cpu(self, work: Callable[[], T]) -> T:
         """The result of `work`, done in the pool of threads, where the watchdog sees it. Raises OutOfMemory."""

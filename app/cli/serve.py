@@ -30,14 +30,12 @@ from app.server.supervisor import (
 from app.settings import Settings, SettingsError, load_settings, visible_gpus
 from model.kernels import COMPILED
 
+PROGRAM: Final = (sys.executable, "-m", "app", "serve")
 CORES_OF_A_WORKER: Final = 4
 """Beside a GPU. Python's lock keeps one process from using many more (docs/capacity.md)."""
 _LAST_STEPS_S: Final = 10.0  # of a process that has drained
 
 _log = logging.getLogger("app")
-
-
-PROGRAM: Final = (sys.executable, "-m", "app", "serve")
 
 
 def serve(host: str | None, port: int | None, member: WorkerProcess | None = None) -> None:
@@ -53,7 +51,7 @@ def serve(host: str | None, port: int | None, member: WorkerProcess | None = Non
                 _supervise(Plan(workers, inference, _command(host, port), _patience_s(settings)), listener)
             _serve(settings, [listener])
     else:
-        configure_logs(settings.log_level, worker=str(member.number))
+        configure_logs(settings.log_level, worker=member.number)
         settings = settings.model_copy(update={"cores": max(1, settings.core_count // member.count)})
         member.settle()
         _serve(settings, _sockets(settings, member), member)

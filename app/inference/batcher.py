@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar
 
-from app.errors import InferenceFailed, NotReady, QueueFull, ServiceError
+from app.errors import SHUT_DOWN, InferenceFailed, NotReady, QueueFull, ServiceError
 from app.observability.logs import request_id
 
 In = TypeVar("In")
@@ -194,7 +194,7 @@ class Batcher(Generic[In, Out]):
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("the batch loop has died", exc_info=error)
         for waiter in (*chain(*self._running), *self._waiting):
-            waiter.fail(NotReady("The service shut down before this picture was done."))
+            waiter.fail(NotReady(SHUT_DOWN))
         self._waiting.clear()
 
 

@@ -95,11 +95,6 @@ class ModelRegistry:
         return roles + ([(self._shadow, SHADOW)] if self._shadow else [])
 
     @property
-    def alive(self) -> bool:
-        """Whether every model will serve new requests."""
-        return not self.fault
-
-    @property
     def fault(self) -> str:
         """Why a model will not serve new requests, in a sentence; empty if all will."""
         each = [*self._answering(), *([self._shadow] if self._shadow else [])]

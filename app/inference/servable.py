@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
+from app.concurrency.executor import lower_priority
 from app.concurrency.watchdog import Steps
 from app.errors import InferenceFailed
 from app.inference.batcher import Batched, Batcher
@@ -29,6 +30,14 @@ from app.settings import Settings
 from model.contract import Manifest
 from model.matting import VIEWS_MAX
 from model.transforms import Alpha, Image
+
+STUCK_BATCH: Final = "A batch has been running"
+"""What hangs if a batch does, for the watchdog."""
+
+
+def device_threads(settings: Settings) -> ThreadPoolExecutor:
+    """The threads that run the networks of a process."""
+    return ThreadPoolExecutor(settings.lanes or settings.core_count, "device", lower_priority)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
     `worker`: the number of this process, or the name of an inference process, where several serve one port.
     """
 
-    def __init__(self, worker: str | None = None) -> None:
+    def __init__(self, worker: int | str | None = None) -> None:
         super().__init__()
         self._worker = worker
 
@@ -56,7 +56,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if self._worker is not None:
-            line["worker"] = int(self._worker) if self._worker.isdecimal() else self._worker
+            line["worker"] = self._worker
         if identity := request_id.get():
             line["request_id"] = identity
         if trace := trace_id.get():
@@ -67,7 +67,7 @@ class JsonFormatter(logging.Formatter):
         return _TO_JSON(line)
 
 
-def configure_logs(level: str, stream: TextIO | None = None, *, worker: str | None = None) -> None:
+def configure_logs(level: str, stream: TextIO | None = None, *, worker: int | str | None = None) -> None:
     """Send every logger, and Python's warnings, as JSON lines to `stream`, or without waits to standard output."""
     handler = logging.StreamHandler(stream) if stream is not None else QueuedLogHandler(_STANDARD_OUTPUT)
     handler.setFormatter(JsonFormatter(worker))

@@ -13,7 +13,7 @@ import logging
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -145,21 +145,7 @@ Message: TypeAlias = (
     | Collect
     | Pages
 )
-_KINDS: Final[tuple[type[Message], ...]] = (
-    Hello,
-    Load,
-    Loaded,
-    Unload,
-    Arriving,
-    Submit,
-    Cancel,
-    Done,
-    Failed,
-    State,
-    Gather,
-    Collect,
-    Pages,
-)
+_KINDS: Final[tuple[type[Message], ...]] = get_args(Message)
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _READERS: Final[tuple[TypeAdapter[Message], ...]] = tuple(TypeAdapter(kind) for kind in _KINDS)
 

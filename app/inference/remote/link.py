@@ -18,7 +18,15 @@ from typing import Final
 
 import numpy as np
 
-from app.errors import InferenceFailed, NotReady, OutOfMemory, QueueFull
+from app.errors import (
+    NONE_TAKEN,
+    SHUT_DOWN,
+    WAITED_TOO_LONG,
+    InferenceFailed,
+    NotReady,
+    OutOfMemory,
+    QueueFull,
+)
 from app.inference.backends.base import LoadError
 from app.inference.batcher import Batched
 from app.inference.remote.frames import (
@@ -60,7 +68,6 @@ _ENDED: Final = (
     "The process that runs the network does not answer; photos are taken again as soon as one does."
 )
 _LOADING: Final = "The model is still loading."
-_SHUT_DOWN: Final = "The service shut down before this picture was done."
 _LOST: Final = "The process that runs the network ended before this picture was done."
 
 _log: Final = logging.getLogger(__name__)
@@ -125,14 +132,14 @@ class Link:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._disconnect(_SHUT_DOWN)
+        self._disconnect(SHUT_DOWN)
 
     @property
     def fault(self) -> str:
         """Why this process serves nothing now, in a sentence; empty if it does."""
         if self._protocol is None:
             return _ENDED
-        return f"{self._stuck} No new photos are taken meanwhile." if self._stuck else ""
+        return f"{self._stuck} {NONE_TAKEN}" if self._stuck else ""
 
     @property
     def connected(self) -> bool:
@@ -155,7 +162,7 @@ class Link:
         self._held.discard(held)
         for question in list(self._questions.values()):
             if question.held is held:
-                question.fail(NotReady(_SHUT_DOWN))
+                question.fail(NotReady(SHUT_DOWN))
         if held.number is not None:
             self._tell(Unload(held.number))
             held.number = None
@@ -225,7 +232,7 @@ class Link:
     def _disconnect(self, why: str) -> None:
         if self._protocol is not None:
             self._protocol.end()
-            if why is not _SHUT_DOWN:
+            if why is not SHUT_DOWN:
                 _log.warning("the process at %s has ended, or is silent: connecting again", self._path.name)
         self._protocol = None
         self._connected.clear()
@@ -313,7 +320,7 @@ class Link:
         latest = self._loop.time() - self._stuck_after_s
         for number, question in list(self._questions.items()):
             if question.held is not None and question.since <= latest:
-                question.fail(NotReady(f"{self._stuck} This picture has waited for too long."))
+                question.fail(NotReady(f"{self._stuck} {WAITED_TOO_LONG}"))
                 self._tell(Cancel(), number)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

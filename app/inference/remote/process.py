@@ -10,32 +10,29 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import uvloop
 from prometheus_client import generate_latest
 
-from app.concurrency.executor import lower_priority
-from app.concurrency.watchdog import Steps, Watchdog
+from app.concurrency.watchdog import Watchdog
 from app.errors import NotReady
 from app.inference.predictor import Predictor
 from app.inference.registry import model_source
 from app.inference.remote import pages
 from app.inference.remote.inference import InferenceServer
 from app.inference.repository import ModelVersion
-from app.inference.servable import DeviceContext
+from app.inference.servable import STUCK_BATCH, DeviceContext, device_threads
 from app.observability.gpu_metrics import watch_gpus
 from app.observability.metrics import Metrics, watch_loop_lag
 from app.settings import Settings
 from model.contract import read_manifest
 
-STUCK: Final = "A batch has been running"
 _log: Final = logging.getLogger(__name__)
 
 Load = Callable[[Path], Predictor]
@@ -59,17 +56,8 @@ def loader(settings: Settings, gpu: int) -> Load:
 
 def run(settings: Settings, listener: socket.socket, place: Place, load: Load) -> None:
     """Serve front ends until SIGTERM or SIGINT comes and they have left."""
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Process(settings, place, load).serve(listener))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """The same as uvicorn's, of the front ends."""
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 class _Process:
@@ -81,8 +69,8 @@ class _Process:
         self._load = load
         self._metrics = Metrics()
         self._watchdog = Watchdog(settings.stuck_after_ms / 1000)
-        self._batches = self._watchdog.pool(STUCK, 1)
-        self._threads = ThreadPoolExecutor(settings.lanes or settings.core_count, "device", lower_priority)
+        self._batches = self._watchdog.pool(STUCK_BATCH, 1)
+        self._threads = device_threads(settings)
 
     async def serve(self, listener: socket.socket) -> None:
         stopping, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -93,7 +81,7 @@ class _Process:
         server = InferenceServer(
             self._place.name, self._load, device, stuck=lambda: self._watchdog.stuck, page=self._page
         )
-        self._publish(server, self._batches)
+        self._publish(server)
         self._watchdog.start(metrics.stuck.inc, lambda: None)
         _log.info("waiting for front ends")
         # One is enough: each sees all GPUs of the host.
@@ -104,7 +92,7 @@ class _Process:
         self._watchdog.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _publish(self, server: InferenceServer, batches: Steps) -> None:
+    def _publish(self, server: InferenceServer) -> None:
         metrics = self._metrics
 
         def check_ready() -> None:
@@ -117,7 +105,8 @@ class _Process:
         metrics.watch_ready(check_ready)
         metrics.queue_depth.set_function(lambda: sum(each.depth for each in server.models))
         metrics.batch_limit.set_function(batch_limit)
-        metrics.oldest_step_seconds.labels("batch").set_function(partial(self._watchdog.oldest_s, batches))
+        oldest_s = partial(self._watchdog.oldest_s, self._batches)
+        metrics.oldest_step_seconds.labels("batch").set_function(oldest_s)
 
     def _page(self) -> str:
         return pages.of_inference(generate_latest(self._metrics.registry).decode())
