@@ -178,7 +178,7 @@ class ModelSettings(BaseModel):
     )
     precision: Precision = Field(
         default="auto",
-        description="`auto` is int8 on CPUs with VNNI or AMX if the model is calibrated for it, else bfloat16 on "
+        description="`auto` is int8 on x86 CPUs with AVX2 if the model is calibrated for it, else bfloat16 on "
         "CPUs and float16 on GPUs that have it, if a probe stays within 2/255 of float32 on average.",
     )
     cache_dir: str = Field(

@@ -36,7 +36,7 @@ from model.transforms import (
 
 VIEWS_MAX: Final = 2 * TILES_MAX
 REDUCTION: Final = 2
-FINE: Final = 4  # pixels of a reduced photo to one of the network's square, at the least
+FINE: Final = 3  # pixels of a reduced photo to one of the network's square, at the least
 
 
 @dataclass(frozen=True, slots=True)

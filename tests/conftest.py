@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import training  # noqa: F401 # sets what TensorFlow reads when a test first imports it
 from model import contract
 from model.contract import Manifest
 from tests.support import global_state, xdist_groups

@@ -18,6 +18,7 @@ import skimage.data
 from app.main import create_app
 from app.settings import BUILT_IN_MODEL, Settings
 from model.contract import read_manifest
+from model.matting import FINE, REDUCTION
 from model.u2net import u2net
 from tests.support.servers import serving
 from tests.tools.make_pictures import PICTURES, pictures
@@ -52,6 +53,13 @@ PHOTO = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
 def test_tables_are_of_this_code_and_model(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert with_tables(text) == text, "run: make docs"
+
+
+@pytest.mark.parametrize("file", ["MODEL_CARD.md", "docs/http-api.md", "docs/capacity.md"])
+def test_docs_say_from_which_size_on_edges_are_followed_at_half(file: str) -> None:
+    side = REDUCTION * FINE * read_manifest(BUILT_IN_MODEL).input_size
+    text = (ROOT / file).read_text(encoding="utf-8").lower()
+    assert f"from {side} × {side} pixels on" in text
 
 
 def test_each_table_stands_where_it_is_looked_for() -> None:

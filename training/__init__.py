@@ -55,3 +55,9 @@ losses -> engine.train_step -> engine.checkpoints -> export.artifact -> evaluati
 Never imports app/. Between the sub-packages imports go one way, as tests/test_boundaries.py has it:
 data and weights know no other; engine, inspection and evaluation use these two; export uses engine and evaluation.
 """
+
+import os
+
+# On CPUs without AVX-512 TensorFlow leaves oneDNN out, and its own kernels have no gradients of dilated convolutions.
+# Read when TensorFlow is first imported.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,6 +1,6 @@
 """Edge refinement: how much nearer to the truth, and at what price.
 
-    .venv/bin/python -m tests.bench.bench_refine [--data-root DATA] [--size 256] [--sheet OUT.png]
+    .venv/bin/python -m tests.bench.bench_refine [--data-root DATA] [--size 320] [--sheet OUT.png]
 
 A perfect but coarse network is played by the true alpha, shrunk to the network's square and softened as the built-in
 model's edges are. So the figures tell what refinement does, and nothing of any network.
@@ -142,7 +142,7 @@ def write_sheet(path: Path, image: Image, truth: Alpha, size: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=256, help="side of the network's square in pixels")
+    parser.add_argument("--size", type=int, default=320, help="side of the network's square in pixels")
     parser.add_argument("--data-root", type=Path, help="folder laid out as P3M-10k is")
     parser.add_argument("--sheet", type=Path, help="write a picture of the drawn hair, before and after")
     options = parser.parse_args()

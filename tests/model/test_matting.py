@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from model.contract import GEOMETRIES
-from model.matting import coarse, finish, reduction, views
+from model.matting import FINE, REDUCTION, coarse, finish, reduction, views
 from model.quality import Quality
 from model.refine import refine
 
 SIZE = 64
+LARGE = REDUCTION * FINE * SIZE  # the shorter side from which on edges are followed at half the size
 
 
 def photo(height=300, width=500):
@@ -68,17 +69,17 @@ def test_bars_are_neither_foreground_nor_doubt():
 
 def large_photo():
     """Smooth enough to lose nothing at half its size, in both axes just at the limit of a reduction."""
-    y, x = np.mgrid[0 : 8 * SIZE, 0 : 8 * SIZE + 2].astype(np.float32)
-    edge = 1 / (1 + np.exp((np.hypot(x - 260, y - 250) - 150) / 20))
+    y, x = np.mgrid[0:LARGE, 0 : LARGE + 2].astype(np.float32)
+    edge = 1 / (1 + np.exp((np.hypot(x - LARGE / 2, y - LARGE / 2) - 0.3 * LARGE) / 15))
     return np.rint(20 + 210 * edge).astype(np.uint8)[:, :, None].repeat(3, axis=2)
 
 
 @pytest.mark.parametrize(
     ("height", "width", "quality", "expected"),
     [
-        (8 * SIZE, 8 * SIZE, Quality.STANDARD, 2),
-        (8 * SIZE - 1, 20 * SIZE, Quality.STANDARD, 1),
-        (20 * SIZE, 8 * SIZE - 1, Quality.STANDARD, 1),
+        (LARGE, LARGE, Quality.STANDARD, 2),
+        (LARGE - 1, 20 * SIZE, Quality.STANDARD, 1),
+        (20 * SIZE, LARGE - 1, Quality.STANDARD, 1),
         (40 * SIZE, 40 * SIZE, Quality.STANDARD, 2),
         (40 * SIZE, 40 * SIZE, Quality.HIGH, 1),
     ],

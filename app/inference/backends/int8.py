@@ -5,8 +5,7 @@ FakeQuantize is inserted behind each activation that convolutions read, and each
 output channel. Activations that are concatenated share one range, since the convolution behind them knows only one.
 
 Resizing, the kernels that produce logits, and what follows these stay in float. So do the few convolutions whose
-kernels do not bear 8 bits, with their inputs; the first one, which reads the picture, is among them. Only CPUs that
-sum products of int8 natively (VNNI, AMX) gain by it; others sum them in 16 bits, which overflow.
+kernels do not bear 8 bits, with their inputs; the first one, which reads the picture, is among them.
 """
 
 from __future__ import annotations

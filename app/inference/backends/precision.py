@@ -1,6 +1,6 @@
 """Choose the precision in which a network runs on this machine.
 
-8 or 16 bits are chosen if the machine multiplies them natively and the network's alphas stay close to float32's.
+8 or 16 bits are chosen if the machine is faster in them and the network's alphas stay close to float32's.
 Knows no library that runs networks.
 """
 
@@ -27,7 +27,7 @@ exceeds it by far. Single pixels on a steep edge differ more in any precision be
 NEEDS: Final[Mapping[Precision, str]] = {
     "bfloat16": "a CPU with AVX512-BF16 or AMX or a GPU of compute capability 8.0",
     "float16": "a GPU of compute capability 7.0",
-    "int8": "OpenVINO, a CPU with VNNI or AMX, and a model that was exported with --calibrate",
+    "int8": "OpenVINO, an x86 CPU with AVX2, and a model that was exported with --calibrate",
 }
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,13 @@ from typing import Final, Literal
 from app.inference.backends import openvino, precision, tensorflow
 from app.inference.backends.base import ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
-from app.inference.backends.devices import Device, has_int8, native_16_bit_types, set_visible_gpus
+from app.inference.backends.devices import (
+    Device,
+    has_int8,
+    has_int8_dot_product,
+    native_16_bit_types,
+    set_visible_gpus,
+)
 from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.precision import Narrow, Precision
 from app.inference.backends.tensorflow import TensorFlowModel
@@ -79,7 +85,9 @@ def load_network(
                 activations=activations,
                 cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
             )
-            return _load_by_openvino(model, manifest.input_size, possible, requested)
+            loaded = _load_by_openvino(model, manifest.input_size, possible, requested)
+            _log_cost(loaded.precision, requested)
+            return loaded
         except LoadError as error:
             if runtime == OPENVINO:
                 raise _without_alternative(error) from None
@@ -133,3 +141,17 @@ def _load_by_openvino(
     run, chosen = precision.choose(model, size, possible, requested)
     model.store_choice(requested, chosen)
     return LoadedNetwork(run, OPENVINO, chosen)
+
+
+def _log_cost(precision_: str, requested: Precision) -> None:
+    """Log what a CPU costs that could be faster, by the ratios of docs/capacity.md."""
+    if precision_ == precision.EIGHT_BITS and not has_int8_dot_product():
+        _log.info(
+            "this CPU has neither VNNI nor AMX: the network in 8 bits takes half of float32's time here, a quarter "
+            "with them"
+        )
+    elif precision_ == "float32" and requested == "auto":
+        _log.info(
+            "the network runs in float32: 8 bits, which take half of its time or less, need an x86 CPU with AVX2 "
+            "and a model that was exported with --calibrate"
+        )

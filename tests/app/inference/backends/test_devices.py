@@ -8,7 +8,14 @@ import pytest
 
 from app.inference.backends import devices
 from app.inference.backends.base import ExecutionConfig, LoadError
-from app.inference.backends.devices import choose_device, has_bfloat16, may_have_gpu, native_16_bit_types
+from app.inference.backends.devices import (
+    choose_device,
+    has_bfloat16,
+    has_int8,
+    has_int8_dot_product,
+    may_have_gpu,
+    native_16_bit_types,
+)
 from app.inference.backends.precision import Narrow
 from app.inference.backends.tensorflow import tensorflow
 
@@ -125,8 +132,26 @@ def test_bfloat16_is_read_from_the_cpu_flags(tmp_path: Path, text: str, expected
     assert has_bfloat16(info) is expected
 
 
-def test_missing_cpu_info_means_no_bfloat16(tmp_path: Path) -> None:
-    assert not has_bfloat16(tmp_path / "none")
+@pytest.mark.parametrize(
+    ("text", "int8", "dot_product"),
+    [
+        ("flags : fpu avx2 avx512f avx512_vnni\n", True, True),
+        ("flags : fpu avx2 avx_vnni\n", True, True),
+        ("flags : fpu avx2 fma\n", True, False),
+        ("flags : fpu sse4_2 avx\n", False, False),
+        ("", False, False),
+    ],
+)
+def test_int8_is_read_from_the_cpu_flags(tmp_path: Path, text: str, int8: bool, dot_product: bool) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(text)
+    assert (has_int8(info), has_int8_dot_product(info)) == (int8, dot_product)
+
+
+def test_missing_cpu_info_means_no_narrow_types(tmp_path: Path) -> None:
+    nowhere = tmp_path / "none"
+    assert not has_bfloat16(nowhere)
+    assert not has_int8(nowhere)
 
 
 @pytest.mark.parametrize(("has_it", "expected"), [(True, ("bfloat16",)), (False, ())])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_ranges_of_another_network_are_refused(artifact: Path) -> None:
         model.narrowed("int8", np.zeros((1, SIZE, SIZE, 3), np.uint8))
 
 
-@pytest.mark.skipif(not has_int8(), reason="this CPU adds no products of bytes")
+@pytest.mark.skipif(not has_int8(), reason="networks in int8 are not faster on this CPU")
 def test_auto_takes_8_bits_where_the_cpu_has_them_and_the_model_is_calibrated(artifact: Path) -> None:
     assert network(artifact, "auto").precision == "int8"
     assert network(artifact, "int8").precision == "int8"
@@ -162,8 +163,31 @@ def test_8_bits_are_refused_where_the_cpu_does_not_have_them(
 ) -> None:
     monkeypatch.setattr(select, "has_int8", lambda: False)
     assert network(artifact, "auto").precision != "int8"
-    with pytest.raises(LoadError, match="VNNI or AMX"):
+    with pytest.raises(LoadError, match="AVX2"):
         network(artifact, "int8")
+
+
+@pytest.mark.skipif(not has_int8(), reason="networks in int8 are not faster on this CPU")
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_start_tells_what_a_cpu_without_vnni_costs(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, dot_product: bool
+) -> None:
+    monkeypatch.setattr(select, "has_int8_dot_product", lambda: dot_product)
+    with caplog.at_level(logging.INFO, "app"):
+        network(artifact, "auto")
+    assert ("neither VNNI nor AMX" in caplog.text) is not dot_product
+
+
+def test_start_tells_what_float32_costs(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(select, "has_int8", lambda: False)
+    monkeypatch.setattr(select, "native_16_bit_types", lambda _config: ())
+    with caplog.at_level(logging.INFO, "app"):
+        network(artifact, "float32")
+        assert "8 bits" not in caplog.text
+        network(artifact, "auto")
+    assert "the network runs in float32: 8 bits" in caplog.text
 
 
 def test_8_bits_are_refused_for_a_model_that_is_not_calibrated(tiny_artifact: Path) -> None:
