@@ -8,6 +8,7 @@ transforms.py  the one geometry: image -> network input, alpha -> image size
 refine.py      the matte's edge at the photo's own resolution
 kernels.py     the loops of kernels.c, which refine.py and the service's cut-outs run where they could be compiled
 subjects.py    the people in a photo told apart, and the main one alone
+cascade.py     one network at several input sizes, until it is sure
 confidence.py  how far to trust a matte, and whether anybody is in the photo
 u2net.py       U²-Net in Keras; read by training alone, the service loads its export
 artifacts/     exported models; `portrait` is committed and is the service's default

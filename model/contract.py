@@ -51,7 +51,8 @@ class Manifest:
     `input_size` is S in pixels. `geometry` names the way to the square in `model.transforms`. `files` maps each
     path below the artifact (with "/") to its SHA-256. `sharpness` is the factor on the logits that is inside the
     SavedModel: alpha's odds to the power of 1/sharpness are the network's own. `metrics` maps "<split>/<metric>" to a
-    number.
+    number. `cascade` maps the input sizes of `model.cascade`, `input_size` among them, to the confidence from which
+    on each is enough; it is empty where the network runs at `input_size` alone.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Manifest:
     licence: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     sharpness: float = 1.0
+    cascade: dict[str, float] = field(default_factory=dict)
     input_name: str = INPUT_NAME
     output_name: str = OUTPUT_NAME
     schema_version: int = SCHEMA_VERSION
@@ -208,4 +210,10 @@ def _parse(document: Any, path: Path) -> Manifest:
         require(isinstance(digest, str) and _SHA256.fullmatch(digest), f"{name}: not a SHA-256")
     numbers = all(isinstance(v, int | float) for v in manifest.metrics.values())
     require(numbers, "metrics must be numbers")
+    cascade = manifest.cascade
+    sizes = all(each.isdecimal() and int(each) > 0 and int(each) % 32 == 0 for each in cascade)
+    require(sizes, "cascade must name positive multiples of 32")
+    shares = all(isinstance(v, int | float) and 0 <= v <= 1 for v in cascade.values())
+    require(shares, "cascade must hold confidences of 0..1")
+    require(not cascade or str(manifest.input_size) in cascade, "cascade must name input_size")
     return manifest

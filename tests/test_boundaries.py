@@ -136,6 +136,7 @@ def test_app_knows_of_model_its_contract_and_pixels_but_not_its_network(path: Pa
     assert used <= {
         f"model.{name}"
         for name in (
+            "cascade",
             "contract",
             "decoder_errors",
             "eight_bits",

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from app.inference.backends.devices import Device, choose_device
 from app.inference.backends.precision import Precision
 from app.inference.backends.select import OPENVINO, Runtime
 from model import contract
+from model.cascade import run_cascade, stages
 from model.contract import Manifest
 
 LARGEST_ON_CUDA: Final = 16
@@ -36,8 +38,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A model that is ready to run. `run` accepts exactly the `batch_sizes`, returns float32 `[N,S,S]`, and raises
-    MemoryError if there is too little memory; up to `lanes` threads may call it at the same time."""
+    """A model that is ready to run. `run` accepts exactly the `batch_sizes`, of pictures of the model's input size or
+    another one of its cascade, returns float32 `[N,S,S]`, and raises MemoryError if there is too little memory; up to
+    `lanes` threads may call it at the same time."""
 
     manifest: Manifest
     device: str
@@ -70,12 +73,7 @@ class Predictor:
 
         Raises the errors of `predict_each`, and InferenceFailed if any alpha is not finite.
         """
-        alphas = []
-        for alpha in self.predict_each(batch):
-            if isinstance(alpha, InferenceFailed):
-                raise alpha
-            alphas.append(alpha)
-        return np.stack(alphas)
+        return _all_or_none(self.predict_each(batch))
 
     def predict_each(self, batch: Batch) -> list[Alphas | InferenceFailed]:
         """`predict` for any number of pictures; an alpha that is not finite fails only its own picture.
@@ -83,11 +81,20 @@ class Predictor:
         If there is too little memory for all at once, the pictures are run in several parts. Raises InferenceFailed
         if the model returns another shape, OutOfMemory if there is too little memory for a single picture.
         """
+        return self._in_parts(batch, partial(run_cascade, network=self._run_padded, manifest=self.manifest))
+
+    def warm(self) -> None:
+        """Run every allowed batch size once at every input size, so that no request pays for the first run."""
+        for side in (stage.size for stage in stages(self.manifest)):
+            for size in self.batch_sizes:
+                _all_or_none(self._in_parts(np.zeros((size, side, side, 3), np.uint8), self._run_padded))
+
+    def _in_parts(self, batch: Batch, predict: Predict) -> list[Alphas | InferenceFailed]:
         each: list[Alphas | InferenceFailed] = []
         while len(each) < len(batch):
             part = batch[len(each) : len(each) + self.backoff.limit]
             try:
-                each += self._run_padded(part)
+                each += map(_finite, predict(part))
             except MemoryError:
                 if not self.backoff.failed(self.padded_size(len(part))):
                     raise OutOfMemory("There is too little memory for even one picture now.") from None
@@ -95,23 +102,29 @@ class Predictor:
                 self.backoff.succeeded()
         return each
 
-    def _run_padded(self, batch: Batch) -> list[Alphas | InferenceFailed]:
+    def _run_padded(self, batch: Batch) -> Alphas:
         count = len(batch)
         padding = self.padded_size(count) - count
         padded = np.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))) if padding else batch
         alphas = self.run(padded)
         if alphas.shape != padded.shape[:3]:
             raise InferenceFailed(f"the model gave shape {alphas.shape} for {padded.shape}")
-        not_finite = "the model gave numbers that are not finite"
-        return [
-            np.clip(alpha, 0.0, 1.0) if np.isfinite(alpha).all() else InferenceFailed(not_finite)
-            for alpha in alphas[:count]
-        ]
+        return alphas[:count]
 
-    def warm(self) -> None:
-        """Run every allowed batch size once, so that no request pays for the first run."""
-        for size in self.batch_sizes:
-            self.predict(np.zeros((size, self.input_size, self.input_size, 3), np.uint8))
+
+def _finite(alpha: Alphas) -> Alphas | InferenceFailed:
+    if np.isfinite(alpha).all():
+        return np.clip(alpha, 0.0, 1.0)
+    return InferenceFailed("the model gave numbers that are not finite")
+
+
+def _all_or_none(each: Sequence[Alphas | InferenceFailed]) -> Alphas:
+    alphas = []
+    for alpha in each:
+        if isinstance(alpha, InferenceFailed):
+            raise alpha
+        alphas.append(alpha)
+    return np.stack(alphas)
 
 
 def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
@@ -151,7 +164,13 @@ def load(
         largest = max_batch_size or (LARGEST_ON_CUDA if on_cuda else LARGEST_ON_CPU)
         sizes = batch_sizes_up_to(1 if network.runtime == OPENVINO else largest)
         predictor = Predictor(
-            manifest, chosen_device, network.precision, sizes, network.run, lanes, network.runtime
+            manifest,
+            chosen_device,
+            network.precision,
+            sizes,
+            network.run,
+            lanes,
+            network.runtime,
         )
         predictor.warm()
     except OutOfMemory as error:

@@ -1,18 +1,21 @@
 """What networks cost on this CPU, as the service runs them, in its precision, one core each.
 
-    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15]
+    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15] [--photos DIR]
 
 The yardstick is U²-Net lite at 320² in float32 by ONNX Runtime, which is rembg's smallest network as rembg runs it;
 untrained and built on the spot, since weights cost nothing. Beside it the same as the service runs it. Networks
-take turns within each round, so that a slow minute hits all alike; the ratio is the median of the rounds' ratios.
+take turns within each round, so that a slow minute hits all alike; the ratio is the mean of the rounds' ratios. What a
+cascade of input sizes costs depends on the photo: each round takes the next of --photos, by default a portrait alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +24,12 @@ import numpy as np
 import onnxruntime
 import tensorflow as tf
 
+from app.imaging.decode import decode_image
 from app.inference import predictor
 from app.inference.backends.base import Alphas, Batch, Predict
+from model.transforms import Image, stretch
 from model.u2net import u2net
+from tests.bench.load import photo
 from training.export.artifact import Card, Serving, export_network
 from training.export.to_onnx import to_onnx
 
@@ -69,12 +75,18 @@ def as_served(artifact: Path, batch: int) -> Rival:
     )
 
 
-def cpu_seconds(predict: Predict, size: int, batch: int) -> float:
+def cpu_seconds(rival: Rival, image: Image, batch: int) -> float:
     """CPU time per image of one call, over all threads."""
-    squares = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    squares = np.stack([stretch(image, rival.size, rival.size)] * batch)
     started = time.process_time()
-    predict(squares)
+    rival.run(squares)
     return (time.process_time() - started) / batch
+
+
+def images(photos: Path | None) -> Iterator[Image]:
+    """Photos in their order, again and again."""
+    files = [path.read_bytes() for path in sorted(photos.iterdir())] if photos else [photo(1024)]
+    return itertools.cycle([decode_image(each, max_pixels=100_000_000) for each in files])
 
 
 def main() -> None:
@@ -82,19 +94,24 @@ def main() -> None:
     parser.add_argument("artifacts", type=Path, nargs="+")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--photos", type=Path, help="folder of photos, each taken in turn")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         lite = untrained_lite(Path(folder))
         rivals = [by_onnx_runtime(lite, Path(folder) / "lite.onnx")]
         rivals += [as_served(path, options.batch) for path in (lite, *options.artifacts)]
+        taken = images(options.photos)
+        for each in rivals:
+            cpu_seconds(each, next(images(None)), options.batch)
         rounds = [
-            [cpu_seconds(each.run, each.size, options.batch) for each in rivals] for _ in range(options.runs)
+            [cpu_seconds(each, image, options.batch) for each in rivals]
+            for _, image in zip(range(options.runs), taken, strict=False)
         ]
-    print(f"batch {options.batch}, median of {options.runs} rounds")
+    print(f"batch {options.batch}, mean of {options.runs} rounds")
     for index, each in enumerate(rivals):
-        milliseconds = statistics.median(times[index] for times in rounds) * 1000
-        ratio = statistics.median(times[index] / times[0] for times in rounds)
+        milliseconds = statistics.mean(times[index] for times in rounds) * 1000
+        ratio = statistics.mean(times[index] / times[0] for times in rounds)
         print(
             f"{each.name:32s} {each.size:4d}² {each.precision:9s} "
             f"{milliseconds:7.1f} ms CPU per image   × {ratio:.2f}"

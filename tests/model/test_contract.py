@@ -90,6 +90,10 @@ def test_a_missing_directory_and_a_missing_manifest_are_told_apart(artifact, tmp
         ({"files": {"saved_model/../../etc/passwd": "0" * 64}}, "not below saved_model/"),
         ({"files": {"saved_model/saved_model.pb": "abc"}}, "not a SHA-256"),
         ({"metrics": {"MAD": "small"}}, "metrics must be numbers"),
+        ({"cascade": {"100": 0.9}}, "cascade must name positive multiples of 32"),
+        ({"cascade": {"-32": 0.9}}, "cascade must name positive multiples of 32"),
+        ({"cascade": {"320": 2}}, r"cascade must hold confidences of 0\.\.1"),
+        ({"cascade": {"960": 0.9}}, "cascade must name input_size"),
         ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
     ],
 )

@@ -39,6 +39,14 @@ ServeGeometry = Annotated[
 Sharpness = Annotated[
     float, typer.Option(min=0.1, max=10, help="Factor on the logits; above 1 alpha is more decided.")
 ]
+Cascade = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE:CONFIDENCE,…",
+        help="Squares that the network is run at, one after the other, each until its confidence is reached, as "
+        "256:0.965,320:0.94,384:0; --serve-size is one of them.",
+    ),
+]
 BlendArtifact = Annotated[
     Path | None,
     typer.Option(
@@ -60,6 +68,7 @@ def export(
     serve_size: ServeSize = None,
     geometry: ServeGeometry = None,
     sharpness: Sharpness = 1.0,
+    cascade: Cascade = "",
     last: Annotated[
         bool, typer.Option("--last", help="The last checkpoint instead of the best validated.")
     ] = False,
@@ -82,9 +91,19 @@ def export(
         serve_size=serve_size,
         geometry=geometry,
         sharpness=sharpness,
+        cascade=_cascade(cascade),
         overwrite=overwrite,
     )
     _report_export(exported, artifact_dir)
+
+
+def _cascade(text: str) -> dict[int, float]:
+    """Raises ValueError in the words of the option."""
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part]
+        return {int(size): float(confident) for size, confident in pairs}
+    except ValueError:
+        raise ValueError(f"--cascade {text}: write SIZE:CONFIDENCE,… as 256:0.965,320:0.94,384:0") from None
 
 
 def _report_export(exported: Exported, artifact_dir: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model import matting
+from model.cascade import Network, run_cascade, stages
 from model.confidence import confidence, has_foreground
 from model.contract import INPUT_NAME, OUTPUT_NAME, SAVED_MODEL_DIR, SIGNATURE, Manifest
 from model.matting import Matte
@@ -37,9 +39,6 @@ BATCH_SIZE: Final = 8
 Image = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
 
-# uint8 [N,H,W,3] -> float32 [N,H,W]
-Network = Callable[[Image], Alpha]
-
 # images of any size -> their mattes
 MattePredictor = Callable[[Sequence[Image]], list[Matte]]
 
@@ -49,7 +48,7 @@ def predict_mattes(
 ) -> Iterator[tuple[list[str], list[Sample], list[Matte]]]:
     """Stems, samples and mattes of a batch at a time; pictures without the part that is asked for are left out."""
     if protocol.sizing is Sizing.SERVED:
-        make = served_predictor(load_network(artifact), manifest, protocol, pool)
+        make = served_predictor(load_cascade(artifact, manifest), manifest, protocol, pool)
     else:
         make = resize_predictor(load_any_size_network(artifact, manifest))
 
@@ -104,6 +103,29 @@ def resize_side(side: int) -> int:
     """The side in pixels that RESIZE gives a side of the picture; never less than one step."""
     half = side // 2
     return min(RESIZE_SIDE_MAX, max(RESIZE_STEP, half - half % RESIZE_STEP))
+
+
+def load_cascade(artifact: Path, manifest: Manifest) -> Network:
+    """The network as a function of arrays, in float32, at all input sizes of its cascade."""
+    sizes = [stage.size for stage in stages(manifest)]
+    networks = {
+        size: load_network(artifact)
+        if size == manifest.input_size
+        else network_at(size, artifact, manifest.sharpness)
+        for size in sizes
+    }
+    return partial(run_cascade, network=lambda images: networks[images.shape[1]](images), manifest=manifest)
+
+
+def network_at(size: int, artifact: Path, sharpness: float) -> Network:
+    """The network at an input size that its SavedModel was not exported for."""
+    model = rebuild_network(artifact, size)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
+    def alphas(images: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(sharpness * model(normalise(images), training=False)[0])
+
+    return lambda images: np.asarray(alphas(tf.constant(images)))[:, :, :, 0]
 
 
 def load_network(artifact: Path) -> Network:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from model.cascade import stages
 from model.contract import Manifest
 from model.quality import Quality
 from training.evaluation.crops import Crop
@@ -36,7 +37,8 @@ class Protocol:
         """In words, for the head of a table."""
         parts = []
         if self.sizing is Sizing.SERVED:
-            parts += [f"served {manifest.input_size}x{manifest.input_size} {manifest.geometry}"]
+            sizes = ", then ".join(f"{stage.size}x{stage.size}" for stage in stages(manifest))
+            parts += [f"served {sizes} {manifest.geometry}"]
             parts += ["refined" if self.refined else "not refined"]
             parts += [f"quality {self.quality}"] * (self.quality is not Quality.STANDARD)
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +64,8 @@ class ExportError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How a network is served: the side of its square in pixels, how photos are laid into it (`model.transforms`),
-    and the factor on its logits.
+    the factor on its logits, and, for a cascade of input sizes, the confidence from which on each is enough
+    (`model.cascade`).
 
     Networks hedge: trained by cross-entropy, they give 0.05 where they are not quite sure, and the photo's ground
     shines through its matte. A `sharpness` above 1 leaves 0.5 where it is and moves the rest towards 0 and 1, for
@@ -74,6 +75,7 @@ class Serving:
     size: int
     geometry: str = "stretch"
     sharpness: float = 1.0
+    cascade: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,13 @@ def export_run(
     serve_size: int | None = None,
     geometry: str | None = None,
     sharpness: float = 1.0,
+    cascade: Mapping[int, float] | None = None,
     last: bool = False,
     blend: Blend | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Export the averaged network of a run: the best validated one, or the `last`. `serve_size` and `geometry`
-    override those of its document.
+    override those of its document. `cascade`: as in `Serving`.
 
     Raises ExportError, ConfigError, FileNotFoundError, PhotosError, ImageError, or for `blend` ContractError or
     ArtifactWeightsError.
@@ -141,7 +144,9 @@ def export_run(
     network, _ = load_trained(run_dir, config, last=last)
     if blend is not None:
         _blend(network, blend)
-    serving = Serving(serve_size or config.network.serve_size, geometry or config.network.geometry, sharpness)
+    serving = Serving(
+        serve_size or config.network.serve_size, geometry or config.network.geometry, sharpness, cascade or {}
+    )
     card = Card(config.network.name, version, data, licence, config.digest())
     return export_network(network, serving, artifact, card, packing=packing, overwrite=overwrite)
 
@@ -304,6 +309,7 @@ def _manifest(network: keras.Model, serving: Serving, artifact: Path, card: Card
         input_size=serving.size,
         geometry=serving.geometry,
         sharpness=serving.sharpness,
+        cascade={str(size): confident for size, confident in sorted(serving.cascade.items())},
         files=file_digests(artifact),
         architecture=network.name,
         parameters=network.count_params(),

@@ -22,8 +22,9 @@ class ArtifactWeightsError(ValueError):
     """The artifact's weights do not fit the network; the message names the first that does not."""
 
 
-def rebuild_network(artifact: Path) -> keras.Model:
-    """The network of an artifact with its weights, for inputs of any size that 32 divides.
+def rebuild_network(artifact: Path, input_size: int | None = None) -> keras.Model:
+    """The network of an artifact with its weights, for inputs of `input_size` pixels a side or of any size that 32
+    divides.
 
     Raises ContractError, or ArtifactWeightsError where the manifest names an architecture that is not ours.
     """
@@ -31,7 +32,7 @@ def rebuild_network(artifact: Path) -> keras.Model:
     named = re.fullmatch(r"u2net_(full|lite)(?:_x([0-9.]+))?", architecture)
     if named is None:
         raise ArtifactWeightsError(f"{artifact} is {architecture}, which is not a U²-Net of this package")
-    network = u2net(named[1], width=float(named[2] or 1))
+    network = u2net(named[1], width=float(named[2] or 1), input_size=input_size)
     load_artifact_weights(artifact, network)
     return network
 

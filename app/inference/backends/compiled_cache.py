@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import mmap
 import os
 import platform
 import tempfile
@@ -26,6 +27,7 @@ from model import eight_bits
 
 BYTES_MAX: Final = 1 << 30  # of all entries; the least recently used are removed first
 SUFFIX: Final = ".compiled"
+DIGEST_SIZE: Final = 32  # bytes of SHA-256, at the end of each entry
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +43,19 @@ class CompiledCache:
     def enabled(self) -> bool:
         return self._folder is not None
 
-    def get(self, key: str) -> bytes | None:
-        """The content of an entry, or None if it is missing or damaged."""
+    def get(self, key: str) -> memoryview | None:
+        """The content of an entry, mapped into memory, or None if it is missing or damaged."""
         if self._folder is None:
             return None
         path = self._path(key)
         try:
-            stored = path.read_bytes()
-            digest, content = stored[:32], stored[32:]
+            with path.open("rb") as file:
+                stored = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
         except OSError:
             return None
+        except ValueError:  # nothing in it
+            stored = memoryview(b"")
+        content, digest = stored[:-DIGEST_SIZE], stored[-DIGEST_SIZE:]
         if hashlib.sha256(content).digest() != digest:
             _log.warning("%s is damaged: compiling again", path)
             return None
@@ -66,8 +71,8 @@ class CompiledCache:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".partial", delete=False) as file:
                 try:
-                    file.write(hashlib.sha256(content).digest())
                     file.write(content)
+                    file.write(hashlib.sha256(content).digest())
                     file.close()
                     Path(file.name).replace(self._path(key))
                 except BaseException:

@@ -17,6 +17,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -25,8 +26,6 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.python.framework import op_def_registry
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
-
-from app.inference.backends.precision import Narrow
 
 TAG: Final = "serve"
 _READS_VARIABLE: Final = frozenset({"VarHandleOp", "ReadVariableOp"})
@@ -162,11 +161,53 @@ def _unplaced(node: NodeDef) -> NodeDef:
     return unplaced
 
 
+def for_any_input_size(graph: FrozenGraph) -> GraphDef:
+    """The definition for inputs `[N,H,W,3]` of any height and width that 32 divides. A SavedModel is exported for one
+    size, and the sizes that its maps are enlarged to are constants: they become multiples of what is enlarged."""
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph.definition, name="")
+    rewritten = GraphDef(versions=graph.definition.versions, library=graph.definition.library)
+    for node in graph.definition.node:
+        new = rewritten.node.add()
+        new.CopyFrom(node)
+        if node.name == node_of(graph.input):
+            for axis in (1, 2):
+                new.attr["shape"].shape.dim[axis].size = -1
+        elif node.op == "ResizeBilinear":
+            resize = whole.get_operation_by_name(node.name)
+            before, after = resize.inputs[0].shape[1:3], resize.outputs[0].shape[1:3]
+            factors = [high // low for low, high in zip(before, after, strict=True)]
+            sides = list(_multiples_of_sides(node, np.array(factors, np.int32)))
+            new.input[1] = sides[-1].name
+            rewritten.node.extend(sides)
+    return _without_unused_constants(rewritten)
+
+
+def _multiples_of_sides(resize: NodeDef, factors: Any) -> Iterator[NodeDef]:
+    """Nodes, the last of which gives the height and width int32 of what `resize` reads, times `factors`."""
+    name = resize.name
+    shape = NodeDef(name=f"{name}/shape", op="Shape", input=[resize.input[0]])
+    shape.attr["T"].CopyFrom(resize.attr["T"])
+    shape.attr["out_type"].type = tf.int32.as_datatype_enum
+    ends = [
+        constant_node(f"{name}/{what}", np.array(at, np.int32)) for what, at in (("from", [1]), ("to", [3]))
+    ]
+    step = constant_node(f"{name}/step", np.array([1], np.int32))
+    sides = NodeDef(
+        name=f"{name}/sides", op="StridedSlice", input=[shape.name, *(end.name for end in ends), step.name]
+    )
+    sides.attr["T"].type = sides.attr["Index"].type = tf.int32.as_datatype_enum
+    by = constant_node(f"{name}/factors", factors)
+    multiples = NodeDef(name=f"{name}/multiples", op="Mul", input=[sides.name, by.name])
+    multiples.attr["T"].type = tf.int32.as_datatype_enum
+    yield from (shape, *ends, step, sides, by, multiples)
+
+
 IN_16_BITS: Final = frozenset({"Conv2D", "BiasAdd", "Relu", "MaxPool", "ConcatV2", "AddV2"})
 _FLOAT: Final = tf.float32.as_datatype_enum
 
 
-def in_16_bits(graph: GraphDef, kind: Narrow) -> GraphDef:
+def in_16_bits(graph: GraphDef, kind: str) -> GraphDef:
     """Run convolutions and what surrounds them in 16 bits. Input and output keep their names and types."""
     narrow = tf.as_dtype(kind)
     nodes = {node.name: node for node in graph.node}

@@ -26,12 +26,12 @@ from app.concurrency.executor import lower_priority
 from app.inference.backends.base import Alphas, Batch, ExecutionConfig, LoadError, Predict
 from app.inference.backends.compiled_cache import CompiledCache
 from app.inference.backends.int8 import quantise
-from app.inference.backends.openvino_graph import restore_kernels, simplify_side_maps
-from app.inference.backends.precision import EIGHT_BITS, Narrow
+from app.inference.backends.openvino_graph import allow_input_sizes, restore_kernels, simplify_side_maps
+from app.inference.backends.precision import EIGHT_BITS, FLOAT32
 from model import contract
 from model.contract import Activations
 
-_HINTS: Final = {"float32": "f32", "bfloat16": "bf16", EIGHT_BITS: "f32"}
+_HINTS: Final = {FLOAT32: "f32", "bfloat16": "bf16", EIGHT_BITS: "f32"}
 """Precision hints by precision. The choice is never left to OpenVINO: on ARM it would take float16. For 8 bits it is
 the precision of the few operations that stay in float."""
 MAX_CORES_PER_PICTURE: Final = 4  # cores at most for a picture that is alone
@@ -67,14 +67,17 @@ class OpenVinoModel:
         size: int,
         config: ExecutionConfig,
         *,
+        others: Sequence[int] = (),
         activations: Activations | None = None,
         cache: Callable[[str], CompiledCache] = no_cache,
     ) -> None:
-        """`activations` are needed for 8 bits. `cache` makes the cache for a version of OpenVINO.
+        """`others`: more sizes of pictures that are to be run. `activations` are needed for 8 bits. `cache` makes the
+        cache for a version of OpenVINO.
 
         Raises NotInstalledError.
         """
         self._path, self._size, self._config = path, size, config
+        self._sizes = sorted({size, *others})
         self._activations = activations
         openvino = _openvino()
         self._core = openvino.Core()
@@ -82,18 +85,12 @@ class OpenVinoModel:
         self._float: Any = None  # the network in float, once it has been read
 
     def reference(self) -> Predict:
-        """The float32 reference, for one thread at a time."""
-        return _in_loader_thread(
-            lambda: RequestPool(self._compile("float32", 1, self._config.threads, keep=False))
-        )
+        """The float32 reference, for one thread at a time and pictures of `size`."""
+        return _in_loader_thread(self._load_reference)
 
-    def in_float32(self) -> Predict:
-        """The network in float32, for as many threads as there are lanes; more wait."""
-        return _in_loader_thread(lambda: self._load("float32"))
-
-    def narrowed(self, kind: Narrow, _probe: Batch) -> Predict:
-        """The network in a lower precision, otherwise as `in_float32`."""
-        return _in_loader_thread(lambda: self._load(kind))
+    def load(self, precision: str) -> Predict:
+        """The network in a precision, for as many threads as there are lanes; more wait."""
+        return _in_loader_thread(lambda: self._load(precision))
 
     def cached_choice(self, asked: str) -> tuple[Predict, str] | None:
         """The network in the precision that was last chosen for `asked`, and that precision; None if it is not in the
@@ -101,71 +98,76 @@ class OpenVinoModel:
         chosen = self._cache.get(f"chosen for {asked}")
         if chosen is None:
             return None
-        precision = chosen.decode()
-        return _in_loader_thread(lambda: self._load(precision)), precision
+        precision = bytes(chosen).decode()
+        return self.load(precision), precision
 
     def store_choice(self, asked: str, chosen: str) -> None:
         """Store that `chosen` was chosen for `asked`."""
         self._cache.put(f"chosen for {asked}", chosen.encode())
 
-    def _network_for(self, precision: str) -> Any:
-        """The network to compile for a precision."""
-        if self._float is None:
-            self._float = self._read()
-        if precision != EIGHT_BITS:
-            return self._float
-        if self._activations is None:
-            raise LoadError(f"{self._path}: 8 bits need activations.json: export the model with --calibrate")
-        narrow = self._float.clone()
-        quantise(narrow, self._activations)
-        return narrow
-
-    def _read(self) -> Any:
+    def _load_reference(self) -> Predict:
         with self._failures():
-            model = self._core.read_model(str(self._path))
-            model.reshape({model.input(contract.INPUT_NAME): [1, self._size, self._size, 3]})
-            restore_kernels(model)
-            simplify_side_maps(model)
-        return model
+            options = _options(FLOAT32, 1, self._config.threads)
+            compiled = self._core.compile_model(self._in_float(), "CPU", options)
+            return RequestPool([_InferRequest(compiled, [self._size])])
 
     def _load(self, precision: str) -> Predict:
-        lanes, threads = self._config.lanes, self._config.threads
-        requests = self._compile(precision, lanes, threads)
-        if lanes == 1:
-            return RequestPool(requests)
-        (broad,) = self._compile(precision, 1, max(threads, min(lanes * threads, MAX_CORES_PER_PICTURE)))
-        return RequestPool(requests, broad)
-
-    def _compile(self, precision: str, lanes: int, threads: int, *, keep: bool = True) -> list[Request]:
-        """Compile the network; return a request for each of the `lanes`, with `threads` threads each."""
-        options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "NUM_STREAMS": lanes,
-            "INFERENCE_NUM_THREADS": lanes * threads,
-            "ENABLE_HYPER_THREADING": True,  # `config.threads` already counts cores as intended.
-            "ENABLE_CPU_PINNING": False,  # Decoding and encoding share the cores.
-        }
+        key = f"{precision} {self._sizes}"
         with self._failures():
-            compile_network = self._compile_cached if keep else self._compile_uncached
-            compiled = compile_network(precision, options)
-            return [_InferRequest(compiled) for _ in range(lanes)]
+            if (stored := self._cache.get(key)) is not None:
+                try:
+                    return self._pool(stored, precision)
+                except RuntimeError as error:
+                    _log.warning("OpenVINO rejects a cached network, compiling again: %s", error)
+                    self._cache.remove(key)
+            options = _options(precision, 1, 1)
+            compiled = self._core.compile_model(self._network_for(precision), "CPU", options)
+            content = compiled.export_model().getvalue()
+            del compiled
+            self._cache.put(key, content)
+            # From the cache's file, if there is one: the system may drop its pages and read them again.
+            return self._pool(self._cache.get(key) or memoryview(bytearray(content)), precision)
 
-    def _compile_cached(self, precision: str, options: dict[str, Any]) -> Any:
-        """Load the compiled network from the cache, or compile and store it."""
-        key = f"{precision} {self._size} {options}"
-        if (stored := self._cache.get(key)) is not None:
-            try:
-                return self._core.import_model(stored, "CPU", options)
-            except RuntimeError as error:
-                _log.warning("OpenVINO rejects a cached network, compiling again: %s", error)
-                self._cache.remove(key)
-        compiled = self._compile_uncached(precision, options)
-        if self._cache.enabled:
-            self._cache.put(key, compiled.export_model().getvalue())
-        return compiled
+    def _pool(self, network: memoryview, precision: str) -> RequestPool:
+        """Requests of a compiled network, which any number of lanes and threads can run."""
+        lanes, threads = self._config.lanes, self._config.threads
+        if lanes == 1:
+            return RequestPool(self._requests(network, precision, 1, threads, self._sizes))
+        smaller = [size for size in self._sizes if size <= self._size]
+        narrow = self._requests(network, precision, lanes, threads, smaller)
+        several = max(threads, min(lanes * threads, MAX_CORES_PER_PICTURE))
+        (broad,) = self._requests(network, precision, 1, several, self._sizes)
+        return RequestPool(narrow, broad, self._size)
 
-    def _compile_uncached(self, precision: str, options: dict[str, Any]) -> Any:
-        return self._core.compile_model(self._network_for(precision), "CPU", options)
+    def _requests(
+        self, network: memoryview, precision: str, lanes: int, threads: int, sizes: Sequence[int]
+    ) -> list[Request]:
+        """A request for each of the `lanes`, with `threads` threads each."""
+        compiled = self._core.import_model(_tensor(network), "CPU", _options(precision, lanes, threads))
+        return [_InferRequest(compiled, sizes, network) for _ in range(lanes)]
+
+    def _network_for(self, precision: str) -> Any:
+        """The network to compile for a precision, for all sizes."""
+        network = self._in_float().clone()
+        if precision == EIGHT_BITS:
+            if self._activations is None:
+                raise LoadError(
+                    f"{self._path}: 8 bits need activations.json: export the model with --calibrate"
+                )
+            quantise(network, self._activations)
+        if len(self._sizes) > 1:
+            allow_input_sizes(network, contract.INPUT_NAME, self._sizes)
+        return network
+
+    def _in_float(self) -> Any:
+        if self._float is None:
+            self._float = self._core.read_model(str(self._path))
+            image = self._float.input(contract.INPUT_NAME)
+            self._float.reshape({image: [1, self._size, self._size, 3]})
+            restore_kernels(self._float)
+            if len(self._sizes) == 1:  # What this makes of it is bound to its size.
+                simplify_side_maps(self._float)
+        return self._float
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -186,53 +188,70 @@ class Request(Protocol):
 
 
 class _InferRequest:
-    """The buffers for one run of the network."""
+    """The buffers for one run of the network, of pictures of these `sizes`."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, sizes: Sequence[int], network: memoryview | None = None) -> None:
         self._request = compiled.create_infer_request()
-        # Taken here once: two threads must not call get_tensor for the first time at the same time.
-        self._image: NDArray[np.uint8] = self._request.get_tensor(compiled.input(contract.INPUT_NAME)).data
-        self._alpha: Alphas = self._request.get_tensor(compiled.output(contract.OUTPUT_NAME)).data
-        self.run(np.zeros_like(self._image))
+        self._network = network  # OpenVINO reads it for as long as it runs, without holding it.
+        # All calls are made here once: two threads must not make the first at the same time.
+        self._images = {
+            size: _tensor(memoryview(bytearray(size * size * 3)), [1, size, size, 3]) for size in sizes
+        }
+        self._pixels: dict[int, NDArray[np.uint8]] = {size: each.data for size, each in self._images.items()}
+        self.run(np.zeros_like(self._pixels[min(sizes)]))
 
     def run(self, image: NDArray[np.uint8]) -> Alphas:
-        np.copyto(self._image, image)
+        size = image.shape[1]
+        np.copyto(self._pixels[size], image)
+        self._request.set_input_tensor(self._images[size])
         self._request.start_async()
         self._request.wait()
-        return self._alpha[..., 0].copy()
+        alpha: Alphas = self._request.get_output_tensor().data
+        return alpha[..., 0].copy()
 
 
 class RequestPool:
     """A pool: as many threads as there are `requests` may run pictures at once; others wait. `broad`, if there is
-    one, uses several cores, for pictures that are alone."""
+    one, uses several cores, for pictures that are alone, and for those larger than `largest`, one at a time: each
+    request holds the maps of the largest picture that it has seen."""
 
-    def __init__(self, requests: Sequence[Request], broad: Request | None = None) -> None:
+    def __init__(
+        self, requests: Sequence[Request], broad: Request | None = None, largest: int | None = None
+    ) -> None:
         self._free: queue.SimpleQueue[Request] = queue.SimpleQueue()
         for each in requests:
             self._free.put(each)
         self._broad = broad
+        self._largest = largest
+        self._broad_in_use = threading.Lock()
         self._in_flight = 0
         self._last_overlap = float("-inf")
         self._lock = threading.Lock()
 
     def __call__(self, batch: Batch) -> Alphas:
         """Raises MemoryError if there is too little memory."""
-        with self._acquire() as request, _memory_errors():
+        with self._acquire(batch.shape[1]) as request, _memory_errors():
             return np.concatenate([request.run(batch[number, None]) for number in range(len(batch))])
 
     @contextmanager
-    def _acquire(self) -> Iterator[Request]:
-        broad = self._broad if self._is_alone() else None
-        request = broad or self._free.get()
+    def _acquire(self, size: int) -> Iterator[Request]:
+        alone = self._begin()
+        large = self._largest is not None and size > self._largest
         try:
-            yield request
+            if self._broad is not None and (alone or large):
+                with self._broad_in_use:
+                    yield self._broad
+            else:
+                request = self._free.get()
+                try:
+                    yield request
+                finally:
+                    self._free.put(request)
         finally:
-            if not broad:
-                self._free.put(request)
             with self._lock:
                 self._in_flight -= 1
 
-    def _is_alone(self) -> bool:
+    def _begin(self) -> bool:
         """Count the run; return whether it is alone and no two runs have overlapped lately."""
         now = time.monotonic()
         with self._lock:
@@ -240,6 +259,22 @@ class RequestPool:
                 self._last_overlap = now
             self._in_flight += 1
             return now - self._last_overlap > NO_OVERLAP_S
+
+
+def _options(precision: str, lanes: int, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": lanes,
+        "INFERENCE_NUM_THREADS": lanes * threads,
+        "ENABLE_HYPER_THREADING": True,  # `config.threads` already counts cores as intended.
+        "ENABLE_CPU_PINNING": False,  # Decoding and encoding share the cores.
+    }
+
+
+def _tensor(content: memoryview, shape: Sequence[int] | None = None) -> Any:
+    """Bytes as OpenVINO takes them, without a copy: whoever gets it keeps `content`."""
+    array = np.frombuffer(content, np.uint8)
+    return _openvino().Tensor(array if shape is None else array.reshape(shape), shared_memory=True)
 
 
 def _in_loader_thread(work: Callable[[], T]) -> T:

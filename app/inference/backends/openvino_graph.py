@@ -8,10 +8,14 @@ unchanged.
 `restore_kernels`: kernels stored in 8 or 16 bits are read as a constant, a conversion and multiplications. OpenVINO
 leaves those of 8 bits for its low-precision passes, even when it computes in float, and version 2026.4 then gives
 noise: of two networks compiled from one model, the first loses its kernels to the second.
+
+`allow_input_sizes`: a SavedModel is exported for one input size, and the sizes that its maps are enlarged to are
+constants. With the same factors instead of sizes it takes any size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +31,35 @@ def simplify_side_maps(model: Any) -> None:
             node.output(0).replace(_resize_by_matmul(node).output(0))
         elif _is_plane_sum(node):
             node.output(0).replace(_weighted_sum(node).output(0))
+
+
+def allow_input_sizes(model: Any, input_name: str, sizes: Sequence[int]) -> None:
+    """Give an `openvino.Model` of the fixed input `[1,S,S,3]` one of any of these sizes, in place."""
+    from openvino import Dimension, PartialShape
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Interpolate":
+            node.output(0).replace(_resize_by_factors(node).output(0))
+    side = Dimension(min(sizes), max(sizes))
+    model.reshape({model.input(input_name): PartialShape([Dimension(1), side, side, Dimension(3)])})
+
+
+def _resize_by_factors(node: Any) -> Any:
+    """The same resize by factors instead of to constant sizes."""
+    from openvino import opset13 as ops
+
+    attributes = node.get_attributes()
+    axes = _source(node, 2).get_node().get_data()
+    before, after = _shape(node.input(0)), _shape(node.output(0))
+    factors = [after[axis] / before[axis] for axis in axes]
+    return ops.interpolate(
+        _source(node, 0),
+        np.array(factors, np.float32),
+        mode=attributes["mode"],
+        shape_calculation_mode="scales",
+        coordinate_transformation_mode=attributes["coordinate_transformation_mode"],
+        axes=axes,
+    )
 
 
 def _is_plane_resize(node: Any) -> bool:

@@ -18,6 +18,7 @@ from app.inference.backends.base import Alphas, Batch, LoadError, Predict, give_
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Narrow = Literal["bfloat16", "float16", "int8"]
 EIGHT_BITS: Final = "int8"
+FLOAT32: Final = "float32"
 
 TOLERANCE: Final = 2 / 255
 """Largest mean difference of a probe's alphas from float32's: two of the 256 steps of the answer. On photos 8 bits
@@ -39,11 +40,8 @@ class PrecisionVariants(Protocol):
     def reference(self) -> Predict:
         """In float32, quick to build rather than quick to run."""
 
-    def in_float32(self) -> Predict:
-        """In float32, to serve."""
-
-    def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
-        """In `kind`, to serve; may be tuned with `probe`."""
+    def load(self, precision: str) -> Predict:
+        """In "float32" or a narrower type, to serve."""
 
 
 def check(requested: Precision, possible: Sequence[Narrow]) -> None:
@@ -64,13 +62,13 @@ def choose(
     Raises LoadError if the requested precision is too coarse for the network.
     """
     kinds = [kind for kind in possible if requested in ("auto", kind)]
-    if requested == "float32" or not kinds:
-        return network.in_float32(), "float32"
+    if requested == FLOAT32 or not kinds:
+        return network.load(FLOAT32), FLOAT32
     probe = probe_picture(size)
     exact = network.reference()(probe)
     give_memory_back()
     for kind in kinds:
-        quick = network.narrowed(kind, probe)
+        quick = network.load(kind)
         problem = _problem(kind, quick(probe), exact)
         give_memory_back()
         if problem is None:
@@ -79,7 +77,7 @@ def choose(
             raise LoadError(f"{problem}. Set MATTE_PRECISION=auto or float32.")
         del quick
         _log.warning("%s: trying the next precision", problem)
-    return network.in_float32(), "float32"
+    return network.load(FLOAT32), FLOAT32
 
 
 def _problem(kind: Narrow, alphas: Alphas, exact: Alphas) -> str | None:

@@ -27,6 +27,7 @@ from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.precision import Narrow, Precision
 from app.inference.backends.tensorflow import TensorFlowModel
 from model import contract
+from model.cascade import stages
 from model.contract import Manifest
 
 Runtime = Literal["auto", "tensorflow", "openvino"]
@@ -40,7 +41,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedNetwork:
-    """A network that is ready to run, its runtime, and its precision."""
+    """A network that is ready to run, for pictures of all input sizes of its cascade, its runtime, and its
+    precision."""
 
     run: Predict
     runtime: str
@@ -72,6 +74,7 @@ def load_network(
     activations.json, MemoryError if there is too little memory.
     """
     narrow = native_16_bit_types(config)
+    sizes = [stage.size for stage in stages(manifest)]
     refusal: LoadError | None = None
     if config.device == "cpu" and runtime != TENSORFLOW:
         activations = contract.read_activations(artifact)
@@ -82,6 +85,7 @@ def load_network(
                 artifact / contract.SAVED_MODEL_DIR,
                 manifest.input_size,
                 config,
+                others=sizes,
                 activations=activations,
                 cache=lambda compiler: CompiledCache(cache_dir, manifest.sha256, compiler),
             )
@@ -96,7 +100,8 @@ def load_network(
     _check_tensorflow(runtime, refusal)
     if config.device == "cpu":
         set_visible_gpus([])
-    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, config)
+    any_size = len(sizes) > 1
+    tensorflow_model = TensorFlowModel(artifact / contract.SAVED_MODEL_DIR, config, any_size=any_size)
     run, chosen = precision.choose(tensorflow_model, manifest.input_size, narrow, requested)
     return LoadedNetwork(run, TENSORFLOW, chosen)
 
@@ -136,10 +141,10 @@ def _load_by_openvino(
     model: OpenVinoModel, size: int, possible: Sequence[Narrow], requested: Precision
 ) -> LoadedNetwork:
     """Load in the precision that an earlier start chose, or choose it by a probe. Raises LoadError."""
-    if (cached := model.cached_choice(requested)) is not None:
-        return LoadedNetwork(cached[0], OPENVINO, cached[1])
-    run, chosen = precision.choose(model, size, possible, requested)
-    model.store_choice(requested, chosen)
+    cached = model.cached_choice(requested)
+    run, chosen = cached or precision.choose(model, size, possible, requested)
+    if cached is None:
+        model.store_choice(requested, chosen)
     return LoadedNetwork(run, OPENVINO, chosen)
 
 
@@ -150,7 +155,7 @@ def _log_cost(precision_: str, requested: Precision) -> None:
             "this CPU has neither VNNI nor AMX: the network in 8 bits takes half of float32's time here, a quarter "
             "with them"
         )
-    elif precision_ == "float32" and requested == "auto":
+    elif precision_ == precision.FLOAT32 and requested == "auto":
         _log.info(
             "the network runs in float32: 8 bits, which take half of its time or less, need an x86 CPU with AVX2 "
             "and a model that was exported with --calibrate"

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.inference.backends.base import Alphas, Batch, ExecutionConfig, LoadError, Predict
+from app.inference.backends.precision import FLOAT32
 from model import contract
 
 if TYPE_CHECKING:
     from app.inference.backends.frozen_graph import FrozenGraph
-    from app.inference.backends.precision import Narrow
 
 
 class NotInstalledError(LoadError):
@@ -39,24 +39,27 @@ class NotInstalledError(LoadError):
 class TensorFlowModel:
     """A SavedModel as a frozen graph. Any number of threads may call the functions."""
 
-    def __init__(self, path: Path, config: ExecutionConfig) -> None:
-        """Raises LoadError."""
+    def __init__(self, path: Path, config: ExecutionConfig, *, any_size: bool = False) -> None:
+        """`any_size`: for pictures of other sizes than that which the model was exported for, too. Raises
+        LoadError."""
         self._config = config
         self._graph = load_frozen(path, config)
+        if any_size:
+            from app.inference.backends.frozen_graph import for_any_input_size
+
+            self._graph = replace(self._graph, definition=for_any_input_size(self._graph))
 
     def reference(self) -> Predict:
         """In float32, without TensorFlow's optimiser."""
         return session_function(self._graph, self._config, optimised=False)
 
-    def in_float32(self) -> Predict:
-        """In float32, optimised by TensorFlow."""
-        return session_function(self._graph, self._config)
-
-    def narrowed(self, kind: Narrow, probe: Batch) -> Predict:
-        """With weights and convolutions in 16 bits, optimised by TensorFlow."""
+    def load(self, precision: str) -> Predict:
+        """In float32, or with weights and convolutions in 16 bits, optimised by TensorFlow."""
+        if precision == FLOAT32:
+            return session_function(self._graph, self._config)
         from app.inference.backends.frozen_graph import in_16_bits
 
-        narrow = in_16_bits(self._graph.definition, kind)
+        narrow = in_16_bits(self._graph.definition, precision)
         return session_function(replace(self._graph, definition=narrow), self._config)
 
 

@@ -17,12 +17,13 @@ from app.concurrency.executor import NICENESS
 from app.inference.backends import openvino
 from app.inference.backends.base import Batch, ExecutionConfig, LoadError, Predict
 from app.inference.backends.devices import has_bfloat16
-from app.inference.backends.openvino import NotInstalledError, OpenVinoModel
+from app.inference.backends.openvino import NotInstalledError, OpenVinoModel, RequestPool
 from app.inference.backends.precision import TOLERANCE, probe_picture
 from app.inference.backends.tensorflow import TensorFlowModel
 from app.settings import BUILT_IN_MODEL
 from model import contract
 from tests.conftest import TINY_SIZE
+from training.evaluation.predict import network_at
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5
@@ -55,26 +56,24 @@ def difference(run: Predict, exact: np.ndarray) -> float:
 def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
     model = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1))
     assert difference(model.reference(), exact) < FLOAT32_NOISE
-    assert difference(model.in_float32(), exact) < FLOAT32_NOISE
+    assert difference(model.load("float32"), exact) < FLOAT32_NOISE
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_built_in_model_in_bfloat16_is_close_to_tensorflows_float32(exact: np.ndarray) -> None:
-    quick = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1)).narrowed(
-        "bfloat16", probe_picture(8)
-    )
+    quick = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1)).load("bfloat16")
     assert FLOAT32_NOISE < difference(quick, exact) <= TOLERANCE
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_batches_of_any_size_are_run(tiny_artifact: Path, count: int) -> None:
     batch = random_batch(count)
-    alphas = tiny(tiny_artifact).in_float32()(batch)
+    alphas = tiny(tiny_artifact).load("float32")(batch)
     assert np.allclose(alphas, batch.mean(axis=-1) / 255, atol=FLOAT32_NOISE)
 
 
 def test_alphas_are_the_callers_own_and_pictures_stay_as_they_are(tiny_artifact: Path) -> None:
-    run = tiny(tiny_artifact).in_float32()
+    run = tiny(tiny_artifact).load("float32")
     batch = random_batch(2)
     batch.flags.writeable = False
     kept = batch.copy()
@@ -88,7 +87,7 @@ def test_alphas_are_the_callers_own_and_pictures_stay_as_they_are(tiny_artifact:
 
 
 def test_more_threads_than_lanes_take_turns_and_each_gets_its_own_alphas(tiny_artifact: Path) -> None:
-    run = tiny(tiny_artifact, lanes=2).in_float32()
+    run = tiny(tiny_artifact, lanes=2).load("float32")
     batches = [random_batch(2) + np.uint8(shift) for shift in range(200)]
     with ThreadPoolExecutor(5) as pool:
         together = list(pool.map(run, batches))
@@ -153,10 +152,44 @@ def test_failed_run_leaves_nobody_inside() -> None:
 
 def test_alphas_by_several_cores_are_those_by_one() -> None:
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
-    model = OpenVinoModel(BUILT_IN, size, ExecutionConfig("cpu", threads=1, lanes=2))
-    ((by_one, *_), (by_two,)) = (model._compile("float32", lanes, 2 // lanes) for lanes in (2, 1))
+    pool = OpenVinoModel(BUILT_IN, size, ExecutionConfig("cpu", threads=1, lanes=2)).load("float32")
+    assert isinstance(pool, RequestPool)
+    assert pool._broad is not None
     picture = probe_picture(size)
-    assert np.abs(by_one.run(picture) - by_two.run(picture)).max() < FLOAT32_NOISE
+    by_one, by_two = pool._free.get().run(picture), pool._broad.run(picture)
+    assert np.abs(by_one - by_two).max() < FLOAT32_NOISE
+
+
+def test_pictures_larger_than_the_models_own_are_run_by_several_cores_one_at_a_time() -> None:
+    narrow, broad = Held(), Held()
+    run = RequestPool([narrow, narrow], broad, TINY_SIZE)
+    large = np.zeros((1, 2 * TINY_SIZE, 2 * TINY_SIZE, 3), np.uint8)
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(run, large) for _ in range(2)]
+        assert broad.begun.acquire(timeout=10)
+        running.append(pool.submit(run, random_batch(1)))
+        assert narrow.begun.acquire(timeout=10)
+        assert not broad.begun.acquire(timeout=0.1), "the second one waits"
+        for each in (narrow, broad, broad):
+            each.ending.release()
+        for waiting in running:
+            waiting.result(timeout=10)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_one_network_runs_pictures_of_several_sizes(precision: str) -> None:
+    size, activations = (
+        contract.read_manifest(BUILT_IN_MODEL).input_size,
+        contract.read_activations(BUILT_IN_MODEL),
+    )
+    sizes = [size - 96, size, size + 32]
+    place = ExecutionConfig("cpu", threads=1, lanes=2)
+    run = OpenVinoModel(BUILT_IN, size, place, others=sizes, activations=activations).load(precision)
+    for each in sizes:
+        picture = probe_picture(each)
+        exact = network_at(each, BUILT_IN_MODEL, contract.read_manifest(BUILT_IN_MODEL).sharpness)(picture)
+        off = np.abs(run(picture) - exact)
+        assert off.mean() < (FLOAT32_NOISE if precision == "float32" else TOLERANCE / 4)
 
 
 def test_loading_is_done_by_one_thread_at_a_time() -> None:
@@ -187,7 +220,7 @@ begin = threading.Barrier(6)
 
 def load_and_run(number):
     begin.wait()
-    run = OpenVinoModel(path, size, ExecutionConfig("cpu", 1, lanes=2)).in_float32()
+    run = OpenVinoModel(path, size, ExecutionConfig("cpu", 1, lanes=2)).load("float32")
     with ThreadPoolExecutor(3) as lanes:
         together = threading.Barrier(3)
         def hammer(lane):
@@ -223,7 +256,7 @@ import sys
 from pathlib import Path
 from app.inference.backends.openvino import OpenVinoModel
 from app.inference.backends.base import ExecutionConfig
-OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1)).in_float32()
+OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1)).load("float32")
 modules = {name.partition(".")[0] for name in sys.modules}
 print(sorted(modules & {"openvino_telemetry", "tensorflow", "openvino"}))
 import openvino.tools  # which can still be had
@@ -250,7 +283,7 @@ def nicenesses():
     return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
 
 before = nicenesses()
-run = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1, lanes=2)).in_float32()
+run = OpenVinoModel(Path(sys.argv[1]), int(sys.argv[2]), ExecutionConfig("cpu", 1, lanes=2)).load("float32")
 print(sorted(nice for thread, nice in nicenesses().items() if thread not in before))
 """
     arguments = [str(tiny_artifact / contract.SAVED_MODEL_DIR), str(TINY_SIZE)]
@@ -265,7 +298,7 @@ print(sorted(nice for thread, nice in nicenesses().items() if thread not in befo
 def test_what_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
     with pytest.raises(LoadError, match="not a SavedModel that OpenVINO runs"):
-        OpenVinoModel(tmp_path, TINY_SIZE, ExecutionConfig("cpu", 1)).in_float32()
+        OpenVinoModel(tmp_path, TINY_SIZE, ExecutionConfig("cpu", 1)).load("float32")
 
 
 def test_python_without_openvino_is_told_apart(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +318,7 @@ model.reference()  # The libraries are in memory now.
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000,) * 2)
 try:
-    model.in_float32()
+    model.load("float32")
 except MemoryError:
     print("MemoryError")
 """

@@ -28,15 +28,13 @@ class Network:
         self.made.append("reference")
         return mean_colour
 
-    def in_float32(self) -> Predict:
-        self.made.append("float32")
-        return mean_colour
-
-    def narrowed(self, kind: precision.Narrow, probe: Batch) -> Predict:
-        assert probe.shape == (1, SIZE, SIZE, 3)
+    def load(self, kind: str) -> Predict:
         self.made.append(kind)
+        if kind == "float32":
+            return mean_colour
 
         def run(batch: Batch) -> Alphas:
+            assert batch.shape == (1, SIZE, SIZE, 3)
             alphas = mean_colour(batch) + np.float32(self.errors.get(kind, self.error))
             alphas[0, 0, 0] += self.at_one_pixel
             return alphas

@@ -60,14 +60,13 @@ def test_each_runtime_has_bfloat16(tiny_artifact: Path, asked: Runtime) -> None:
 
 def test_gpus_are_tensorflows(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Model:
-        def __init__(self, _path: Path, _place: ExecutionConfig) -> None: ...
+        def __init__(self, _path: Path, _place: ExecutionConfig, *, any_size: bool) -> None:
+            assert not any_size
 
-        def in_float32(self) -> object:
+        def reference(self) -> object:
             return mean_colour
 
-        reference = in_float32
-
-        def narrowed(self, _kind: str, _probe: object) -> object:
+        def load(self, _precision: str) -> object:
             return mean_colour
 
     monkeypatch.setattr(select, "TensorFlowModel", Model)

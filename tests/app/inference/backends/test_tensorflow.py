@@ -20,7 +20,10 @@ from app.inference.backends.tensorflow import (
     tensorflow,
 )
 from model import contract
+from model.u2net import u2net
 from tests.conftest import TINY_SIZE
+from training.evaluation.predict import network_at
+from training.export.artifact import Card, Packing, Serving, export_network
 
 
 def test_threads_of_a_device_are_one_batchs_and_a_gpu_has_none_of_its_own() -> None:
@@ -60,7 +63,7 @@ def test_a_gpus_network_in_16_bits_is_the_graph_as_tensorflow_optimises_it(
     monkeypatch.setattr(
         tensorflow_model, "session_config", lambda _place: tensorflow().compat.v1.ConfigProto()
     )
-    narrow = TensorFlowModel(path, ExecutionConfig("cuda", 1)).narrowed("float16", probe_picture(TINY_SIZE))
+    narrow = TensorFlowModel(path, ExecutionConfig("cuda", 1)).load("float16")
     assert 0 < np.abs(narrow(probe_picture(TINY_SIZE)) - exact).max() < TOLERANCE
 
 
@@ -88,3 +91,18 @@ print(keras.layers.Dense(2)(tensorflow().ones((1, 3))).shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(1, 2)"
+
+
+@pytest.mark.slow
+def test_one_graph_runs_pictures_of_several_sizes_and_those_of_its_own_as_before(tmp_path: Path) -> None:
+    network = u2net("lite")
+    export_network(
+        network, Serving(64), tmp_path / "lite", Card("x", "1", "", ""), packing=Packing("float32")
+    )
+    path, place = tmp_path / "lite" / contract.SAVED_MODEL_DIR, ExecutionConfig("cpu", 1)
+    own, any_size = TensorFlowModel(path, place), TensorFlowModel(path, place, any_size=True)
+    for size in (64, 96, 32):
+        picture = probe_picture(size)
+        alphas = any_size.load("float32")(np.concatenate([picture, picture]))
+        exact = own.load("float32") if size == 64 else network_at(size, tmp_path / "lite", 1.0)
+        np.testing.assert_allclose(alphas, np.repeat(exact(picture), 2, axis=0), atol=1e-5)
