@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,6 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None if seed is None else f"shuffled by --shuffle {seed}"
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seed = config.getoption("--shuffle")
     if seed is None:
@@ -43,15 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     else:
         indices = xdist_groups.shuffled([item.nodeid for item in items], seed)
         items[:] = [items[index] for index in indices]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(xdist_groups.group(item.nodeid)))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tests are told of by names that can be typed again."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        report.nodeid = xdist_groups.without_group(report.nodeid)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> xdist_groups.GroupScheduling | None:
+    return xdist_groups.GroupScheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

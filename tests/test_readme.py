@@ -6,11 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 import skimage.data
@@ -20,7 +22,9 @@ from app.settings import BUILT_IN_MODEL, Settings
 from model.contract import read_manifest
 from model.matting import FINE, REDUCTION
 from model.u2net import u2net
-from tests.support.servers import serving
+from tests.support.person_image import finds_standing
+from tests.support.servers import PATIENCE_S, serving
+from tests.support.socket_servers import served
 from tests.tools.make_pictures import PICTURES, pictures
 from tests.tools.make_tables import DOCUMENTS, TABLES, with_tables
 from training.config import load_config
@@ -130,9 +134,24 @@ def test_recipe_for_own_portraits_fits_the_built_in_model() -> None:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def stand_in() -> Iterator[str]:
+    """A service in this process that sees a person in every photo."""
+    with served(create_app(Settings(), finds_standing)) as address:
+        ends = time.monotonic() + PATIENCE_S
+        while httpx.get(f"{address}/readyz").status_code != 200:
+            assert time.monotonic() < ends
+        yield address
+
+
+@pytest.fixture(scope="module")
+def built_in() -> Iterator[str]:
     with serving(BUILT_IN_MODEL, MATTE_MAX_BATCH_SIZE="1") as (_, address):
         yield address
+
+
+@pytest.fixture(params=["stand_in", pytest.param("built_in", marks=pytest.mark.slow)])
+def address(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
@@ -176,8 +195,8 @@ def test_python_program_works_as_it_stands(
 
 
 @pytest.mark.slow
-def test_pictures_are_of_the_built_in_model(address: str) -> None:
+def test_pictures_are_of_the_built_in_model(built_in: str) -> None:
     """Within what JPEG and the CPU's precision change: 2 of 255 on average. Version 3's were 14 off version 4's."""
-    for name, made in pictures(skimage.data.astronaut(), address).items():
+    for name, made in pictures(skimage.data.astronaut(), built_in).items():
         shown = cv2.imread(str(PICTURES / name))[..., ::-1]
         assert np.abs(shown.astype(int) - made).mean() < 2, f"{name}: run make docs"

@@ -57,6 +57,7 @@ def found(paths: list[Path]) -> list[tuple[str, str, int]]:
         )
 
 
+@pytest.mark.slow  # looks for each kind of secret in each line of all files
 def test_repository_holds_no_secret() -> None:
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("what belongs to the repository is known only where git is")

@@ -97,6 +97,7 @@ def test_installed_program_names_its_commands(program: Path, tmp_path: Path) -> 
         assert f" {command} " in done.stdout
 
 
+@pytest.mark.slow  # with the whole network, in a process of its own
 def test_installed_program_makes_a_matte_with_the_model_inside_the_wheel(
     program: Path, tmp_path: Path
 ) -> None:

@@ -1,8 +1,9 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support.xdist_groups import LONG, group, is_long, shuffled, without_group
+from tests.support.xdist_groups import LONG, GroupScheduling, group, is_long, shuffled
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,21 +47,53 @@ def test_shuffled_files_of_a_group_stay_together() -> None:
         assert abs(places.index(0) - places.index(21)) == 1
 
 
-@pytest.mark.parametrize(
-    "nodeid",
-    [
-        "tests/test_a.py::test_b",
-        "tests/test_a.py::test_b[x@y]",
-        "tests/app/web/test_queue.py::test_b[@browser]",
-    ],
-)
-def test_a_test_is_told_of_without_its_group(nodeid: str) -> None:
-    assert without_group(nodeid) == nodeid
-    assert without_group(f"{nodeid}@{group(nodeid)}") == nodeid
+class Process:
+    """One of pytest-xdist's, with the indices of the tests that it was given."""
+
+    gateway = SimpleNamespace(id="gw")
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.given += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
 
 
-def test_every_test_is_marked_with_its_group(request: pytest.FixtureRequest) -> None:
-    for item in request.session.items:
-        marker = item.get_closest_marker("xdist_group")
-        assert marker is not None
-        assert marker.args == (group(without_group(item.nodeid)),)
+def test_make_tests_option_deals_out_groups_whole_whatever_their_tests_are_named(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, option = request.config, request.config.option
+    for name, value in {"dist": "loadgroup", "tx": ["2*popen"], "loadscopereorder": False}.items():
+        monkeypatch.setattr(option, name, value)
+    scheduler = config.hook.pytest_xdist_make_scheduler(config=config, log=None)
+    assert isinstance(scheduler, GroupScheduling)
+    nodeids = [
+        *(
+            f"tests/app/web/test_{file}.py::test_{i}[a::b@c]"
+            for file in ("queue", "editor")
+            for i in range(3)
+        ),
+        *(f"tests/test_a.py::test_{i}" for i in range(4)),
+        *(f"tests/test_b.py::test_{i}" for i in range(5)),
+    ]
+    processes = [Process(), Process()]
+    for process in processes:
+        scheduler.add_node(process)
+        scheduler.add_node_collection(process, nodeids)
+    scheduler.schedule()
+    assert [process.given for process in processes] == [[*range(6)], [*range(6, 10)]]
+    for index in range(6, 10):
+        scheduler.mark_test_complete(processes[1], index)
+    assert processes[1].given == [*range(6, 15)]
+
+
+def test_other_schedulers_are_left_as_they_are(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request.config.option, "dist", "load")
+    scheduler = request.config.hook.pytest_xdist_make_scheduler(config=request.config, log=None)
+    assert not isinstance(scheduler, GroupScheduling)

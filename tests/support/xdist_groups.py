@@ -1,6 +1,7 @@
 """How tests are dealt out to the processes of `make test`: each file whole, some files together, the longest first.
 
-For pytest's own option `--dist loadgroup`, which keeps the tests of a group in one process.
+`--dist loadgroup` gets a scheduler of its own. pytest-xdist's tells groups by what it adds to the tests' names; from
+pytest 9.2 on nothing can be added, and it deals out each test alone (pytest-xdist's issue 1386).
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from typing import Final
+
+from xdist.scheduler import LoadScopeScheduling
 
 # What the files of a group start is shared by them, or too large to be there twice.
 GROUPS: Final = {
@@ -25,6 +28,8 @@ LONG: Final = (
     "tests/training/engine/test_distributed.py",
     "tests/training/export/test_import_weights.py",
     "tests/training/data/test_input_pipeline.py",
+    "tests/training/engine/test_train_step.py",
+    "tests/training/test_upright.py",
     "tests/app/inference/backends/test_int8.py",
 )
 
@@ -36,12 +41,6 @@ def file_of(nodeid: str) -> str:
 def group(nodeid: str) -> str:
     """The file of a test, or its file's group."""
     return next((name for start, name in GROUPS.items() if nodeid.startswith(start)), file_of(nodeid))
-
-
-def without_group(nodeid: str) -> str:
-    """The test's own name: for `--dist loadgroup` pytest-xdist ends it with `@` and the group."""
-    name, _, last = nodeid.rpartition("@")
-    return name if name and last == group(name) else nodeid
 
 
 def is_long(nodeid: str) -> bool:
@@ -62,3 +61,10 @@ def shuffled(nodeids: Sequence[str], seed: int) -> list[int]:
         return groups[group(nodeid)], files[file_of(nodeid)], tests[nodeid]
 
     return sorted(range(len(nodeids)), key=rank)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a process one group after another, in the order in which the tests are collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)

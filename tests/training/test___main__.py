@@ -110,74 +110,87 @@ def test_a_quick_look_decodes_nothing(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "inspect", root) == 1
 
 
-# The packages that only the extra `train` brings, taken away; what follows is the command line.
+# The packages that only the extra `train` brings, taken away. The last line has how each command and each import
+# ended: by which exit status or traceback, and with which output.
 WITHOUT_EXTRA = """
-import sys
+import contextlib, importlib, io, json, sys, traceback
 
 class Nowhere:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("matplotlib", "tensorboard"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+def told(act):
+    out, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(out):
+        try:
+            act()
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            code = traceback.format_exc()
+    return code, out.getvalue().replace("\\n", "")
+
+def call(arguments):
+    sys.argv = ["training", *arguments]
+    main()
+
 sys.meta_path.insert(0, Nowhere())
+commands, modules = json.loads(sys.argv[1])
 from training.__main__ import main
-main()
+ends = [told(lambda: call(each)) for each in commands]
+ends += [told(lambda: importlib.import_module(name)) for name in modules]
+print(json.dumps(ends))
 """
-
-
-def command_line(program, folder, *arguments):
-    """The exit status, standard output in one line, and standard error."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-    return done.returncode, done.stdout.replace("\n", ""), done.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("train", "run.toml", *OWN),
-        ("plot", "run"),
-        ("evaluate", "artifact", *OWN, "--split", "held-out", "--report", "report"),
-    ],
-    ids=lambda arguments: arguments[0],
+MODULES = ("training.export.artifact", "training.export.import_weights", "training.evaluation.evaluate")
+WITH_PLOTS = (
+    ("train", "run.toml", *OWN),
+    ("plot", "run"),
+    ("evaluate", "artifact", *OWN, "--split", "held-out", "--report", "report"),
 )
-def test_what_needs_plots_says_in_one_sentence_what_to_install(arguments, tmp_path, tiny_artifact):
-    write_own_folder(tmp_path / "own", 2)
-    (tmp_path / "run.toml").write_text(DOCUMENT)
-    (tmp_path / "artifact").symlink_to(tiny_artifact)
-    code, out, err = command_line(WITHOUT_EXTRA, tmp_path, *arguments)
-    assert (code, err) == (1, "")
+WITHOUT_PLOTS = (
+    ("inspect", "own", "--out", "sheet.png"),
+    ("evaluate", "artifact", *OWN, "--split", "held-out", "--mattes", "mattes"),
+    ("score", "own/mask", "own/mask"),
+)
+
+
+@pytest.fixture(scope="module")
+def without_extra(tmp_path_factory, tiny_artifact):
+    """How each of WITH_PLOTS, WITHOUT_PLOTS and MODULES ends: in one process, because TensorFlow takes seconds."""
+    folder = tmp_path_factory.mktemp("without_extra")
+    write_own_folder(folder / "own", 2)
+    (folder / "run.toml").write_text(DOCUMENT)
+    (folder / "artifact").symlink_to(tiny_artifact)
+    asked = json.dumps([[*WITH_PLOTS, *WITHOUT_PLOTS], MODULES])
+    command = [sys.executable, "-c", WITHOUT_EXTRA, asked]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (folder / "runs").exists()
+    ends = map(tuple, json.loads(done.stdout.splitlines()[-1]))
+    return dict(zip((*WITH_PLOTS, *WITHOUT_PLOTS, *MODULES), ends, strict=True))
+
+
+@pytest.mark.parametrize("arguments", WITH_PLOTS, ids=lambda arguments: arguments[0])
+def test_what_needs_plots_says_in_one_sentence_what_to_install(arguments, without_extra):
+    code, out = without_extra[arguments]
+    assert code == 1
     assert re.fullmatch(
         r"error: this needs (matplotlib|tensorboard), which is not installed: "
         r"\S+ -m pip install 'u2matte\[train\]'",
         out,
     )
-    assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("inspect", "own", "--out", "sheet.png"),
-        ("evaluate", "artifact", *OWN, "--split", "held-out", "--mattes", "mattes"),
-        ("score", "own/mask", "own/mask"),
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_what_needs_no_plots_runs_without_them(arguments, tmp_path, tiny_artifact):
-    write_own_folder(tmp_path / "own", 2)
-    (tmp_path / "artifact").symlink_to(tiny_artifact)
-    code, out, err = command_line(WITHOUT_EXTRA, tmp_path, *arguments)
-    assert (code, err) == (0, ""), out
+@pytest.mark.parametrize("arguments", WITHOUT_PLOTS, ids=lambda arguments: arguments[0])
+def test_what_needs_no_plots_runs_without_them(arguments, without_extra):
+    code, out = without_extra[arguments]
+    assert code == 0, out
 
 
-@pytest.mark.parametrize(
-    "module", ["training.export.artifact", "training.export.import_weights", "training.evaluation.evaluate"]
-)
-def test_modules_of_commands_without_plots_load_without_them(module, tmp_path):
-    program = WITHOUT_EXTRA.replace("from training.__main__ import main\nmain()", f"import {module}")
-    code, _, err = command_line(program, tmp_path)
-    assert code == 0, err
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_of_commands_without_plots_load_without_them(module, without_extra):
+    assert without_extra[module] == (0, "")
 
 
 def test_mattes_are_scored_without_tensorflow(tmp_path):

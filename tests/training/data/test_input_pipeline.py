@@ -34,8 +34,14 @@ def batches(sources, first, last, *, seed=3, batch_size=2, replicas=ALL_REPLICAS
     return [tuple(part.numpy() for part in batch) for batch in samples]
 
 
-def test_batches_have_the_promised_shapes_and_ranges(sources):
-    image, alpha, index = batches(sources, 0, 1)[0]
+@pytest.fixture(scope="module")
+def ten(sources):
+    """The first ten batches of a run."""
+    return batches(sources, 0, 10)
+
+
+def test_batches_have_the_promised_shapes_and_ranges(ten):
+    image, alpha, index = ten[0]
     assert image.shape == (2, 64, 64, 3)
     assert alpha.shape == (2, 64, 64, 1)
     assert image.dtype == alpha.dtype == np.float32
@@ -46,24 +52,22 @@ def test_batches_have_the_promised_shapes_and_ranges(sources):
     assert index.shape == (2,)
 
 
-def test_a_run_cut_anywhere_sees_the_same_samples(sources):
-    whole = batches(sources, 0, 7)
-    resumed = batches(sources, 4, 7)
-    assert len(whole) == 7
-    for expected, actual in zip(whole[4:], resumed, strict=True):
+def test_a_run_cut_anywhere_sees_the_same_samples(sources, ten):
+    assert len(ten) == 10
+    for expected, actual in zip(ten[4:7], batches(sources, 4, 7), strict=True):
         for a, b in zip(expected, actual, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_every_epoch_shows_every_pair_once_in_its_own_order(sources):
-    indices = np.concatenate([index for _, _, index in batches(sources, 0, 10)])
+def test_every_epoch_shows_every_pair_once_in_its_own_order(ten):
+    indices = np.concatenate([index for _, _, index in ten])
     epochs = indices.reshape(4, 5)
     assert [sorted(epoch) for epoch in epochs.tolist()] == [[0, 1, 2, 3, 4]] * 4
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
 
 
-def test_another_seed_gives_other_samples(sources):
-    assert not np.array_equal(batches(sources, 0, 1)[0][0], batches(sources, 0, 1, seed=4)[0][0])
+def test_another_seed_gives_other_samples(sources, ten):
+    assert not np.array_equal(ten[0][0], batches(sources, 0, 1, seed=4)[0][0])
 
 
 def test_hosts_and_replicas_together_make_the_whole_batch(sources):

@@ -36,20 +36,34 @@ def begin(**changes):
     return state, compile_train_step(tf.distribute.OneDeviceStrategy("/cpu:0"), state, config)
 
 
-def test_the_loss_falls_and_is_that_of_the_network_before_the_step():
-    state, step = begin()
+@pytest.fixture(scope="module")
+def plain():
+    """Eight steps as they are without any options, and a ninth with a request to stop: the loss that is to be before
+    the first, the results, and the counts of steps and updates after the eighth. To compile a step takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_network.use(patch)
+        state, step = begin()
     logits = state.network((IMAGE / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], training=True)
     expected = float(deep_supervision_loss(ALPHA, logits, CONFIG.loss))
-    losses = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(8)]
+    results = [StepResult.read(step(IMAGE, ALPHA, GO_ON)) for _ in range(8)]
+    counts = state.step.numpy(), state.updates.numpy()
+    return expected, [*results, StepResult.read(step(IMAGE, ALPHA, STOP))], counts
+
+
+def losses_of(results):
+    return [result.loss for result in results]
+
+
+def test_the_loss_falls_and_is_that_of_the_network_before_the_step(plain):
+    expected, results, counts = plain
+    losses = losses_of(results[:8])
     assert losses[0] == pytest.approx(expected, rel=1e-5)
     assert losses == sorted(losses, reverse=True)
-    assert state.step.numpy() == state.updates.numpy() == 8
+    assert counts == (8, 8)
 
 
-def test_a_request_to_stop_is_told():
-    _, step = begin()
-    assert not StepResult.read(step(IMAGE, ALPHA, GO_ON)).stop
-    assert StepResult.read(step(IMAGE, ALPHA, STOP)).stop
+def test_a_request_to_stop_is_told(plain):
+    assert [result.stop for result in plain[1]] == [False] * 8 + [True]
 
 
 def test_parts_of_equal_pictures_give_the_gradient_of_the_whole():
@@ -108,24 +122,20 @@ def test_training_with_held_statistics_begins_with_the_function_that_is_served()
     assert StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_float16_learns_as_float32_does():
-    losses = {}
-    for precision in ("float32", "float16"):
-        keras.mixed_precision.set_global_policy("mixed_float16" if precision == "float16" else "float32")
-        try:
-            _, step = begin(precision=precision)
-            losses[precision] = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(4)]
-        finally:
-            keras.mixed_precision.set_global_policy("float32")
-    np.testing.assert_allclose(losses["float16"], losses["float32"], rtol=5e-3)
+def test_float16_learns_as_float32_does(plain):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        _, step = begin(precision="float16")
+        losses = losses_of(StepResult.read(step(IMAGE, ALPHA, GO_ON)) for _ in range(4))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    np.testing.assert_allclose(losses, losses_of(plain[1][:4]), rtol=5e-3)
 
 
-def test_xla_computes_the_same():
-    losses = {}
-    for xla in (False, True):
-        _, step = begin(xla=xla)
-        losses[xla] = [StepResult.read(step(IMAGE, ALPHA, GO_ON)).loss for _ in range(3)]
-    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
+def test_xla_computes_the_same(plain):
+    _, step = begin(xla=True)
+    losses = losses_of(StepResult.read(step(IMAGE, ALPHA, GO_ON)) for _ in range(3))
+    np.testing.assert_allclose(losses, losses_of(plain[1][:3]), rtol=1e-4)
 
 
 @pytest.mark.slow
