@@ -249,7 +249,6 @@ OF_SEVERAL_MODULES = {
     "tests/app/imaging/test_hostile_images.py",
     "tests/app/test_built_in_model.py",
     "tests/app/test_faults.py",
-    "tests/training/test_package.py",
     "tests/training/test_run.py",
     "tests/training/test_upright.py",
 }

@@ -4,8 +4,8 @@
 
 The yardstick is U²-Net lite at 320² in float32 by ONNX Runtime, which is rembg's smallest network as rembg runs it;
 untrained and built on the spot, since weights cost nothing. Beside it the same as the service runs it. Networks
-take turns within each round, so that a slow minute hits all alike; the ratio is the mean of the rounds' ratios. What a
-cascade of input sizes costs depends on the photo: each round takes the next of --photos, by default a portrait alone.
+take turns within each round, so that a slow minute hits all alike; the ratio is the mean of the rounds' ratios. What
+a cascade of input sizes costs depends on the photo: each round takes the next of --photos, by default one portrait.
 """
 
 from __future__ import annotations
