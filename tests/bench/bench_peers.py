@@ -7,7 +7,8 @@ rembg is installed into a virtual environment of its own (--venv, by default in 
 the artifact's network as an ONNX file in float32, of which ONNX Runtime's alpha is compared with TensorFlow's first.
 rembg's U²-Net session always brings a photo to 320 × 320; the file's first node, a resize that takes less than a
 hundredth of the network's time, brings that to the network's own square. So both run the same layers on the same
-number of pixels; how is each one's own affair: the service in 8 or 16 bits where the CPU has them and in batches,
+number of pixels, and the service leaves the cascade of sizes out; how is each one's own affair: the service in 8 or
+16 bits where the CPU has them and in batches,
 rembg photo by photo. What the service does beyond rembg is in its time: its edges are refined on the full photo,
 rembg's mask is only enlarged. With --peer-model rembg runs that file as it is: one of its own (`~/.u2net/u2net.onnx`)
 beside the artifact that was imported from it, or its smallest beside the built-in model.
@@ -29,7 +30,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -40,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import BUILT_IN_MODEL
+from model.contract import read_manifest, write_manifest
 from tests.bench.cpu_share import watched
 from tests.bench.load import Send, closed_loop, photo, posting
 from tests.bench.peer_figures import TASKS, Comparison, Measured, Run, table
@@ -135,9 +137,11 @@ def compare(artifact: Path, folder: Path, options: Turns, peer_model: Path | Non
         difference = None
         if peer_model:
             shutil.copyfile(peer_model, model)
+            served = artifact
         else:
-            difference = _exported(artifact, model)
-        with serving(artifact) as (process, address), serving_rembg(peer, model.parent) as (pid, other):
+            served = _at_one_size(artifact, Path(home) / "served")
+            difference = _exported(served, model)
+        with serving(served) as (process, address), serving_rembg(peer, model.parent) as (pid, other):
             ours = {kind: posting(address, path, data) for kind, path in PATHS.items()}
             theirs = {kind: removing(other, data, model, only_mask=kind == "matte") for kind in PATHS}
             service, rembg = in_turns(
@@ -149,6 +153,13 @@ def compare(artifact: Path, folder: Path, options: Turns, peer_model: Path | Non
     if not peer_model and comparison.matte_difference > MATTE_TOLERANCE:
         raise ValueError(f"the mattes differ by {comparison.matte_difference:.3f}: not the same network")
     return comparison
+
+
+def _at_one_size(artifact: Path, copy: Path) -> Path:
+    """A copy of the artifact that runs at its input size alone, as rembg does."""
+    shutil.copytree(artifact, copy)
+    write_manifest(copy, replace(read_manifest(copy), cascade={}))
+    return copy
 
 
 def _exported(artifact: Path, model: Path) -> float:
