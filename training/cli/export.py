@@ -44,7 +44,7 @@ Cascade = Annotated[
     typer.Option(
         metavar="SIZE:CONFIDENCE,…",
         help="Squares that the network is run at, one after the other, each until its confidence is reached, as "
-        "256:0.965,320:0.94,384:0; --serve-size is one of them.",
+        "256:0.96,320:0.94,384:0; --serve-size is one of them.",
     ),
 ]
 BlendArtifact = Annotated[
@@ -103,7 +103,7 @@ def _cascade(text: str) -> dict[int, float]:
         pairs = [part.split(":") for part in text.split(",") if part]
         return {int(size): float(confident) for size, confident in pairs}
     except ValueError:
-        raise ValueError(f"--cascade {text}: write SIZE:CONFIDENCE,… as 256:0.965,320:0.94,384:0") from None
+        raise ValueError(f"--cascade {text}: write SIZE:CONFIDENCE,… as 256:0.96,320:0.94,384:0") from None
 
 
 def _report_export(exported: Exported, artifact_dir: Path) -> None:

@@ -111,6 +111,29 @@ def test_warming_runs_every_allowed_size_once() -> None:
     assert seen == [1, 2, 4]
 
 
+def test_later_sizes_of_a_cascade_see_padded_batches_of_what_is_left() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def run(batch: Batch) -> Alphas:
+        """Sure of nothing but the first picture, which is black."""
+        seen.append((len(batch), batch.shape[1]))
+        return np.where(batch.max(axis=-1) > 0, 0.5, 0).astype(np.float32)
+
+    small, large = TINY_SIZE, 2 * TINY_SIZE
+    manifest = Manifest("x", "1", small, "stretch", {}, cascade={str(small): 0.9, str(large): 0.0})
+    cascade = Predictor(manifest, "none", "float32", (1, 2, 4), run)
+    batch = np.concatenate([np.zeros_like(random_batch(1)), random_batch(3) | 1])
+    alphas = cascade.predict(batch)
+    assert seen == [(4, small), (4, large)]
+    assert alphas.shape == batch.shape[:3]
+    seen.clear()
+    cascade.predict(batch[:2])
+    assert seen == [(2, small), (1, large)]
+    seen.clear()
+    cascade.warm()
+    assert seen == [(size, side) for side in (small, large) for size in (1, 2, 4)]
+
+
 def test_output_of_another_shape_is_an_error() -> None:
     with pytest.raises(InferenceFailed, match="shape"):
         stand_in(lambda batch: mean_colour(batch)[:, 1:]).predict(random_batch(1))

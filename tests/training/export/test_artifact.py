@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.contract import ACTIVATIONS_FILE, SAVED_MODEL_DIR, read_activations, verify
+from model.contract import ACTIVATIONS_FILE, SAVED_MODEL_DIR, ContractError, read_activations, verify
 from model.u2net import u2net
 from tests.training import constant_channel, shallow_network
+from training.evaluation.predict import load_cascade
 from training.export import artifact as export
 from training.export.artifact import Card, ExportError, Packing, Serving, export_network
 from training.export.calibration import Cost
@@ -85,6 +86,7 @@ def test_training_goes_on_from_8_bits_as_they_are_served(network, photos, tmp_pa
         np.testing.assert_allclose(now, then, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_float_storage_may_be_calibrated_too(network, photos, tmp_path):
     exported = export_network(network, SERVING, tmp_path / "made", CARD, packing=Packing("float16", photos))
     assert exported.in_8_bits is not None
@@ -109,6 +111,7 @@ def test_8_bits_without_photos_are_refused_before_any_work(network, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("storage", "cost", "advice"),
     [
@@ -130,6 +133,7 @@ def test_single_pixels_of_a_steep_step_do_not_speak_against_16_bits():
     export._check_cost("float16", Cost(0.0001, 0.9 * export.FLOAT16_TOLERANCE))
 
 
+@pytest.mark.slow
 def test_blend_is_the_mean_of_both_and_needs_equal_statistics(network, tmp_path):
     export_network(network, SERVING, tmp_path / "before", CARD, packing=Packing("float32"))
     before = network.get_weights()
@@ -142,3 +146,19 @@ def test_blend_is_the_mean_of_both_and_needs_equal_statistics(network, tmp_path)
     network.get_layer("stage1.rebnconvin.bn_s1").moving_mean.assign_add(np.ones(64, np.float32))
     with pytest.raises(ExportError, match="other batch norm statistics"):
         export._blend(network, export.Blend(tmp_path / "before", 0.4))
+
+
+@pytest.mark.slow
+def test_cascade_is_written_into_the_manifest_and_must_name_the_served_size(network, tmp_path):
+    cascade = {96: 0.0, 64: 0.9}
+    made = export_network(
+        network, Serving(64, cascade=cascade), tmp_path / "made", CARD, packing=Packing("float32")
+    )
+    assert made.manifest.cascade == {"64": 0.9, "96": 0.0}
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    assert load_cascade(tmp_path / "made", made.manifest)(noise).shape == (2, 64, 64)
+    with pytest.raises(ContractError, match="cascade must name input_size"):
+        export_network(
+            network, Serving(64, cascade={96: 0.0}), tmp_path / "other", CARD, packing=Packing("float32")
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

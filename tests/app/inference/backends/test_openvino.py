@@ -53,6 +53,7 @@ def difference(run: Predict, exact: np.ndarray) -> float:
     return float(np.abs(alphas - exact).mean())
 
 
+@pytest.mark.slow
 def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
     model = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1))
     assert difference(model.reference(), exact) < FLOAT32_NOISE
@@ -60,6 +61,7 @@ def test_built_in_model_gives_tensorflows_alphas(exact: np.ndarray) -> None:
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+@pytest.mark.slow
 def test_built_in_model_in_bfloat16_is_close_to_tensorflows_float32(exact: np.ndarray) -> None:
     quick = OpenVinoModel(BUILT_IN, exact.shape[1], ExecutionConfig("cpu", 1)).load("bfloat16")
     assert FLOAT32_NOISE < difference(quick, exact) <= TOLERANCE
@@ -150,6 +152,7 @@ def test_failed_run_leaves_nobody_inside() -> None:
             run(random_batch(1))
 
 
+@pytest.mark.slow
 def test_alphas_by_several_cores_are_those_by_one() -> None:
     size = contract.read_manifest(BUILT_IN_MODEL).input_size
     pool = OpenVinoModel(BUILT_IN, size, ExecutionConfig("cpu", threads=1, lanes=2)).load("float32")
@@ -176,6 +179,7 @@ def test_pictures_larger_than_the_models_own_are_run_by_several_cores_one_at_a_t
             waiting.result(timeout=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_one_network_runs_pictures_of_several_sizes(precision: str) -> None:
     size, activations = (
@@ -307,6 +311,7 @@ def test_python_without_openvino_is_told_apart(tiny_artifact: Path, monkeypatch:
         tiny(tiny_artifact)
 
 
+@pytest.mark.slow
 def test_memory_that_is_too_short_is_said_as_python_says_it() -> None:
     program = """
 import resource, sys
