@@ -81,7 +81,7 @@ def _centred(share: float, size: int) -> slice:
 def stretch(pixels: Pixels, height: int, width: int) -> Pixels:
     """To `[height,width]`, each axis on its own: one that shrinks is averaged, so that no detail aliases; then one
     that grows is bilinear."""
-    if pixels.shape[0] >= 4 * height and pixels.shape[1] >= 4 * width:
+    if pixels.shape[0] >= 3 * height and pixels.shape[1] >= 3 * width:
         pixels = _halved(pixels)
     now_high, now_wide = pixels.shape[:2]
     shrunk = (min(now_wide, width), min(now_high, height))
