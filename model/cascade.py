@@ -48,15 +48,15 @@ def run_cascade(squares: Image, network: Network, manifest: Manifest) -> Alpha:
         return network(squares)
     alphas: list[Alpha] = [np.empty(0, np.float32)] * len(squares)
     best = np.full(len(squares), -np.inf)
-    open_ = np.arange(len(squares))
+    undecided = np.arange(len(squares))
     for stage in (first, *later):
-        seen = np.stack([stretch(squares[number], stage.size, stage.size) for number in open_])
-        for number, alpha in zip(open_, network(seen), strict=True):
+        seen = np.stack([stretch(squares[number], stage.size, stage.size) for number in undecided])
+        for number, alpha in zip(undecided, network(seen), strict=True):
             sure = confidence(alpha, manifest.sharpness)
             if not sure <= best[number]:
                 alphas[number], best[number] = alpha, sure
-        open_ = open_[best[open_] < stage.confident]
-        if not len(open_):
+        undecided = undecided[best[undecided] < stage.confident]
+        if not len(undecided):
             break
     side = squares.shape[1]
     return np.stack([stretch(alpha, side, side) for alpha in alphas])
