@@ -111,21 +111,10 @@ def load_cascade(artifact: Path, manifest: Manifest) -> Network:
     networks = {
         size: load_network(artifact)
         if size == manifest.input_size
-        else network_at(size, artifact, manifest.sharpness)
+        else load_any_size_network(artifact, manifest, size)
         for size in sizes
     }
     return partial(run_cascade, network=lambda images: networks[images.shape[1]](images), manifest=manifest)
-
-
-def network_at(size: int, artifact: Path, sharpness: float) -> Network:
-    """The network at an input size that its SavedModel was not exported for."""
-    model = rebuild_network(artifact, size)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
-    def alphas(images: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(sharpness * model(normalise(images), training=False)[0])
-
-    return lambda images: np.asarray(alphas(tf.constant(images)))[:, :, :, 0]
 
 
 def load_network(artifact: Path) -> Network:
@@ -140,17 +129,16 @@ def load_network(artifact: Path) -> Network:
     return network
 
 
-def load_any_size_network(artifact: Path, manifest: Manifest) -> Network:
-    """The same network for squares and oblongs of any size that 32 divides."""
-    model = rebuild_network(artifact)
+def load_any_size_network(artifact: Path, manifest: Manifest, size: int | None = None) -> Network:
+    """The same network for squares of `size` pixels, or for squares and oblongs of any size that 32 divides."""
+    model = rebuild_network(artifact, size)
 
-    def network(images: Image) -> Alpha:
-        # Not compiled: Keras's upsampling wants sizes that it knows, and almost every picture has its own.
-        logits = model(normalise(tf.constant(images)), training=False)[0]
-        alpha: Alpha = tf.sigmoid(manifest.sharpness * logits).numpy()
-        return alpha[:, :, :, 0]
+    def alphas(images: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(manifest.sharpness * model(normalise(images), training=False)[0])
 
-    return network
+    # Compiled for one size alone: Keras's upsampling wants sizes that it knows, and almost every picture has its own.
+    run = alphas if size is None else tf.function(alphas)
+    return lambda images: np.asarray(run(tf.constant(images)))[:, :, :, 0]
 
 
 def read_sample(pair: Pair) -> Sample:

@@ -39,10 +39,6 @@ class CompiledCache:
         self._folder = folder
         self._model = f"{model}\0{compiler}\0{_machine()}\0{_own_code()}"
 
-    @property
-    def enabled(self) -> bool:
-        return self._folder is not None
-
     def get(self, key: str) -> memoryview | None:
         """The content of an entry, mapped into memory, or None if it is missing or damaged."""
         if self._folder is None:

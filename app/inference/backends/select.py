@@ -148,14 +148,14 @@ def _load_by_openvino(
     return LoadedNetwork(run, OPENVINO, chosen)
 
 
-def _log_cost(precision_: str, requested: Precision) -> None:
+def _log_cost(chosen: str, requested: Precision) -> None:
     """Log what a CPU costs that could be faster, by the ratios of docs/capacity.md."""
-    if precision_ == precision.EIGHT_BITS and not has_int8_dot_product():
+    if chosen == precision.EIGHT_BITS and not has_int8_dot_product():
         _log.info(
             "this CPU has neither VNNI nor AMX: the network in 8 bits takes half of float32's time here, a quarter "
             "with them"
         )
-    elif precision_ == precision.FLOAT32 and requested == "auto":
+    elif chosen == precision.FLOAT32 and requested == "auto":
         _log.info(
             "the network runs in float32: 8 bits, which take half of its time or less, need an x86 CPU with AVX2 "
             "and a model that was exported with --calibrate"

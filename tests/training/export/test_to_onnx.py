@@ -14,7 +14,7 @@ from training.evaluation.predict import load_network
 from training.export.artifact import Card, Packing, Serving, export_network
 from training.export.import_weights import assign_official, import_weights
 from training.export.parity_images import parity_images
-from training.export.to_onnx import PARITY_TOLERANCE, OnnxExportError, normalised_picture, to_onnx
+from training.export.to_onnx import OnnxExportError, normalised_picture, to_onnx
 from training.weights.artifact_weights import rebuild_network
 
 pytestmark = pytest.mark.slow  # builds whole networks in TensorFlow
@@ -62,12 +62,13 @@ def test_file_gives_the_artifacts_alpha_for_any_number_of_pictures(artifact, exp
     assert np.ptp(expected) > 0.5
     result, file = exported[form, kept]
     assert result.manifest == verify(artifact)
-    assert result.difference < PARITY_TOLERANCE / 2
+    assert result.difference < 1e-4
     if form == "pixels":
         given = alphas(file, pictures)[:, :, :, 0]
     else:
         given = alphas(file, normalised_picture(pictures))[:, 0]
-    np.testing.assert_allclose(given, expected, atol=PARITY_TOLERANCE / 2)
+    # TensorFlow adds in another order on CPUs without AVX-512: 1.1e-4 was seen there in one pixel of 12,288.
+    np.testing.assert_allclose(given, expected, atol=2e-4)
 
 
 def test_normalised_form_takes_other_sizes_as_rembg_gives_them(exported):
@@ -76,7 +77,7 @@ def test_normalised_form_takes_other_sizes_as_rembg_gives_them(exported):
     expected = alphas(exported["normalised", False][1], normalised_picture(small))
     # Bilinear from pixels that were repeated: the middle one of three or five is the pixel itself.
     given = alphas(exported["normalised", False][1], normalised_picture(large))
-    np.testing.assert_allclose(given, expected, atol=PARITY_TOLERANCE / 2)
+    np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("form", "kept"), [("pixels", False), ("normalised", True)])
@@ -88,7 +89,7 @@ def test_what_leaves_comes_back_the_same(artifact, exported, tmp_path, form, kep
     pictures = parity_images(SIZE)
     expected = load_network(artifact)(pictures)
     # Batch norm that was folded rounds otherwise, and the network multiplies that.
-    np.testing.assert_allclose(load_network(tmp_path / "back")(pictures), expected, atol=PARITY_TOLERANCE / 2)
+    np.testing.assert_allclose(load_network(tmp_path / "back")(pictures), expected, atol=1e-4)
     if kept:
         weights = rebuild_network(tmp_path / "back").get_weights()
         for now, then in zip(weights, rebuild_network(artifact).get_weights(), strict=True):

@@ -23,7 +23,7 @@ from app.inference.backends.tensorflow import TensorFlowModel
 from app.settings import BUILT_IN_MODEL
 from model import contract
 from tests.conftest import TINY_SIZE
-from training.evaluation.predict import network_at
+from training.evaluation.predict import load_any_size_network
 
 # float32 on both sides; the convolutions add in another order than NumPy's mean.
 FLOAT32_NOISE = 1e-5
@@ -191,7 +191,7 @@ def test_one_network_runs_pictures_of_several_sizes(precision: str) -> None:
     run = OpenVinoModel(BUILT_IN, size, place, others=sizes, activations=activations).load(precision)
     for each in sizes:
         picture = probe_picture(each)
-        exact = network_at(each, BUILT_IN_MODEL, contract.read_manifest(BUILT_IN_MODEL).sharpness)(picture)
+        exact = load_any_size_network(BUILT_IN_MODEL, contract.read_manifest(BUILT_IN_MODEL), each)(picture)
         off = np.abs(run(picture) - exact)
         assert off.mean() < (FLOAT32_NOISE if precision == "float32" else TOLERANCE / 4)
 

@@ -22,7 +22,7 @@ from app.inference.backends.tensorflow import (
 from model import contract
 from model.u2net import u2net
 from tests.conftest import TINY_SIZE
-from training.evaluation.predict import network_at
+from training.evaluation.predict import load_any_size_network
 from training.export.artifact import Card, Packing, Serving, export_network
 
 
@@ -95,14 +95,13 @@ print(keras.layers.Dense(2)(tensorflow().ones((1, 3))).shape)
 
 @pytest.mark.slow
 def test_one_graph_runs_pictures_of_several_sizes_and_those_of_its_own_as_before(tmp_path: Path) -> None:
-    network = u2net("lite")
-    export_network(
-        network, Serving(64), tmp_path / "lite", Card("x", "1", "", ""), packing=Packing("float32")
-    )
+    network, card = u2net("lite"), Card("x", "1", "", "")
+    made = export_network(network, Serving(64), tmp_path / "lite", card, packing=Packing("float32"))
     path, place = tmp_path / "lite" / contract.SAVED_MODEL_DIR, ExecutionConfig("cpu", 1)
-    own, any_size = TensorFlowModel(path, place), TensorFlowModel(path, place, any_size=True)
+    own = TensorFlowModel(path, place).load("float32")
+    any_size = TensorFlowModel(path, place, any_size=True).load("float32")
     for size in (64, 96, 32):
         picture = probe_picture(size)
-        alphas = any_size.load("float32")(np.concatenate([picture, picture]))
-        exact = own.load("float32") if size == 64 else network_at(size, tmp_path / "lite", 1.0)
+        alphas = any_size(np.concatenate([picture, picture]))
+        exact = own if size == 64 else load_any_size_network(tmp_path / "lite", made.manifest, size)
         np.testing.assert_allclose(alphas, np.repeat(exact(picture), 2, axis=0), atol=1e-5)
