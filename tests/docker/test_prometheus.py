@@ -31,7 +31,7 @@ with_promtool = pytest.mark.skipif(
     [
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"],
-        ["test", "rules", "alerts_test.yml"],
+        pytest.param(["test", "rules", "alerts_test.yml"], marks=pytest.mark.slow),
     ],
     ids=["config", "rules", "alerts"],
 )

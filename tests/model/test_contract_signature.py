@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.settings import BUILT_IN_MODEL
 from model import contract
 
 CLI = Path(sys.executable).parent / "saved_model_cli"
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_the_contracts_signature() -> None:
     shown = subprocess.run(
         [

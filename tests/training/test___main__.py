@@ -171,6 +171,7 @@ def without_extra(tmp_path_factory, tiny_artifact):
     return dict(zip((*WITH_PLOTS, *WITHOUT_PLOTS, *MODULES), ends, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", WITH_PLOTS, ids=lambda arguments: arguments[0])
 def test_what_needs_plots_says_in_one_sentence_what_to_install(arguments, without_extra):
     code, out = without_extra[arguments]

@@ -78,7 +78,9 @@ def seen_upright(upright):
     return functools.cache(lambda seen: seen(upright))
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 6, 7])
+@pytest.mark.parametrize(
+    "orientation", [6, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 3, 7))]
+)
 @pytest.mark.parametrize("seen", [trained_on, cached, validated_on, evaluated_on, shown])
 def test_wherever_photos_are_read_they_are_turned_upright(tmp_path, seen_upright, seen, orientation):
     turned = data_set(tmp_path, orientation)

@@ -16,7 +16,10 @@ from tests.app.web.firefox import FIREFOX, Firefox, firefox
 from tests.app.web.stub_service import StandIn
 from tests.support.images import png, portrait
 
-pytestmark = pytest.mark.skipif(FIREFOX is None, reason="neither firefox-esr nor firefox is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(FIREFOX is None, reason="neither firefox-esr nor firefox is installed"),
+]
 
 PHOTO = portrait(480, 640)
 CONTROL, SHIFT, ENTER, RIGHT, ESCAPE = "\ue009", "\ue008", "\ue007", "\ue014", "\ue00c"

@@ -70,6 +70,7 @@ def test_another_seed_gives_other_samples(sources, ten):
     assert not np.array_equal(ten[0][0], batches(sources, 0, 1, seed=4)[0][0])
 
 
+@pytest.mark.slow
 def test_hosts_and_replicas_together_make_the_whole_batch(sources):
     whole = batches(sources, 1, 3, batch_size=6)
     # Two hosts, the first with two replicas of three.
@@ -84,6 +85,7 @@ def test_hosts_and_replicas_together_make_the_whole_batch(sources):
             np.testing.assert_array_equal(np.concatenate([part[i] for part in parts]), expected)
 
 
+@pytest.mark.slow
 def test_cached_pictures_of_their_own_size_give_the_samples_of_the_files(tmp_path):
     """From PNG, because decoders of JPEG differ."""
     for pair in list_pairs(write_data_set(tmp_path, train=3), "train").pairs:

@@ -66,6 +66,7 @@ def test_a_request_to_stop_is_told(plain):
     assert [result.stop for result in plain[1]] == [False] * 8 + [True]
 
 
+@pytest.mark.slow
 def test_parts_of_equal_pictures_give_the_gradient_of_the_whole():
     """Batch norm sees each part alone, so that only parts of equal statistics can be compared."""
     image, alpha = tf.repeat(IMAGE[:1], 4, axis=0), tf.repeat(ALPHA[:1], 4, axis=0)
@@ -132,6 +133,7 @@ def test_float16_learns_as_float32_does(plain):
     np.testing.assert_allclose(losses, losses_of(plain[1][:4]), rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same(plain):
     _, step = begin(xla=True)
     losses = losses_of(StepResult.read(step(IMAGE, ALPHA, GO_ON)) for _ in range(3))

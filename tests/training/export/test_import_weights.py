@@ -49,7 +49,8 @@ def official_maps(tensors, image):
     return [each.transpose(0, 2, 3, 1) for each in forward(tensors, normalised.transpose(0, 3, 1, 2))]
 
 
-@pytest.mark.parametrize("variant", [pytest.param("full", marks=pytest.mark.slow), "lite"])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["full", "lite"])
 def test_the_imported_network_computes_what_the_official_one_computes(variant):
     tensors = official_tensors(variant)
     network = u2net(variant)

@@ -76,6 +76,7 @@ def test_8_bits_are_close_to_float_and_not_the_same(artifact: Path, picture: np.
     assert 0 < np.abs(narrow - exact).mean() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
     odd_artifact: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_channel_that_is_the_same_everywhere_does_not_spoil_8_bits(
     assert spoilt > 3 * kept
 
 
+@pytest.mark.slow
 def test_only_the_convolution_that_does_not_bear_8_bits_sees_floats(odd_artifact: Path) -> None:
     narrow = opened(odd_artifact, contract.read_activations(odd_artifact))._network_for("int8")
 
@@ -151,6 +153,7 @@ def test_ranges_of_another_network_are_refused(artifact: Path) -> None:
         model.load("int8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_int8(), reason="networks in int8 are not faster on this CPU")
 def test_auto_takes_8_bits_where_the_cpu_has_them_and_the_model_is_calibrated(artifact: Path) -> None:
     assert network(artifact, "auto").precision == "int8"
@@ -167,6 +170,7 @@ def test_8_bits_are_refused_where_the_cpu_does_not_have_them(
         network(artifact, "int8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_int8(), reason="networks in int8 are not faster on this CPU")
 @pytest.mark.parametrize("dot_product", [False, True])
 def test_start_tells_what_a_cpu_without_vnni_costs(

@@ -33,6 +33,7 @@ def test_threads_of_a_device_are_one_batchs_and_a_gpu_has_none_of_its_own() -> N
     assert (cuda.intra_op_parallelism_threads, cuda.gpu_options.visible_device_list) == (0, "0")
 
 
+@pytest.mark.slow
 def test_a_graph_that_needs_more_than_there_is_raises_memory_error() -> None:
     from app.inference.backends.frozen_graph import FrozenGraph
 
@@ -80,6 +81,7 @@ def test_start_up_notes_of_native_libraries_become_debug_lines(
     assert capfd.readouterr().err == "later\n"
 
 
+@pytest.mark.slow
 def test_keras_is_left_out_and_can_be_had_afterwards() -> None:
     program = """
 import sys
