@@ -37,6 +37,7 @@ from app.observability.gpu_metrics import watch_gpus
 from app.observability.metrics import Metrics, watch_loop_lag
 from app.pipeline import Pipeline, busy_photos
 from app.security.api_keys import KeyRing, read_list
+from app.security.rate_limit import RateLimiter
 from app.settings import Settings
 from model.contract import ContractError
 
@@ -49,6 +50,11 @@ class Worker:
 
     number: int
     inference: tuple[Path, ...]
+
+    @property
+    def rates_file(self) -> Path:
+        """Where all workers count each client's photos: beside the sockets, in a folder of this user alone."""
+        return self.inference[0].parent / "rates.sqlite"
 
 
 def create_app(
@@ -94,6 +100,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.pipeline = pipeline
     app.state.inference = remote
+    app.state.rate_limiter = RateLimiter(worker.rates_file if worker else None)
     app.state.own_port = settings.worker_port + worker.number if worker and settings.worker_port else None
     app.state.load_failure = None
     app.state.on_load_failure = lambda: None
@@ -127,7 +134,14 @@ def _add_middleware(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         adaptive_limit=adaptive_limit,
         limiter=limiter,
     )
-    app.add_middleware(AuthMiddleware, settings=settings, keys=state.keys, metrics=metrics, limited=GUARDED)
+    app.add_middleware(
+        AuthMiddleware,
+        settings=settings,
+        keys=state.keys,
+        metrics=metrics,
+        limited=GUARDED,
+        rate_limiter=state.rate_limiter,
+    )
     app.add_middleware(RequestContextMiddleware, access_log=access_log)
     if settings.cors_origins:
         app.add_middleware(

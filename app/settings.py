@@ -244,7 +244,7 @@ class AccessSettings(BaseModel):
         ge=0,
         le=RATE_MAX,
         description="Photos per minute that each key may post, or each address if there are no keys; 0: no limit. "
-        "With several workers, each counts separately.",
+        "It holds for all workers together.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

@@ -63,6 +63,7 @@ class AuthMiddleware:
         keys: KeyRing,
         metrics: Metrics,
         limited: Collection[str],
+        rate_limiter: RateLimiter,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
@@ -73,7 +74,7 @@ class AuthMiddleware:
         self._protect = settings.protect
         self._metrics = metrics
         self._limited = limited
-        self._rate_limiter = RateLimiter()
+        self._rate_limiter = rate_limiter
         self._monotonic_ns = monotonic_ns
         self._unix_s = unix_s
 

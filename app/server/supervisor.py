@@ -15,6 +15,7 @@ import ctypes
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import tempfile
@@ -102,10 +103,11 @@ def socket_paths(folder: Path, count: int) -> tuple[Path, ...]:
 
 
 def remove_socket(path: Path) -> None:
-    """Remove a socket's file, and its folder if that was the last one."""
+    """Remove a socket's file, and with the last one its folder."""
     path.unlink(missing_ok=True)
     with suppress(OSError):
-        path.parent.rmdir()
+        if not any(each.is_socket() for each in path.parent.iterdir()):
+            shutil.rmtree(path.parent)
 
 
 def share_of(cores: list[int], number: int, count: int) -> list[int]:

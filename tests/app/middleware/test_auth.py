@@ -18,6 +18,7 @@ from app.middleware.request_context import AccessLog, RequestContextMiddleware
 from app.middleware.response_headers import STRICT
 from app.observability.metrics import Metrics
 from app.security.api_keys import KeyRing, read_list
+from app.security.rate_limit import RateLimiter
 from app.settings import Settings
 from tests.support.images import plain, png
 from tests.support.networks import Gate, mean_colour
@@ -64,6 +65,7 @@ class GuardedApp:
             keys=keys or KeyRing(),
             metrics=self.metrics,
             limited={"/v1/matte"},
+            rate_limiter=RateLimiter(),
             monotonic_ns=self.times.monotonic_ns,
             unix_s=self.times.unix_s,
         )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-import itertools
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,10 +89,70 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(rates) == 1
 
 
-def test_so_many_clients_are_remembered_and_who_asked_longest_ago_is_forgotten_first() -> None:
-    rates, clock = RateLimiter(most_clients=3), itertools.count(START)
-    for client in "abcad":  # b is forgotten: a has asked again
-        rates.take(client, 5, next(clock))
-    assert len(rates) == 3
-    assert rates.take("a", 5, next(clock)).remaining == 2
-    assert rates.take("b", 5, next(clock)).remaining == 4
+def test_so_many_clients_are_remembered_and_the_fullest_buckets_are_forgotten() -> None:
+    rates = RateLimiter(most_clients=3)
+    for client in "abcda":  # a has taken two
+        rates.take(client, 5, START)
+    rates.take("c", 5, START + 1)
+    assert len(rates) == 4  # too many are noticed a second later
+    assert rates.take("a", 5, START + 2 * S).remaining == 2
+    assert len(rates) <= 3
+    assert rates.take("b", 5, START + 2 * S).remaining == 4
+
+
+def test_strangers_cannot_make_the_limiter_forget_who_has_nothing_left() -> None:
+    rates = RateLimiter(most_clients=10)
+    for _ in range(5):
+        rates.take("a", 5, START)
+    for number in range(100):
+        rates.take(f"stranger {number}", 5, START + number * S // 10)
+    assert rates.take("a", 5, START + 10 * S).wait_s == 2
+
+
+def test_processes_share_the_buckets_of_a_file_and_none_is_counted_twice(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from app.security.rate_limit import RateLimiter
+rates = RateLimiter(Path(sys.argv[1]))
+print("open", flush=True)
+sys.stdin.readline()
+print(sum(rates.take("a", 1_000, int(sys.argv[2])).wait_s is None for _ in range(600)))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "rates"), str(START)]
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert [each.stdout and each.stdout.readline() for each in running] == ["open\n"] * 3
+    allowed = [int(each.communicate("go\n")[0]) for each in running]
+    assert sum(allowed) == 1_000
+    assert RateLimiter(tmp_path / "rates").take("a", 1_000, START).wait_s == 1
+
+
+def test_killed_process_leaves_a_file_that_the_others_use(tmp_path: Path) -> None:
+    file = tmp_path / "rates"
+    program = f"""
+import os, signal
+from pathlib import Path
+from app.security.rate_limit import RateLimiter
+rates = RateLimiter(Path({str(file)!r}))
+for _ in range(3):
+    rates.take("a", 4, {START})
+with rates._transaction():
+    rates._buckets.execute("DELETE FROM buckets")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    rates = RateLimiter(file)
+    assert [rates.take("a", 4, START).wait_s for _ in range(2)] == [None, 15]
+
+
+def test_file_that_fails_lets_photos_in_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rates = RateLimiter(tmp_path / "rates")
+    with RateLimiter(tmp_path / "rates")._transaction():  # held for ever by a process that was stopped
+        assert rates.take("a", 1, START).wait_s is None
+        assert "the rate limit does not hold now: database is locked" in caplog.text
+        assert rates.take("a", 1, START).wait_s is None
+    assert [rates.take("a", 1, START).wait_s for _ in range(2)] == [None, 60]

@@ -114,6 +114,23 @@ def test_killed_worker_is_replaced_while_the_others_serve_and_sigterm_ends_all(t
 
 
 @pytest.mark.slow
+def test_rate_limit_holds_for_all_workers_together(tiny_artifact: Path) -> None:
+    with serving_quickly(tiny_artifact, ready=False, MATTE_RATE_PER_MINUTE="5", **TWO) as (process, address):
+        workers_ready(process, 2)
+        photo = {"image": png(plain(77))}
+        answers = [httpx.post(f"{address}/v1/matte", files=photo, timeout=PATIENCE_S) for _ in range(24)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 19
+        assert [answer.headers["X-RateLimit-Remaining"] for answer in answers[:6]] == [
+            "4",
+            "3",
+            "2",
+            "1",
+            "0",
+            "0",
+        ]
+
+
+@pytest.mark.slow
 def test_each_worker_answers_at_its_own_port_and_ends_with_the_process_that_keeps_it(
     tiny_artifact: Path,
 ) -> None:
