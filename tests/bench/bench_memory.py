@@ -24,6 +24,7 @@ from tests.bench.load import photo
 from tests.support.servers import serving
 
 UPLOAD_MAX: Final = 200_000_000
+PIXELS_MAX: Final = 100_000_000
 PATIENCE_S: Final = 300
 LAID: Final = {"blur": "50", "shadow": "50"}
 # What is asked for, by the file's kind: route and options.
@@ -57,7 +58,11 @@ def _file(picture: PIL.Image.Image, kind: str) -> bytes:
 
 def measure(data: bytes, path: str, options: dict[str, str]) -> tuple[float, float, int]:
     """Megabytes at rest and at the peak, and the answer's status."""
-    settings = {"MATTE_MAX_UPLOAD_BYTES": str(UPLOAD_MAX), "MATTE_REQUEST_TIMEOUT_MS": str(PATIENCE_S * 1000)}
+    settings = {
+        "MATTE_MAX_UPLOAD_BYTES": str(UPLOAD_MAX),
+        "MATTE_MAX_PIXELS": str(PIXELS_MAX),
+        "MATTE_REQUEST_TIMEOUT_MS": str(PATIENCE_S * 1000),
+    }
     with serving(BUILT_IN_MODEL, **settings) as (process, address), httpx.Client(base_url=address) as client:
         for _ in range(3):
             client.post(path, files={"image": photo(512)})

@@ -1,11 +1,12 @@
-"""What networks cost on this CPU, as the service runs them, in its precision, one core each.
+"""What networks cost on this CPU, as the service runs them, one core each, and what a precision does to their alphas.
 
-    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--batch 1] [--runs 15] [--photos DIR]
+    .venv/bin/python -m tests.bench.bench_network ARTIFACT [ARTIFACT…] [--precision float32 int8] [--photos DIR]
 
 The yardstick is U²-Net lite at 320² in float32 by ONNX Runtime, which is rembg's smallest network as rembg runs it;
 untrained and built on the spot, since weights cost nothing. Beside it the same as the service runs it. Networks
 take turns within each round, so that a slow minute hits all alike; the ratio is the mean of the rounds' ratios. What
 a cascade of input sizes costs depends on the photo: each round takes the next of --photos, by default one portrait.
+Of several precisions, the others' alphas are compared with the first one's, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -27,6 +29,7 @@ import tensorflow as tf
 from app.imaging.decode import decode_image
 from app.inference import predictor
 from app.inference.backends.base import Alphas, Batch, Predict
+from app.inference.backends.precision import Precision
 from model.transforms import Image, stretch
 from model.u2net import u2net
 from tests.bench.load import photo
@@ -38,12 +41,14 @@ YARDSTICK_SIZE = 320
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A network, its square, what computes it and how."""
+    """A network, its square, what computes it and how; `exact`: the index of the rival that runs the same network in
+    the precision to compare with, if it is another one."""
 
     name: str
     size: int
     precision: str
     run: Predict
+    exact: int | None = None
 
 
 def untrained_lite(folder: Path) -> Path:
@@ -68,19 +73,18 @@ def by_onnx_runtime(artifact: Path, file: Path) -> Rival:
     return Rival("lite in ONNX Runtime", YARDSTICK_SIZE, "float32", run)
 
 
-def as_served(artifact: Path, batch: int) -> Rival:
-    loaded = predictor.load(artifact, device="cpu", precision="auto", max_batch_size=batch)
-    return Rival(
-        f"{loaded.manifest.label} in {loaded.runtime}", loaded.input_size, loaded.precision, loaded.predict
-    )
+def as_served(artifact: Path, batch: int, precision: Precision, exact: int | None = None) -> Rival:
+    loaded = predictor.load(artifact, device="cpu", precision=precision, max_batch_size=batch)
+    name = f"{loaded.manifest.label} in {loaded.runtime}"
+    return Rival(name, loaded.input_size, loaded.precision, loaded.predict, exact)
 
 
-def cpu_seconds(rival: Rival, image: Image, batch: int) -> float:
-    """CPU time per image of one call, over all threads."""
+def run(rival: Rival, image: Image, batch: int) -> tuple[float, Alphas]:
+    """CPU seconds per image of one call, over all threads, and the alphas."""
     squares = np.stack([stretch(image, rival.size, rival.size)] * batch)
     started = time.process_time()
-    rival.run(squares)
-    return (time.process_time() - started) / batch
+    alphas = rival.run(squares)
+    return (time.process_time() - started) / batch, alphas
 
 
 def images(photos: Path | None) -> Iterator[Image]:
@@ -94,27 +98,40 @@ def main() -> None:
     parser.add_argument("artifacts", type=Path, nargs="+")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["auto"])
     parser.add_argument("--photos", type=Path, help="folder of photos, each taken in turn")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         lite = untrained_lite(Path(folder))
-        rivals = [by_onnx_runtime(lite, Path(folder) / "lite.onnx")]
-        rivals += [as_served(path, options.batch) for path in (lite, *options.artifacts)]
+        rivals = [by_onnx_runtime(lite, Path(folder) / "lite.onnx"), as_served(lite, options.batch, "auto")]
+        for path in options.artifacts:
+            first = len(rivals)
+            for precision in options.precision:
+                exact = first if len(rivals) > first else None
+                rivals.append(as_served(path, options.batch, precision, exact))
         taken = images(options.photos)
         for each in rivals:
-            cpu_seconds(each, next(images(None)), options.batch)
+            run(each, next(images(None)), options.batch)
         rounds = [
-            [cpu_seconds(each, image, options.batch) for each in rivals]
+            [run(each, image, options.batch) for each in rivals]
             for _, image in zip(range(options.runs), taken, strict=False)
         ]
     print(f"batch {options.batch}, mean of {options.runs} rounds")
+
+    def ratio(one: int, other: int) -> float:
+        return statistics.mean(done[one][0] / done[other][0] for done in rounds)
+
     for index, each in enumerate(rivals):
-        milliseconds = statistics.mean(times[index] for times in rounds) * 1000
-        ratio = statistics.mean(times[index] / times[0] for times in rounds)
+        milliseconds = statistics.mean(done[index][0] for done in rounds) * 1000
+        compared = [f"× {ratio(index, 0):.2f}"]
+        if each.exact is not None:
+            off = statistics.mean(np.abs(done[index][1] - done[each.exact][1]).mean() for done in rounds)
+            exact = rivals[each.exact].precision
+            compared.append(f"× {ratio(index, each.exact):.2f} of {exact}, {off:.4f} off")
         print(
             f"{each.name:32s} {each.size:4d}² {each.precision:9s} "
-            f"{milliseconds:7.1f} ms CPU per image   × {ratio:.2f}"
+            f"{milliseconds:7.1f} ms CPU per image   {', '.join(compared)}"
         )
 
 
