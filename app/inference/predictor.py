@@ -85,8 +85,8 @@ class Predictor:
 
     def warm(self) -> None:
         """Run every allowed batch size once at every input size, so that no request pays for the first run. Under
-        OpenVINO the first run of a later size takes a seventh longer, and a start would take twice as long: only the
-        first size is run."""
+        OpenVINO the first run of a size takes a tenth of a second more, once for all lanes, and a start would take
+        twice as long: only the first size is run."""
         sizes = [stage.size for stage in stages(self.manifest)]
         for side in sizes[:1] if self.runtime == OPENVINO else sizes:
             for size in self.batch_sizes:

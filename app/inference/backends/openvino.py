@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -57,8 +58,8 @@ class OpenVinoModel:
     """A SavedModel as OpenVINO reads it, for pictures of `size` pixels a side. All loading happens in one thread.
 
     OpenVINO's Python part prepares a type conversion on first use, under a C++ lock, and releases Python's lock
-    meanwhile. Two threads that do so at the same time deadlock. So everything that a run needs is done once per
-    request here, by one thread at a time, before other threads see the request.
+    meanwhile. Two threads that do so at the same time deadlock. So all that a run needs is used once in each process,
+    on a network of one operation, before the first network is loaded.
     """
 
     def __init__(
@@ -193,12 +194,10 @@ class _InferRequest:
     def __init__(self, compiled: Any, sizes: Sequence[int], network: memoryview | None = None) -> None:
         self._request = compiled.create_infer_request()
         self._network = network  # OpenVINO reads it for as long as it runs, without holding it.
-        # All calls are made here once: two threads must not make the first at the same time.
         self._images = {
             size: _tensor(memoryview(bytearray(size * size * 3)), [1, size, size, 3]) for size in sizes
         }
         self._pixels: dict[int, NDArray[np.uint8]] = {size: each.data for size, each in self._images.items()}
-        self.run(np.zeros_like(self._pixels[min(sizes)]))
 
     def run(self, image: NDArray[np.uint8]) -> Alphas:
         size = image.shape[1]
@@ -281,7 +280,18 @@ def _in_loader_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own, one at a time. OpenVINO's threads inherit the niceness of the thread that
     creates them."""
     with _loading, ThreadPoolExecutor(1, "openvino", lower_priority) as thread:
+        thread.submit(_prepare_conversions).result()
         return thread.submit(work).result()
+
+
+@cache
+def _prepare_conversions() -> None:
+    """Make all calls of a run once."""
+    openvino = _openvino()
+    image = openvino.opset8.parameter([1, 1, 1, 3], np.uint8)
+    network = openvino.Model([openvino.opset8.convert(image, "f32")], [image], "conversions")
+    compiled = openvino.Core().compile_model(network, "CPU", _options(FLOAT32, 1, 1))
+    _InferRequest(compiled, [1]).run(np.zeros((1, 1, 1, 3), np.uint8))
 
 
 def _openvino() -> Any:

@@ -211,6 +211,16 @@ def test_loading_is_done_by_one_thread_at_a_time() -> None:
         assert [each.result() for each in met] == [False, False]
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_loading_runs_no_picture(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, lanes: int) -> None:
+    """It costs a start half a second for each lane, and the memory of its maps before the lane is used."""
+    tiny(tiny_artifact).load("float32")  # which runs the network that prepares OpenVINO
+    ran: list[object] = []
+    monkeypatch.setattr(openvino._InferRequest, "run", lambda *given: ran.append(given))
+    tiny(tiny_artifact, lanes).load("float32")
+    assert not ran
+
+
 HAMMERS = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
