@@ -11,6 +11,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.app.web.page_driver import choose, expect_condition, file, focused, photo, pick, saved
 from tests.app.web.stub_service import KEY, PORTRAIT, StandIn
 
+pytestmark = pytest.mark.slow  # half a minute of browser, for services with several models
+
 PEOPLE = {"name": "people", "version": "1", "role": "kept"}
 CANDIDATE = {"name": "portrait", "version": "4", "role": "shadow"}
 LONG = {"name": "a" + "-very-long-name" * 4, "version": "2026-01-31", "role": "kept"}

@@ -26,7 +26,12 @@ def test_blocks_are_the_networks_in_the_order_in_which_they_run(variant):
 
 @pytest.mark.parametrize(
     ("variant", "width"),
-    [("full", 1), ("full", 0.5), ("full", 0.75), ("full", 1.5), ("lite", 1), ("lite", 2)],
+    [
+        ("full", 1),
+        ("lite", 1),
+        *(pytest.param("full", width, marks=pytest.mark.slow) for width in (0.5, 0.75, 1.5)),
+        pytest.param("lite", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_variant_and_width_are_found_from_the_shapes(variant, width):
     shapes = {
