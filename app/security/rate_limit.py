@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,6 +49,7 @@ class RateLimiter:
         self._buckets = sqlite3.connect(
             file or ":memory:", timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
         )
+        weakref.finalize(self, self._buckets.close)  # Python 3.13 warns of connections that nobody closes.
         # A process that is killed leaves the file whole. Nothing has to outlast the host, so nothing is synced.
         self._buckets.execute("PRAGMA journal_mode = PERSIST")
         self._buckets.execute("PRAGMA synchronous = OFF")
@@ -64,7 +64,8 @@ class RateLimiter:
         """Take a token of `client`, whose rate is `rate` per minute (1 to RATE_MAX), at `now_ns` of a monotonic
         clock, which all processes of a host share. If the file fails, photos are allowed, and the log says why."""
         try:
-            with self._transaction():
+            with self._buckets:  # commits, or rolls back
+                self._buckets.execute("BEGIN IMMEDIATE")
                 self._remove_old(now_ns)
                 found = self._buckets.execute(
                     "SELECT full_at FROM buckets WHERE client = ?", [client]
@@ -76,16 +77,6 @@ class RateLimiter:
         except sqlite3.Error as error:
             _log.warning("the rate limit does not hold now: %s", error)
             return _take(0, rate, now_ns)[1]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._buckets.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._buckets.execute("ROLLBACK")
-            raise
-        self._buckets.execute("COMMIT")
 
     def _remove_old(self, now_ns: int) -> None:
         """Once a second remove the buckets that are full, and of too many the fullest."""

@@ -108,6 +108,7 @@ class OpenVinoModel:
 
     def _load_reference(self) -> Predict:
         with self._failures():
+            _prepare_conversions()
             options = _options(FLOAT32, 1, self._config.threads)
             compiled = self._core.compile_model(self._in_float(), "CPU", options)
             return RequestPool([_InferRequest(compiled, [self._size])])
@@ -115,6 +116,7 @@ class OpenVinoModel:
     def _load(self, precision: str) -> Predict:
         key = f"{precision} {self._sizes}"
         with self._failures():
+            _prepare_conversions()
             if (stored := self._cache.get(key)) is not None:
                 try:
                     return self._pool(stored, precision)
@@ -280,7 +282,6 @@ def _in_loader_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own, one at a time. OpenVINO's threads inherit the niceness of the thread that
     creates them."""
     with _loading, ThreadPoolExecutor(1, "openvino", lower_priority) as thread:
-        thread.submit(_prepare_conversions).result()
         return thread.submit(work).result()
 
 
